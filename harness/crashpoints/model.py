@@ -1,0 +1,218 @@
+"""The values of a crash-point campaign: points, outcomes, results. Each can be printed, stored as JSON and read back."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+Side = Literal["before", "after", "refused"]
+Fault = Literal["crash", "disconnect", "none"]
+
+
+class Outcome(StrEnum):
+    """What a crash point led to (docs/architecture.md, "Outcomes"); the order is from best to worst."""
+
+    ATOMIC = "atomic"
+    SELF_HEALS = "self-heals"
+    RETRY_HEALS = "retry-heals"
+    LEAKS = "leaks"
+    ORPHANS = "orphans"
+    NEEDS_REPAIR = "needs-repair"
+    STUCK = "stuck"
+    LOST = "lost"
+    UNKNOWN = "unknown"
+
+
+class Grade(StrEnum):
+    """How bad an outcome is for a release."""
+
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+    BLOCKER = "blocker"
+    ERROR = "error"
+
+
+GRADES: dict[Outcome, Grade] = {
+    Outcome.ATOMIC: Grade.PASS,
+    Outcome.SELF_HEALS: Grade.PASS,
+    Outcome.RETRY_HEALS: Grade.PASS,
+    Outcome.LEAKS: Grade.WARN,
+    Outcome.ORPHANS: Grade.FAIL,
+    Outcome.NEEDS_REPAIR: Grade.FAIL,
+    Outcome.STUCK: Grade.BLOCKER,
+    Outcome.LOST: Grade.BLOCKER,
+    Outcome.UNKNOWN: Grade.ERROR,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CrashPoint:
+    """One (call, boundary, fault).
+
+    call:       readable and stable name of the call, `dcm/logical-clouds/create-l1`
+    service:    the service that is called and, for a crash, killed
+    side:       before or after the effect; `refused` for a call that must be refused without any fault
+    effect:     slug of the boundary's effect, `mongo.stateInfo`; `answer` for "answer delivered to the client"
+    occurrence: which of the call's effects with this slug, from 1
+    ordinal:    position of the effect among the service's own effects of the call, from 1; 0 where there is none.
+                For display only: it is not part of the id
+    """
+
+    call: str
+    service: str
+    side: Side
+    effect: str
+    occurrence: int
+    ordinal: int
+    fault: Fault
+
+    @property
+    def id(self) -> str:
+        """Stable readable id, the same on every run and EMCO version that makes the effect."""
+        nth = f"~{self.occurrence}" if self.occurrence > 1 else ""
+        return f"{self.call}@{self.side}:{self.effect}{nth}.{self.fault}"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the client was told: an HTTP status and the body's beginning, or how the connection ended."""
+
+    status: int | None
+    body: str = ""
+
+    @property
+    def kind(self) -> Literal["acknowledged", "refused", "nothing"]:
+        if self.status is None:
+            return "nothing"
+        return "acknowledged" if self.status < 400 else "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Why we may say that the fault happened as planned.
+
+    injections: how often the fault was injected (a verdict needs exactly one; none for fault `none`)
+    at:         the effect at which it happened, as decoded
+    how:        one sentence: `SIGKILL reaped (pid 4711), 5 of 5 connections ended`
+    """
+
+    proven: bool
+    injections: int
+    at: str
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One document, key or object that differs from the nearest expected state.
+
+    where: `mongo emco.resources {logicalCloud,project} proj1/lc2`, `etcd /context/ctx-1/meta/`, `edge p1+c1 v1/ConfigMap default/r1-cm`
+    kind:  missing (expected, not there), unexpected (there, not expected), differs
+    """
+
+    where: str
+    kind: Literal["missing", "unexpected", "differs"]
+    expected: Any = None
+    actual: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try to get from the post-crash state to a state of the control runs.
+
+    name:   wait, repeat, undo, undo+redo, or a rung of the repair ladder
+    told:   the answers, in order, of the calls it made
+    reached: before, after, undone or "" (none of the control states)
+    difference: what still differs from the nearest control state when nothing was reached
+    """
+
+    name: str
+    told: tuple[Told, ...]
+    reached: str
+    difference: tuple[Change, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PointResult:
+    """The judgement of one crash point, with all that is needed to believe it.
+
+    nearest:    the control state that the post-crash state is compared with (`before` or `after`)
+    repair:     what brought it back (`retry`, `undo+redo`, name of a rung), empty when nothing was needed or helped
+    leaks:      inert orphans that remain (`etcd /context/ctx-3/ (11 keys)`)
+    reason:     the sentence that explains the outcome
+    logs:       tail of the victim's log where it is part of the evidence (service does not come back, unknown)
+    seconds:    wall time spent on this point
+    """
+
+    point: CrashPoint
+    outcome: Outcome
+    reason: str
+    proof: Proof
+    told: Told
+    nearest: str = ""
+    difference: tuple[Change, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    repair: str = ""
+    leaks: tuple[str, ...] = ()
+    logs: str = ""
+    seconds: float = 0.0
+
+    @property
+    def grade(self) -> Grade:
+        return GRADES[self.outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlan:
+    """One call of the plan with its learned effects (of the called service, in order) and its points.
+
+    refused: sentence why the call takes no points (it is refused without a fault, say); empty otherwise
+    """
+
+    name: str
+    service: str
+    method: str
+    path: str
+    effects: tuple[str, ...]
+    points: tuple[CrashPoint, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that will be done, before anything is done. `digest` is that of workload, settings and binaries."""
+
+    digest: str
+    title: str
+    calls: tuple[CallPlan, ...]
+    masks: tuple[str, ...] = ()
+    not_tested: tuple[str, ...] = ()
+
+    def points(self) -> tuple[CrashPoint, ...]:
+        """All points, in the order of the workload."""
+        return tuple(point for call in self.calls for point in call.points)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What reports/out/<run>/summary.json holds (docs/summary.md).
+
+    status: complete, interrupted (Ctrl-C, SIGTERM) or failed (harness trouble); `trouble` says what
+    reference: True when the run was on the reference EMCO: such a run can never be a sign-off
+    """
+
+    schema: int
+    run: str
+    title: str
+    reference: bool
+    started: str
+    seconds: float
+    seed: int
+    status: Literal["complete", "interrupted", "failed"]
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    plan: Plan
+    results: tuple[PointResult, ...]
+    trouble: str = ""
+    performance: dict[str, float] = field(default_factory=dict)
