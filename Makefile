@@ -1,0 +1,62 @@
+# Everything a person does with this repository, one word each. `make` alone explains.
+#
+# Settings, on the command line or in the environment:
+#   WORKERS=2          how many crash points run at the same time (chaos, soak)
+#   EMCO_BIN=DIR       real EMCO binaries instead of the reference EMCO (chaos, soak, signoff)
+#   ARGS="..."         passed on as they are, to the command that the target runs
+#   MINUTES=60         how long a soak goes on
+#   PYTHON=python3.12  the interpreter of a new .venv
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+MINUTES ?= 60
+OUT := reports/out/signoff
+CHAOS = $(BIN)/emco-chaos run $(if $(WORKERS),--workers $(WORKERS)) $(if $(EMCO_BIN),--emco-bin $(EMCO_BIN)) $(ARGS)
+
+.PHONY: help setup chaos test lint bench soak signoff clean
+
+help: ## this text
+	@echo "emco-chaos: what does a crash leave behind, at every write of every EMCO API call?"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@echo
+	@sed -n 's/^#   /  /p' Makefile
+	@echo
+	@echo "Start with: make chaos. Nothing has to be installed or started before it."
+	@echo "make turns every failure into its own exit code 2; where the code matters, run $(BIN)/emco-chaos itself."
+
+setup: ## install everything into .venv; the other targets do it by themselves
+	@scripts/setup
+
+chaos: setup ## crash EMCO at every write of every API call and judge what is left (ARGS: options of `emco-chaos run`)
+	@$(CHAOS)
+
+test: setup ## the tests of the harness itself (ARGS: options of pytest)
+	@$(BIN)/python -m pytest tests $(ARGS)
+
+lint: setup ## style, types and layers: ruff, mypy, import-linter, shellcheck where it is installed
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/setup .ci/run; fi
+
+bench: setup ## measure relay, snapshots and crash points per minute (docs/performance.md)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+soak: setup ## make chaos again and again for MINUTES, up to the first run that is not clean
+	@end=$$(( $$(date +%s) + $(MINUTES) * 60 )); \
+	while [ "$$(date +%s)" -lt "$$end" ]; do $(CHAOS) || exit; done
+
+signoff: setup ## all scenarios on real EMCO binaries, for the record of a release (needs EMCO_BIN)
+	@test -n "$(EMCO_BIN)" || { echo "signoff: name the release's binaries, make signoff EMCO_BIN=DIR;" \
+	    "a run on the reference EMCO can never be a sign-off" >&2; exit 2; }
+	@status=0; $(BIN)/python -m pytest scenarios --emco-bin $(EMCO_BIN) --alluredir $(OUT)/allure-results --clean-alluredir \
+	    --junitxml $(OUT)/junit.xml $(ARGS) || status=$$?; echo "$(CURDIR)/$(OUT)"; exit $$status
+
+clean: ## remove what can be made again: .venv and caches, not reports/out
+	@rm -rf .venv .setup .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
