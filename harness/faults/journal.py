@@ -1,0 +1,135 @@
+"""The undo journal: before anything outlives this process, how to undo it is on disk.
+
+One JSON line for each thing made (`do`) and for each thing undone (`done`), written and synced before the act. A run
+that ends well leaves an empty list; after a SIGKILL of the harness `emco-chaos rollback` plays what is left, newest
+first. Every undo can be played twice.
+"""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """One act that undoes something: its kind (a key of UNDOERS) and its arguments."""
+
+    number: int
+    kind: str
+    arguments: Mapping[str, str]
+
+
+class Journal:
+    """Append-only file of undos, synced line by line. Not shared between processes: one file each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", encoding="utf-8")
+        self._next = 1 + max((undo.number for undo in _all(path)), default=0)
+
+    def record(self, kind: str, **arguments: str) -> int:
+        """Write and sync how to undo what comes next; returns the number for `done`."""
+        if kind not in UNDOERS:
+            raise ValueError(f"undo of kind {kind!r} is not known; known: {', '.join(sorted(UNDOERS))}")
+        number = self._next
+        self._next += 1
+        self._write({"do": number, "kind": kind, **arguments})
+        return number
+
+    def done(self, number: int) -> None:
+        """It was undone, nothing is left of it. Not synced: undoing it again does no harm."""
+        self._file.write(json.dumps({"done": number}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close; the file is removed when nothing is left to undo."""
+        self._file.close()
+        if self.path.exists() and not left(self.path):
+            self.path.unlink()
+
+    def _write(self, line: Mapping[str, object]) -> None:
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        os.fdatasync(self._file.fileno())
+
+
+def left(path: Path) -> tuple[Undo, ...]:
+    """What a journal says is still to undo, newest first. A torn last line (SIGKILL while writing) is no act yet."""
+    done = {line["done"] for line in _lines(path) if "done" in line}
+    return tuple(sorted((undo for undo in _all(path) if undo.number not in done), key=lambda undo: -undo.number))
+
+
+def rollback(path: Path) -> tuple[str, ...]:
+    """Play what is left of a journal and remove it; returns a sentence for each act."""
+    told = []
+    for undo in left(path):
+        told.append(UNDOERS[undo.kind](undo.arguments))
+    path.unlink(missing_ok=True)
+    return tuple(told)
+
+
+def owner_alive(path: Path) -> bool:
+    """Whether the harness that writes this journal still runs (its name is `<pid>-<start time>.undo`)."""
+    pid, _, started = path.stem.partition("-")
+    return process_started(int(pid)) == started
+
+
+def process_started(pid: int) -> str:
+    """Start time of a process in clock ticks since boot, which with the pid names it for good; '' when it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:
+        return ""
+    except ProcessLookupError:
+        return ""
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _kill_process(arguments: Mapping[str, str]) -> str:
+    pid, started, what = int(arguments["pid"]), arguments["started"], arguments["what"]
+    if process_started(pid) != started:
+        return f"process {pid} ({what}) was gone already"
+    os.kill(pid, signal.SIGKILL)
+    return f"process {pid} ({what}) killed"
+
+
+def _remove_tree(arguments: Mapping[str, str]) -> str:
+    path = Path(arguments["path"])
+    if not (path / MARKER).exists():
+        return f"folder {path} was gone already" if not path.exists() else f"folder {path} left: it is not the harness's"
+    shutil.rmtree(path)
+    return f"folder {path} removed"
+
+
+MARKER = ".emco-chaos"
+"""Name of the file that marks a folder as made by the harness: nothing else is ever removed."""
+
+UNDOERS: Mapping[str, Callable[[Mapping[str, str]], str]] = {
+    "process": _kill_process,
+    "folder": _remove_tree,
+}
+
+
+def _lines(path: Path) -> list[dict[str, int]]:
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def _all(path: Path) -> tuple[Undo, ...]:
+    undos = []
+    for line in _lines(path):
+        if "do" in line:
+            arguments = {name: str(value) for name, value in line.items() if name not in ("do", "kind")}
+            undos.append(Undo(line["do"], str(line["kind"]), arguments))
+    return tuple(undos)

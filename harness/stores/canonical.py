@@ -1,0 +1,316 @@
+"""The canonical form of a snapshot: what two runs of the same calls have in common.
+
+Random ids are renamed consistently over mongo, etcd and edges, so that a dangling or crossed reference stays visible;
+values that differ from run to run are masked by named rules; documents, keys and objects have no order, arrays keep
+theirs unless a rule says otherwise. What the ids, masks and labels are is told by the caller.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import bson
+import msgspec
+
+from harness.stores.snapshot import Snapshot
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Replaces values that differ from run to run.
+
+    name:  shown in their place, as `<name>`
+    where: pattern of the entry's label (searched)
+    path:  dotted path in the entry; `*` stands for one step, `**` for any number
+    drop:  take the value out instead of showing `<name>` (things a cluster adds)
+    """
+
+    name: str
+    where: str
+    path: str
+    drop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CanonicalRules:
+    """How to read a snapshot.
+
+    id_keys:   patterns of etcd keys whose group 1 is a random id
+    id_fields: names of fields, anywhere in documents, that hold such an id (a dangling one is known only from here)
+    id_prefix: ids are renamed to `<id_prefix>-1`, `-2` ...
+    label:     what a document is called, from its content (`{project} proj1`)
+    object_label: the same for an edge's object
+    unordered: dotted paths of arrays without an order
+    """
+
+    id_keys: tuple[str, ...]
+    id_fields: frozenset[str]
+    id_prefix: str
+    label: Callable[[Document], str]
+    object_label: Callable[[Document], str]
+    masks: tuple[Mask, ...] = ()
+    unordered: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Canonical:
+    """Entries by label, comparable; `digest` is equal exactly when the entries are."""
+
+    entries: Mapping[str, Any]
+    digest: str
+    ids: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """One entry in which two canonical states differ."""
+
+    where: str
+    kind: Literal["missing", "unexpected", "differs"]
+    expected: Any
+    actual: Any
+
+
+def canonical(snapshot: Snapshot, rules: CanonicalRules) -> Canonical:
+    """The canonical form."""
+    raw = _entries(snapshot, rules)
+    ids = _find_ids(snapshot, raw, rules)
+    names = _name_ids(ids, raw, rules)
+    rename = _renamer(names)
+    entries: dict[str, Any] = {}
+    for where, value in raw:
+        label = rename(where)
+        masked = _masked(label, _renamed(value, rename), rules)
+        number = 2
+        unique = label
+        while unique in entries:  # two documents of the same key are a finding of their own and must not hide each other
+            unique = f"{label} (copy {number})"
+            number += 1
+        entries[unique] = masked
+    return from_entries(entries, names)
+
+
+def from_entries(entries: Mapping[str, Any], names: Mapping[str, str]) -> Canonical:
+    """Put entries in order and digest them."""
+    ordered = dict(sorted(entries.items()))
+    encoded = msgspec.json.encode(ordered, order="sorted", enc_hook=str)
+    return Canonical(ordered, hashlib.sha256(encoded).hexdigest()[:24], names)
+
+
+def difference(expected: Canonical, actual: Canonical) -> tuple[Delta, ...]:
+    """Entry by entry, in the order of labels."""
+    deltas = []
+    for where in sorted({*expected.entries, *actual.entries}):
+        if where not in actual.entries:
+            deltas.append(Delta(where, "missing", expected.entries[where], None))
+        elif where not in expected.entries:
+            deltas.append(Delta(where, "unexpected", None, actual.entries[where]))
+        elif expected.entries[where] != actual.entries[where]:
+            deltas.append(Delta(where, "differs", *_only_different(expected.entries[where], actual.entries[where])))
+    return tuple(deltas)
+
+
+def learn_masks(one: Canonical, two: Canonical) -> tuple[Mask, ...]:
+    """Masks for what differs between two runs that should be equal; only values, never presence."""
+    masks = []
+    for where in sorted(set(one.entries) & set(two.entries)):
+        for path in _differing_paths(one.entries[where], two.entries[where], ()):
+            masks.append(Mask("varies", f"^{re.escape(where)}$", ".".join(path)))
+    return tuple(masks)
+
+
+def _entries(snapshot: Snapshot, rules: CanonicalRules) -> list[tuple[str, Any]]:
+    entries: list[tuple[str, Any]] = []
+    for name, documents in snapshot.mongo.items():
+        for raw in documents:
+            document = bson.decode(raw)
+            document.pop("_id", None)
+            entries.append((f"mongo {name} {rules.label(document)}", _plain(document)))
+    for key, value in snapshot.etcd.items():
+        entries.append((f"etcd {_readable(key)}", _parsed(_readable(value))))
+    for edge, objects in snapshot.edges.items():
+        for thing in objects:
+            entries.append((f"edge {edge} {rules.object_label(thing)}", _plain(thing)))
+    return entries
+
+
+def _plain(value: Any) -> Any:
+    """Only what JSON knows; other scalars of BSON as text."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(member) for member in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return str(value)
+
+
+def _readable(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def _parsed(text: str) -> Any:
+    """JSON as data, also JSON inside of a JSON string; everything else as it is."""
+    if text[:1] not in '{["' and text not in ("true", "false", "null"):
+        return text
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        return _parsed(value)
+    return value
+
+
+def _find_ids(snapshot: Snapshot, raw: Iterable[tuple[str, Any]], rules: CanonicalRules) -> set[str]:
+    ids = set()
+    patterns = [re.compile(pattern) for pattern in rules.id_keys]
+    for key in snapshot.etcd:
+        for pattern in patterns:
+            if match := pattern.search(_readable(key)):
+                ids.add(match.group(1))
+    for _, value in raw:
+        ids.update(_id_fields(value, rules.id_fields))
+    return ids
+
+
+def _id_fields(value: Any, names: frozenset[str]) -> Iterable[str]:
+    if isinstance(value, dict):
+        for name, member in value.items():
+            if name in names:
+                found = member if isinstance(member, list) else [member]
+                yield from (item for item in found if isinstance(item, str) and item)
+            else:
+                yield from _id_fields(member, names)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _id_fields(member, names)
+
+
+def _name_ids(ids: set[str], raw: list[tuple[str, Any]], rules: CanonicalRules) -> dict[str, str]:
+    """Names that do not depend on the ids' values: by first mention in mongo, then by what etcd and edges say of them."""
+    if not ids:
+        return {}
+    token = re.compile("|".join(sorted(map(re.escape, ids), key=len, reverse=True)))
+    blind = _renamer(dict.fromkeys(ids, "?"))
+    first: dict[str, int] = {}
+    mongo = sorted((entry for entry in raw if entry[0].startswith("mongo ")), key=lambda entry: entry[0])
+    for _, value in mongo:
+        for text in _texts(value):
+            for match in token.finditer(text):
+                first.setdefault(match.group(), len(first))
+    content: dict[str, list[str]] = {name: [] for name in ids}
+    for where, value in raw:
+        if where.startswith("mongo "):
+            continue
+        masked = f"{blind(where)} {_masked(blind(where), _renamed(value, blind), rules)!r}"
+        mentioned = set(token.findall(where)) or {found for text in _texts(value) for found in token.findall(text)}
+        for name in mentioned:
+            content[name].append(masked)
+    order = sorted(ids, key=lambda name: (first.get(name, len(ids)), sorted(content[name])))
+    return {name: f"{rules.id_prefix}-{number}" for number, name in enumerate(order, 1)}
+
+
+def _texts(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name in sorted(value):
+            yield name
+            yield from _texts(value[name])
+    elif isinstance(value, list):
+        for member in value:
+            yield from _texts(member)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield str(value)
+
+
+def _renamer(names: Mapping[str, str]) -> Callable[[str], str]:
+    if not names:
+        return lambda text: text
+    alternatives = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
+    token = re.compile(rf"(?<![0-9])(?:{alternatives})(?![0-9])")
+    return lambda text: token.sub(lambda match: names[match.group()], text)
+
+
+def _renamed(value: Any, rename: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return rename(value)
+    if isinstance(value, dict):
+        return {rename(name): _renamed(member, rename) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_renamed(member, rename) for member in value]
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 10**9:
+        text = str(value)
+        renamed = rename(text)
+        return value if renamed == text else renamed
+    return value
+
+
+def _masked(where: str, value: Any, rules: CanonicalRules) -> Any:
+    for mask in rules.masks:
+        if re.search(mask.where, where):
+            value = _apply(value, tuple(mask.path.split(".")), mask)
+    for path in rules.unordered:
+        value = _sorted_at(value, tuple(path.split(".")))
+    return value
+
+
+def _apply(value: Any, path: tuple[str, ...], mask: Mask) -> Any:
+    if not path or path == ("",):
+        return f"<{mask.name}>"
+    step, rest = path[0], path[1:]
+    if step == "**":
+        value = _apply(value, rest, mask)
+        if isinstance(value, dict):
+            return {name: _apply(member, path, mask) for name, member in value.items()}
+        if isinstance(value, list):
+            return [_apply(member, path, mask) for member in value]
+        return value
+    if isinstance(value, dict):
+        if mask.drop and not rest:
+            return {name: member for name, member in value.items() if step not in (name, "*")}
+        return {name: _apply(member, rest, mask) if step in (name, "*") else member for name, member in value.items()}
+    if isinstance(value, list):
+        return [_apply(member, rest, mask) if step in (str(index), "*") else member for index, member in enumerate(value)]
+    return value
+
+
+def _sorted_at(value: Any, path: tuple[str, ...]) -> Any:
+    if not path:
+        return sorted(value, key=repr) if isinstance(value, list) else value
+    if isinstance(value, dict) and path[0] in value:
+        return {**value, path[0]: _sorted_at(value[path[0]], path[1:])}
+    return value
+
+
+def _differing_paths(one: Any, two: Any, path: tuple[str, ...]) -> Iterable[tuple[str, ...]]:
+    if isinstance(one, dict) and isinstance(two, dict):
+        for name in sorted(set(one) & set(two)):
+            yield from _differing_paths(one[name], two[name], (*path, name))
+    elif isinstance(one, list) and isinstance(two, list) and len(one) == len(two):
+        for index, (left, right) in enumerate(zip(one, two, strict=True)):
+            yield from _differing_paths(left, right, (*path, str(index)))
+    elif one != two and type(one) is type(two):
+        yield path
+
+
+def _only_different(expected: Any, actual: Any) -> tuple[Any, Any]:
+    """Cut what both have in common out of two documents, so that a difference can be read at a glance."""
+    if not (isinstance(expected, dict) and isinstance(actual, dict)):
+        return expected, actual
+    left: dict[str, Any] = {}
+    right: dict[str, Any] = {}
+    for name in sorted({*expected, *actual}):
+        if name in expected and name in actual:
+            if expected[name] != actual[name]:
+                left[name], right[name] = _only_different(expected[name], actual[name])
+        elif name in expected:
+            left[name] = expected[name]
+        else:
+            right[name] = actual[name]
+    return left, right

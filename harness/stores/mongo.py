@@ -1,0 +1,87 @@
+"""mongo as the harness itself talks to it: directly, past the relays."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from bson.raw_bson import RawBSONDocument
+from pymongo import AsyncMongoClient
+from pymongo.errors import PyMongoError
+
+_SYSTEM = frozenset({"admin", "local", "config"})
+MARKER = "emco_chaos"
+"""Name of the database that marks a mongo as the harness's own: restore replaces all content of a marked one."""
+
+
+class StoreError(Exception):
+    """A store did not do what it was asked for; the sentence names the store and its address."""
+
+
+class Mongo:
+    """One connection to a standalone mongo."""
+
+    def __init__(self, host: str, port: int, *, uri: str = "") -> None:
+        self.address = f"{host}:{port}"
+        self._client: AsyncMongoClient[RawBSONDocument] = AsyncMongoClient(
+            uri or f"mongodb://{host}:{port}/?directConnection=true",
+            document_class=RawBSONDocument,
+            serverSelectionTimeoutMS=5000,
+            maxPoolSize=4,
+            heartbeatFrequencyMS=60000,
+        )
+
+    async def __aenter__(self) -> "Mongo":
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._client.close()
+
+    async def check(self) -> Mapping[str, Any]:
+        """What the server says of itself; refuses a member of a replica set, since drivers would go round the relay."""
+        try:
+            hello = dict(await self._client.admin.command("hello"))
+        except PyMongoError as error:
+            raise StoreError(f"mongo at {self.address} does not answer: {error}") from error
+        if "setName" in hello:
+            raise StoreError(
+                f"mongo at {self.address} is a member of the replica set {hello['setName']!r}: EMCO's driver would go round "
+                "the relay to the members it advertises. Use a standalone mongo."
+            )
+        return hello
+
+    async def claim(self) -> None:
+        """Mark the server as the harness's. Raises StoreError when it holds anything of somebody else."""
+        names = [name for name in await self._client.list_database_names() if name not in _SYSTEM]
+        if MARKER not in names and names:
+            raise StoreError(
+                f"mongo at {self.address} holds databases ({', '.join(names)}) and lacks the harness's marker: restore would "
+                f"replace their content. Give an empty mongo, or create the database {MARKER!r} in it to opt in."
+            )
+        await self._client[MARKER]["marker"].replace_one({"_id": "marker"}, {"_id": "marker"}, upsert=True)
+
+    async def snapshot(self) -> dict[str, tuple[bytes, ...]]:
+        """All documents of all databases but the system's and the marker, raw."""
+        content: dict[str, tuple[bytes, ...]] = {}
+        for database in await self._databases():
+            for collection in await self._client[database].list_collection_names():
+                documents = await self._client[database][collection].find({}).to_list(None)
+                if documents:
+                    content[f"{database}.{collection}"] = tuple(document.raw for document in documents)
+        return content
+
+    async def restore(self, content: Mapping[str, tuple[bytes, ...]]) -> None:
+        """Make the content exactly this. Documents that are there already, byte by byte, are left alone."""
+        now = await self.snapshot()
+        for name in {*now, *content}:
+            database, _, collection = name.partition(".")
+            wanted, there = list(content.get(name, ())), set(now.get(name, ()))
+            target = self._client[database][collection]
+            obsolete = [RawBSONDocument(raw)["_id"] for raw in there.difference(wanted)]
+            if obsolete:
+                await target.delete_many({"_id": {"$in": obsolete}})
+            missing = [RawBSONDocument(raw) for raw in wanted if raw not in there]
+            if missing:
+                await target.insert_many(missing)
+
+    async def _databases(self) -> list[str]:
+        return [name for name in await self._client.list_database_names() if name not in _SYSTEM and name != MARKER]
