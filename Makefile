@@ -38,11 +38,12 @@ test: setup ## the tests of the harness itself (ARGS: options of pytest)
 	@$(BIN)/python -m pytest tests $(ARGS)
 
 lint: setup ## style, types and layers: ruff, mypy, import-linter, shellcheck where it is installed
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo
-	@if command -v shellcheck >/dev/null; then shellcheck scripts/setup .ci/run; fi
+	@status=0; \
+	for check in "$(BIN)/ruff check ." "$(BIN)/ruff format --check ." "$(BIN)/mypy" "$(BIN)/lint-imports --no-logo"; do \
+	    $$check || status=1; \
+	done; \
+	if command -v shellcheck >/dev/null; then shellcheck scripts/setup .ci/run || status=1; fi; \
+	exit $$status
 
 bench: setup ## measure relay, snapshots and crash points per minute (docs/performance.md)
 	@$(BIN)/python -m benchmarks $(ARGS)
