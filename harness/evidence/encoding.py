@@ -93,3 +93,8 @@ def _hints(kind: Any) -> dict[str, Any]:
     resolve: Callable[[Any], dict[str, Any]] = typing.get_type_hints
     hints = resolve(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def redacted(value: T, redactor: Redactor) -> T:
+    """The same value of the same type without secrets. Raises TypeError for what has no JSON form."""
+    return msgspec.convert(plain(value, redactor), type(value))

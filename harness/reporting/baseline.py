@@ -1,0 +1,230 @@
+"""The findings that are known and accepted, each with a reason, an owner and a day on which the acceptance ends.
+
+A baseline is a YAML list:
+
+    - id: dcm/logical-clouds/create-l1@after:mongo.data.crash
+      outcome: needs-repair
+      reason: needs a transaction in orchlib's db package
+      owner: dcm team
+      expires: 2026-12-31
+
+Only failures can be accepted: passes and warnings need no acceptance, and `unknown` says nothing to accept. An entry
+lasts as long as the finding is exactly as accepted. If it got worse, got better or its day is over, that is reported,
+so that the list never says more than is true.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import yaml
+
+from harness.crashpoints.model import GRADES, Grade, Outcome, PointResult
+from harness.evidence.run_folder import write_atomically
+from harness.reporting.findings import severity
+
+_KEYS = ("id", "outcome", "reason", "owner", "expires")
+_FAILURES = (Grade.FAIL, Grade.BLOCKER)
+_HEADER = """\
+# Known findings that are accepted for now (docs/summary.md, "Baseline"). `expires` is the last day of the acceptance.
+"""
+
+
+class BaselineError(Exception):
+    """The baseline cannot be used; the message names file and line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One accepted finding. `expires` is the last day on which it counts."""
+
+    id: str
+    outcome: Outcome
+    reason: str
+    owner: str
+    expires: date
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    entries: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An entry and the result of its point in this run. `result` is None if there is none."""
+
+    entry: Entry
+    result: PointResult | None
+
+    def sentence(self) -> str:
+        """What was accepted, by whom until when, and what was seen."""
+        seen = f"is now {self.result.outcome}" if self.result else "has no result"
+        until = self.entry.expires.isoformat()
+        return f"{self.entry.id}: accepted as {self.entry.outcome} by {self.entry.owner} until {until}, {seen}"
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineVerdict:
+    """A run held against a baseline; every entry is in exactly one place.
+
+    new:      failures (grade fail or blocker) without an entry
+    known:    as accepted
+    worse:    a failure that is worse than accepted
+    vanished: the point ran and is better than accepted: the entry has to go, or to say less
+    expired:  as accepted, but its day is over
+    undecided: the point has no result, or its outcome is unknown
+    not_selected: the point was not part of this run; says nothing about the entry
+    """
+
+    new: tuple[PointResult, ...] = ()
+    known: tuple[Match, ...] = ()
+    worse: tuple[Match, ...] = ()
+    vanished: tuple[Match, ...] = ()
+    expired: tuple[Match, ...] = ()
+    undecided: tuple[Match, ...] = ()
+    not_selected: tuple[Entry, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing is new and every entry is still true."""
+        return not (self.new or self.worse or self.vanished or self.expired)
+
+
+def apply(
+    baseline: Baseline, results: Iterable[PointResult], *, today: date, selected_ids: Collection[str]
+) -> BaselineVerdict:
+    """Hold a run's results against a baseline. `selected_ids` are the points that this run was to do."""
+    by_id = {result.point.id: result for result in results}
+    places: dict[str, list[Match]] = {
+        name: [] for name in ("known", "worse", "vanished", "expired", "undecided", "not_selected")
+    }
+    for entry in baseline.entries:
+        result = by_id.get(entry.id)
+        places[_place(entry, result, today=today, selected=entry.id in selected_ids)].append(Match(entry, result))
+    accepted = {entry.id for entry in baseline.entries}
+    return BaselineVerdict(
+        new=tuple(r for r in by_id.values() if r.grade in _FAILURES and r.point.id not in accepted),
+        not_selected=tuple(match.entry for match in places.pop("not_selected")),
+        **{name: tuple(matches) for name, matches in places.items()},
+    )
+
+
+def _place(entry: Entry, result: PointResult | None, *, today: date, selected: bool) -> str:
+    if result is None:
+        return "undecided" if selected else "not_selected"
+    if result.outcome is Outcome.UNKNOWN:
+        return "undecided"
+    if severity(result.outcome) != severity(entry.outcome):
+        return "worse" if severity(result.outcome) > severity(entry.outcome) else "vanished"
+    return "expired" if today > entry.expires else "known"
+
+
+def from_run(
+    results: Iterable[PointResult], previous: Baseline, *, today: date, reason: str, owner: str, expires: date
+) -> Baseline:
+    """A baseline that accepts all failures of a run.
+
+    Entries that exist keep their reason and owner, and their expiry as long as they are still true. Entries whose
+    points did not run, or led to `unknown`, stay as they are; entries whose points pass now are left out.
+    """
+    by_id = {result.point.id: result for result in results}
+    entries: list[Entry] = []
+    for entry in previous.entries:
+        result = by_id.pop(entry.id, None)
+        if result is None or result.outcome is Outcome.UNKNOWN:
+            entries.append(entry)
+        elif result.grade in _FAILURES:
+            still_true = result.outcome is entry.outcome and entry.expires >= today
+            until = entry.expires if still_true else expires
+            entries.append(Entry(entry.id, result.outcome, entry.reason, entry.owner, until))
+    for result in by_id.values():
+        if result.grade in _FAILURES:
+            entries.append(Entry(result.point.id, result.outcome, reason, owner, expires))
+    return Baseline(tuple(sorted(entries, key=lambda entry: entry.id)))
+
+
+def write_baseline(path: Path, baseline: Baseline) -> None:
+    """Write the file anew; comments of an older one are lost."""
+    items = [
+        {"id": e.id, "outcome": e.outcome.value, "reason": e.reason, "owner": e.owner, "expires": e.expires}
+        for e in baseline.entries
+    ]
+    text = _HEADER + yaml.safe_dump(items, sort_keys=False, allow_unicode=True, width=116)
+    write_atomically(path, text.encode())
+
+
+def read_baseline(path: Path) -> Baseline:
+    """Read a baseline. Raises BaselineError with file and line for whatever is not as documented above."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BaselineError(f"{path}: the baseline cannot be read: {error}") from error
+    return parse_baseline(text, where=str(path))
+
+
+def parse_baseline(text: str, *, where: str) -> Baseline:
+    """Like read_baseline, from text; `where` names it in errors."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise BaselineError(f"{where}:{line}: this is not YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise BaselineError(f"{where}: this is not YAML: {error}") from error
+    if root is None:
+        return Baseline()
+    if not isinstance(root, yaml.SequenceNode):
+        raise _error(where, root, "a baseline is a list of entries")
+    entries: dict[str, Entry] = {}
+    for node in root.value:
+        entry = _entry(node, where)
+        if entry.id in entries:
+            raise _error(where, node, f"`{entry.id}` is listed twice")
+        entries[entry.id] = entry
+    return Baseline(tuple(entries.values()))
+
+
+def _entry(node: yaml.Node, where: str) -> Entry:
+    if not isinstance(node, yaml.MappingNode):
+        raise _error(where, node, f"an entry has the keys {', '.join(_KEYS)}")
+    values: dict[str, str] = {}
+    nodes: dict[str, yaml.Node] = {}
+    for key, value in node.value:
+        name = str(key.value)
+        if name not in _KEYS:
+            raise _error(where, key, f"unknown key `{name}`; an entry has {', '.join(_KEYS)}")
+        if name in values:
+            raise _error(where, key, f"`{name}` is given twice")
+        if not isinstance(value, yaml.ScalarNode) or not value.value.strip():
+            raise _error(where, value, f"`{name}` has to be a text that is not empty")
+        values[name], nodes[name] = value.value.strip(), value
+    missing = [name for name in _KEYS if name not in values]
+    if missing:
+        raise _error(where, node, f"this entry lacks {', '.join(missing)}")
+    return Entry(
+        id=values["id"],
+        outcome=_outcome(values["outcome"], nodes["outcome"], where),
+        reason=values["reason"],
+        owner=values["owner"],
+        expires=_date(values["expires"], nodes["expires"], where),
+    )
+
+
+def _outcome(text: str, node: yaml.Node, where: str) -> Outcome:
+    acceptable = [outcome.value for outcome in Outcome if GRADES[outcome] in _FAILURES]
+    if text not in acceptable:
+        raise _error(where, node, f"outcome `{text}` cannot be accepted; expected one of {', '.join(acceptable)}")
+    return Outcome(text)
+
+
+def _date(text: str, node: yaml.Node, where: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise _error(where, node, f"expires is a day such as 2026-12-31, not `{text}`") from error
+
+
+def _error(where: str, node: yaml.Node, problem: str) -> BaselineError:
+    return BaselineError(f"{where}:{node.start_mark.line + 1}: {problem}")

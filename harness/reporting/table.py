@@ -1,0 +1,173 @@
+"""What the terminal shows: the plan, the table per call, the findings, a comparison. Plain text when it is no terminal.
+
+Ids are for copying, so nothing that is printed is ever cut or wrapped inside an id.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from harness.crashpoints.model import GRADES, Grade, Outcome, Plan, RunSummary, Told
+from harness.evidence.redaction import Redactor
+from harness.reporting.baseline import BaselineVerdict, Match
+from harness.reporting.compare import Comparison, Move
+from harness.reporting.difference import difference_lines
+from harness.reporting.findings import Finding, call_rows, count, findings
+from harness.reporting.verdict import Verdict
+
+_STYLES = {
+    Grade.PASS: "green",
+    Grade.WARN: "yellow",
+    Grade.FAIL: "red",
+    Grade.BLOCKER: "bold red",
+    Grade.ERROR: "bold magenta",
+}
+
+
+def print_plan(console: Console, plan: Plan) -> None:
+    """Everything that will be done: every point numbered, with its id; then what is not tested, and the counts."""
+    _line(console, plan.title, style="bold")
+    number = 0
+    for call in plan.calls:
+        effects = f"{len(call.effects)} effect" + ("" if len(call.effects) == 1 else "s")
+        _line(console, f"\n{call.name}  {call.method} {call.path}  ({call.service}, {effects})", style="bold")
+        if call.note:
+            _line(console, f"  {call.note}")
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
+        table.add_column(justify="right", style="dim", min_width=5)
+        table.add_column(no_wrap=True)
+        table.add_column(style="dim", no_wrap=True)
+        for point in call.points:
+            number += 1
+            nth = f"effect {point.ordinal} of {len(call.effects)}" if point.ordinal else ""
+            table.add_row(str(number), Text(point.id), nth)
+        if call.points:
+            _print_wide(console, table)
+    if plan.not_tested:
+        _line(console, "\nNot tested", style="bold")
+        for item in plan.not_tested:
+            _line(console, f"  {item}")
+    faults = Counter(point.fault if point.side != "refused" else "no fault" for point in plan.points())
+    parts = ", ".join(f"{number} {fault}" for fault, number in sorted(faults.items()))
+    _line(console, f"\n{number} points over {len(plan.calls)} calls" + (f": {parts}" if parts else ""), style="bold")
+
+
+def print_table(console: Console, summary: RunSummary) -> None:
+    """One row per call: points, how many led to which outcome, the worst; and a row for all."""
+    rows = call_rows(summary.plan, summary.results)
+    counts = count(summary)
+    # Only outcomes that occurred have a column: nine columns, most of them empty, do not fit on a screen.
+    seen = [outcome for outcome, number in counts.by_outcome.items() if number]
+    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False, show_footer=True)
+    table.add_column("call", footer="all calls", no_wrap=True)
+    table.add_column("points", footer=str(counts.planned), justify="right")
+    if counts.not_run:
+        table.add_column("not run", footer=str(counts.not_run), justify="right")
+    for outcome in seen:
+        style = _STYLES[GRADES[outcome]]
+        table.add_column(outcome.value, footer=str(counts.by_outcome[outcome]), justify="right", style=style)
+    table.add_column("worst", footer=seen[-1].value if seen else "-", no_wrap=True)
+    for row in rows:
+        numbers = [str(row.by_outcome[outcome] or "") for outcome in seen]
+        missing = [str(row.points - row.ran or "")] if counts.not_run else []
+        worst = Text(row.worst.value, style=_STYLES[GRADES[row.worst]]) if row.worst else Text("-", style="dim")
+        table.add_row(row.name, str(row.points), *missing, *numbers, worst)
+    _print_wide(console, table)
+
+
+def print_findings(
+    console: Console, summary: RunSummary, redactor: Redactor, *, baseline: BaselineVerdict | None = None
+) -> None:
+    """One block per finding, worst first: what it is, what differs, what the client was told, what repairs it."""
+    known = {match.entry.id: match for match in baseline.known} if baseline else {}
+    for each in findings(summary.results):
+        _line(console, "")
+        _line(console, f"{each.outcome.value}  {each.id}", style=_STYLES[each.grade])
+        for line in finding_lines(each, known.get(each.id)):
+            _line(console, redactor.text(f"  {line}"))
+
+
+def finding_lines(each: Finding, known: Match | None = None) -> Iterable[str]:
+    """The block below a finding's headline, line by line."""
+    yield each.reason
+    yield f"client was told: {told_text(each.told)}"
+    if each.difference:
+        yield f"compared with the state {each.nearest} the call:" if each.nearest else "difference:"
+        yield from (f"  {line}" for line in difference_lines(each.difference))
+    yield from (f"left behind: {leak}" for leak in each.leaks)
+    yield f"repaired by: {each.repair}" if each.repair else "repaired by: nothing that was tried"
+    if known:
+        yield f"accepted: {known.entry.reason} ({known.entry.owner}, until {known.entry.expires.isoformat()})"
+    yield f"replay: {each.replay}"
+
+
+def told_text(told: Told) -> str:
+    """`201 acknowledged: {...}`, or that there was no answer."""
+    if told.status is None:
+        return f"nothing ({told.body})" if told.body else "nothing"
+    body = " ".join(told.body.split())
+    return f"{told.status} {told.kind}" + (f": {body[:200]}" if body else "")
+
+
+def print_verdict(console: Console, summary: RunSummary, verdict: Verdict, baseline: BaselineVerdict) -> None:
+    """The last lines of a run: the counts, what the baseline says, why the exit code is what it is."""
+    counts = count(summary)
+    grades = ", ".join(f"{number} {grade.value}" for grade, number in counts.by_grade.items() if number)
+    line = (
+        f"{counts.ran} of {counts.planned} points in {summary.seconds:.0f} s, {counts.proven} proven: {grades or '-'}"
+    )
+    _line(console, line, style="bold")
+    if baseline.known:
+        _line(console, f"{len(baseline.known)} findings are known and accepted")
+    for title, matches in (("worse", baseline.worse), ("better", baseline.vanished), ("expired", baseline.expired)):
+        for match in matches:
+            _line(console, f"baseline, {title}: {match.sentence()}")
+    for result in baseline.new:
+        _line(console, f"not in the baseline: {result.point.id} ({result.outcome.value})")
+    if summary.reference:
+        _line(console, "this run was on the reference EMCO: it can never be a sign-off")
+    for reason in verdict.reasons:
+        _line(console, f"exit {verdict.code}: {reason}", style="bold red")
+
+
+def print_comparison(console: Console, comparison: Comparison) -> None:
+    """What changed from one run to another."""
+    _line(console, f"{comparison.a} -> {comparison.b}", style="bold")
+    for note in comparison.notes:
+        _line(console, f"note: {note}", style="yellow")
+    sections: tuple[tuple[str, tuple[Move, ...], str], ...] = (
+        ("new", comparison.new, "red"),
+        ("worse", comparison.worse, "red"),
+        ("better", comparison.better, "green"),
+        ("gone", comparison.gone, "green"),
+        ("undecided", comparison.undecided, "magenta"),
+        (f"only in {comparison.a}", comparison.only_a, "dim"),
+        (f"only in {comparison.b}", comparison.only_b, "dim"),
+    )
+    for title, moves, style in sections:
+        if moves:
+            _line(console, f"\n{title} ({len(moves)})", style=style)
+        for move in moves:
+            _line(console, f"  {move.id}  {_name(move.was)} -> {_name(move.now)}")
+    if not any(moves for _, moves, _ in sections):
+        _line(console, "no difference")
+
+
+def _name(outcome: Outcome | None) -> str:
+    return outcome.value if outcome else "-"
+
+
+def _line(console: Console, text: str, *, style: str = "") -> None:
+    # soft_wrap: a terminal may break the line, but what is copied is whole. Text: brackets are no markup.
+    console.print(Text(text, style=style), soft_wrap=True)
+
+
+def _print_wide(console: Console, table: Table) -> None:
+    options = console.options.update(max_width=10_000)
+    needed = Measurement.get(console, options, table).maximum
+    console.print(table, width=needed, crop=False, no_wrap=True, soft_wrap=False)
