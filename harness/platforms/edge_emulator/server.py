@@ -1,0 +1,226 @@
+"""The emulator as an HTTP server in the caller's event loop."""
+
+import asyncio
+import base64
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import yaml
+from aiohttp import web
+
+from harness.platforms.edge_emulator.api import Api
+from harness.platforms.edge_emulator.problems import ApiError
+from harness.platforms.edge_emulator.routes import Call
+from harness.platforms.edge_emulator.watch import Watch
+
+Json = dict[str, Any]
+
+_WATCH_SECONDS = 1800.0
+# A watcher that far behind is cut off: it lists again, as it has to do with the real API.
+_WATCH_BACKLOG = 10_000
+_LOG_LENGTH = 100_000
+_BODY_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRequest:
+    """One answered request, or one watch that has begun.
+
+    time: wall clock, seconds;  query: as sent, without the question mark;  status: HTTP status of the answer
+    """
+
+    time: float
+    method: str
+    path: str
+    query: str
+    user_agent: str
+    status: int
+
+
+class EdgeEmulator:
+    """A Kubernetes API for one edge cluster: plain HTTP/1.1, no authentication, everything in memory.
+
+    name:    of the edge, for its kubeconfig and its certificate authority
+    ready:   whether workloads become ready at once, or never (see set_ready)
+    monitor: whether the status of ResourceBundleState objects is kept, as EMCO's monitor does
+    now:     wall clock in seconds;  new_uid: a fresh unique id
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        ready: bool = True,
+        monitor: bool = True,
+        now: Callable[[], float] = time.time,
+        new_uid: Callable[[], str] = lambda: str(uuid.uuid4()),
+    ) -> None:
+        self.name = name
+        self._now = now
+        self._api = Api(name, ready=ready, monitor=monitor, now=now, new_uid=new_uid)
+        self._log: deque[LoggedRequest] = deque(maxlen=_LOG_LENGTH)
+        self._watchers: dict[asyncio.Task[Any], Callable[[], None]] = {}
+        self._runner: web.AppRunner | None = None
+        self._address: tuple[str, int] | None = None
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen; port 0 takes a free one. Raises OSError if the address cannot be had, RuntimeError if started."""
+        if self._runner is not None:
+            raise RuntimeError(f"the edge {self.name} listens already on {self._address}")
+        app = web.Application(client_max_size=_BODY_BYTES)
+        app.router.add_route("*", "/{path:.*}", self._serve)
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=2.0)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError:
+            await runner.cleanup()
+            raise
+        self._runner, self._address = runner, runner.addresses[0][:2]
+
+    async def stop(self) -> None:
+        """End all watches and stop listening. The objects stay: a later start serves them again."""
+        await self._end_watches()
+        runner, self._runner, self._address = self._runner, None, None
+        if runner is not None:
+            await runner.cleanup()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens: host and port. Raises RuntimeError if it does not."""
+        if self._address is None:
+            raise RuntimeError(f"the edge {self.name} is not started")
+        return self._address
+
+    @property
+    def request_log(self) -> tuple[LoggedRequest, ...]:
+        """The latest requests (100 000 at most), oldest first."""
+        return tuple(self._log)
+
+    def objects(self) -> list[Json]:
+        """Copies of all objects that clients made or changed; what every cluster has from the start is not in it."""
+        return self._api.client_objects()
+
+    async def restore(self, objects: list[Json]) -> None:
+        """Replace everything by these objects, as `objects` returned them: uids and versions are kept.
+
+        All watches end, and cannot be resumed: their clients list again. Raises ValueError, and changes nothing, for
+        an object of an unknown kind or without uid or version.
+        """
+        self._api.restore(objects)
+        await self._end_watches()
+
+    def set_ready(self, ready: bool) -> None:
+        """Make workloads ready, or not, from now on: those that exist and those to come."""
+        self._api.set_ready(ready)
+
+    def kubeconfig(self, server_url: str, *, ca_pem: str = "") -> str:
+        """A minimal kubeconfig (YAML) for a client that reaches this edge at `server_url`.
+
+        ca_pem: the authority of the certificate at that address, when something in front of the edge ends TLS
+        """
+        cluster: Json = {"server": server_url}
+        if ca_pem:
+            cluster["certificate-authority-data"] = _base64(ca_pem)
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": self.name, "cluster": cluster}],
+            # No secret: the emulator asks for none, some clients refuse to go without.
+            "users": [{"name": "admin", "user": {"token": "emulated"}}],
+            "contexts": [{"name": self.name, "context": {"cluster": self.name, "user": "admin"}}],
+            "current-context": self.name,
+        }
+        return yaml.safe_dump(config, sort_keys=False)
+
+    # -- HTTP --------------------------------------------------------------------------------------------------------
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        query = dict(request.query)
+        watching = Call(request.method, request.path, query).watching
+        if watching:
+            return await self._watch(
+                request, Call("GET", request.path, query, accept=request.headers.get("Accept", ""))
+            )
+        # A request that has arrived whole is carried out, also when its client goes away meanwhile: what a cut
+        # connection leaves behind must not depend on which of the two the loop sees first.
+        return await asyncio.shield(asyncio.ensure_future(self._answer(request, query)))
+
+    async def _answer(self, request: web.Request, query: dict[str, str]) -> web.Response:
+        if request.path in ("/healthz", "/readyz", "/livez"):
+            self._note(request, 200)
+            return web.Response(text="ok")
+        try:
+            body = await request.read()
+        except (ConnectionError, web.RequestPayloadError) as error:
+            return web.Response(status=400, text=f"the request did not arrive whole: {error}")
+        headers = request.headers
+        call = Call(
+            request.method, request.path, query, headers.get("Content-Type", ""), headers.get("Accept", ""), body
+        )
+        try:
+            status, answer = self._api.answer(call)
+        except ApiError as error:
+            status, answer = error.code, error.status()
+        self._note(request, status)
+        return _json(answer, status)
+
+    async def _watch(self, request: web.Request, call: Call) -> web.StreamResponse:
+        try:
+            watch = Watch(self._api, call)
+        except ApiError as error:
+            self._note(request, error.code)
+            return _json(error.status(), error.code)
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        self._note(request, 200)
+        queue: asyncio.Queue[Json | None] = asyncio.Queue()
+
+        def offer(event: Json | None) -> None:
+            queue.put_nowait(event if queue.qsize() < _WATCH_BACKLOG else None)
+
+        task = asyncio.current_task()
+        assert task is not None, "a handler runs in a task"
+        self._watchers[task] = lambda: offer(None)
+        end = watch.begin(offer)
+        try:
+            async with asyncio.timeout(watch.seconds or _WATCH_SECONDS):
+                while (event := await queue.get()) is not None:
+                    await response.write(msgspec.json.encode(event) + b"\n")
+        except TimeoutError:
+            await response.write(b"".join(msgspec.json.encode(event) + b"\n" for event in watch.farewell()))
+        except ConnectionError:
+            return response  # the client is gone, there is nobody to say the end to
+        finally:
+            end()
+            del self._watchers[task]
+        await response.write_eof()
+        return response
+
+    async def _end_watches(self) -> None:
+        tasks = list(self._watchers)
+        for end in list(self._watchers.values()):
+            end()
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=1.0)
+            for task in stuck:
+                task.cancel()  # its client does not read
+
+    def _note(self, request: web.Request, status: int) -> None:
+        agent = request.headers.get("User-Agent", "")
+        entry = LoggedRequest(self._now(), request.method, request.path, request.query_string, agent, status)
+        self._log.append(entry)
+
+
+def _json(value: Json, status: int) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
