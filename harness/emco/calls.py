@@ -454,15 +454,17 @@ def _undo(call: Call, before: Call | None) -> tuple[Call, ...]:
         return (_as(before, "create"),) if before else ()
     for verb in _OPPOSITE.get(call.verb, ()):
         opposite = _run(call.service, call.target, verb)
-        if _possible(opposite):
+        if _possible(opposite, beside=call):
             return (opposite,)
     return ()
 
 
-def _possible(call: Call) -> bool:
-    if call.lifecycle and not any(route.service == call.service for route in ROUTES):
-        return call.verb in ("terminate", "instantiate")  # a service that nothing is known of: emcoctl's own pair
-    return has_route(call.service, call.method, call.path)
+def _possible(step: Call, *, beside: Call) -> bool:
+    """Whether the service has a route for the step. Of a service that nothing is known of, emcoctl's own pair is
+    assumed where another lifecycle call is made on the same resource."""
+    if step.lifecycle and not any(route.service == step.service for route in ROUTES):
+        return beside.lifecycle and step.verb in ("terminate", "instantiate")
+    return has_route(step.service, step.method, step.path)
 
 
 def _ladder(call: Call, content: Call | None) -> tuple[Rung, ...]:
@@ -471,7 +473,7 @@ def _ladder(call: Call, content: Call | None) -> tuple[Rung, ...]:
         if verbs == (call.verb,):
             continue  # repeating is tried anyway
         steps = [_step(call, verb, content) for verb in verbs]
-        if all(step is not None and _possible(step) for step in steps):
+        if all(step is not None and _possible(step, beside=call) for step in steps):
             given = tuple(step for step in steps if step is not None)
             words = " + ".join(step.method if not step.lifecycle else step.verb for step in given)
             rungs.append(Rung(words, given))
@@ -484,7 +486,7 @@ def _step(call: Call, verb: str, content: Call | None) -> Call | None:
             return replace(call, undo=(), ladder=())
         return _as(content, verb) if content else None
     step = _run(call.service, call.target, verb)
-    if verb == "instantiate" and not _possible(step):
+    if verb == "instantiate" and not _possible(step, beside=call):
         return _run(call.service, call.target, "apply")
     return step
 

@@ -211,16 +211,18 @@ def _joined(file: str, pieces: Iterator[tuple[int, str]]) -> Rendered:
     text: list[str] = []
     lines: list[int] = []
     fresh = True  # whether the next character begins a line of the output
+    last = 1
     for line, piece in pieces:
         for offset, part in enumerate(piece.split("\n")):
+            last = line + offset
             if offset:
                 if fresh:
-                    lines.append(line + offset - 1)
+                    lines.append(last - 1)
                 fresh = True
             if part and fresh:
-                lines.append(line + offset)
+                lines.append(last)
                 fresh = False
         text.append(piece)
-    joined = "".join(text)
-    lines.extend([lines[-1] if lines else 1] * (joined.count("\n") + 1 - len(lines)))
-    return Rendered(file, joined, tuple(lines))
+    if fresh:
+        lines.append(last)
+    return Rendered(file, "".join(text), tuple(lines))
