@@ -19,7 +19,7 @@ def change_lines(change: Change, *, limit: int = 8, width: int = 160) -> tuple[s
     if change.kind == "unexpected":
         return (f"unexpected  {change.where}", f"    found {_short(change.actual, width)}")
     members = [
-        f"    {path or 'value'}: {_sides(expected, actual, width)}"
+        f"    {path or 'value'}  {_sides(expected, actual, width)}"
         for path, expected, actual in _members(change.expected, change.actual, "")
     ]
     if len(members) > limit:
@@ -32,7 +32,7 @@ def difference_lines(changes: Iterable[Change], *, limit: int = 6, width: int = 
     every = tuple(changes)
     lines = [line for change in every[:limit] for line in change_lines(change, width=width)]
     if len(every) > limit:
-        lines.append(f"... and {len(every) - limit} more documents, keys or objects")
+        lines.append(f"... and {len(every) - limit} more")
     return tuple(lines)
 
 

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from harness.crashpoints.model import GRADES, Grade, Outcome, Plan, PointResult
 from harness.reporting.findings import severity
+from harness.reporting.words import counted
 
 _STYLES = {Grade.WARN: "yellow", Grade.FAIL: "red", Grade.BLOCKER: "bold red", Grade.ERROR: "bold magenta"}
 
@@ -39,7 +40,7 @@ class Progress:
         self._open = dict(self._sizes)
         self._total = sum(self._sizes.values())
         if not self._console.is_terminal:
-            self._say(f"{self._total} points over {len(plan.calls)} calls")
+            self._say(f"{counted(self._total, 'point')} over {counted(len(plan.calls), 'call')}")
             return
         self._bar = RichProgress(
             TextColumn("{task.description}", markup=False),
@@ -63,14 +64,14 @@ class Progress:
             self._findings += 1
             self._say(f"{result.outcome.value:<12}  {result.point.id}", style=_STYLES[result.grade])
         if self._bar is not None and self._task is not None:
-            found = f"{self._findings} finding" + ("" if self._findings == 1 else "s")
+            found = counted(self._findings, "finding")
             self._bar.update(self._task, completed=self._done, description=call, findings=found)
             return
         self._open[call] = self._open.get(call, 1) - 1
         if self._open[call] == 0:
             worst = self._worst[call]
             verdict = "all pass" if GRADES[worst] is Grade.PASS else f"worst: {worst.value}"
-            self._say(f"{call}: {self._sizes.get(call, 1)} points done, {verdict}")
+            self._say(f"{call}: {counted(self._sizes.get(call, 1), 'point')} done, {verdict}")
 
     def closed(self) -> None:
         """The run is over, in whatever way."""

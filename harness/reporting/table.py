@@ -9,16 +9,19 @@ from collections.abc import Iterable
 from rich import box
 from rich.console import Console
 from rich.measure import Measurement
+from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
 from harness.crashpoints.model import GRADES, Grade, Outcome, Plan, RunSummary, Told
+from harness.evidence.encoding import redacted
 from harness.evidence.redaction import Redactor
 from harness.reporting.baseline import BaselineVerdict, Match
 from harness.reporting.compare import Comparison, Move
 from harness.reporting.difference import difference_lines
 from harness.reporting.findings import Finding, call_rows, count, findings
 from harness.reporting.verdict import Verdict
+from harness.reporting.words import counted
 
 _STYLES = {
     Grade.PASS: "green",
@@ -34,7 +37,7 @@ def print_plan(console: Console, plan: Plan) -> None:
     _line(console, plan.title, style="bold")
     number = 0
     for call in plan.calls:
-        effects = f"{len(call.effects)} effect" + ("" if len(call.effects) == 1 else "s")
+        effects = counted(len(call.effects), "effect")
         _line(console, f"\n{call.name}  {call.method} {call.path}  ({call.service}, {effects})", style="bold")
         if call.note:
             _line(console, f"  {call.note}")
@@ -54,7 +57,8 @@ def print_plan(console: Console, plan: Plan) -> None:
             _line(console, f"  {item}")
     faults = Counter(point.fault if point.side != "refused" else "no fault" for point in plan.points())
     parts = ", ".join(f"{number} {fault}" for fault, number in sorted(faults.items()))
-    _line(console, f"\n{number} points over {len(plan.calls)} calls" + (f": {parts}" if parts else ""), style="bold")
+    total = f"{counted(number, 'point')} over {counted(len(plan.calls), 'call')}"
+    _line(console, f"\n{total}" + (f": {parts}" if parts else ""), style="bold")
 
 
 def print_table(console: Console, summary: RunSummary) -> None:
@@ -85,11 +89,12 @@ def print_findings(
 ) -> None:
     """One block per finding, worst first: what it is, what differs, what the client was told, what repairs it."""
     known = {match.entry.id: match for match in baseline.known} if baseline else {}
-    for each in findings(summary.results):
+    # Masked before it becomes text: in a sentence a secret cannot be told from its name any more.
+    for each in findings(redacted(summary, redactor).results):
         _line(console, "")
         _line(console, f"{each.outcome.value}  {each.id}", style=_STYLES[each.grade])
         for line in finding_lines(each, known.get(each.id)):
-            _line(console, redactor.text(f"  {line}"))
+            _line(console, f"  {line}")
 
 
 def finding_lines(each: Finding, known: Match | None = None) -> Iterable[str]:
@@ -114,7 +119,9 @@ def told_text(told: Told) -> str:
     return f"{told.status} {told.kind}" + (f": {body[:200]}" if body else "")
 
 
-def print_verdict(console: Console, summary: RunSummary, verdict: Verdict, baseline: BaselineVerdict) -> None:
+def print_verdict(
+    console: Console, summary: RunSummary, verdict: Verdict, baseline: BaselineVerdict, redactor: Redactor
+) -> None:
     """The last lines of a run: the counts, what the baseline says, why the exit code is what it is."""
     counts = count(summary)
     grades = ", ".join(f"{number} {grade.value}" for grade, number in counts.by_grade.items() if number)
@@ -123,7 +130,7 @@ def print_verdict(console: Console, summary: RunSummary, verdict: Verdict, basel
     )
     _line(console, line, style="bold")
     if baseline.known:
-        _line(console, f"{len(baseline.known)} findings are known and accepted")
+        _line(console, f"{counted(len(baseline.known), 'finding')} known and accepted")
     for title, matches in (("worse", baseline.worse), ("better", baseline.vanished), ("expired", baseline.expired)):
         for match in matches:
             _line(console, f"baseline, {title}: {match.sentence()}")
@@ -131,7 +138,7 @@ def print_verdict(console: Console, summary: RunSummary, verdict: Verdict, basel
         _line(console, f"not in the baseline: {result.point.id} ({result.outcome.value})")
     if summary.reference:
         _line(console, "this run was on the reference EMCO: it can never be a sign-off")
-    for reason in verdict.reasons:
+    for reason in redacted(verdict, redactor).reasons:
         _line(console, f"exit {verdict.code}: {reason}", style="bold red")
 
 
@@ -168,6 +175,8 @@ def _line(console: Console, text: str, *, style: str = "") -> None:
 
 
 def _print_wide(console: Console, table: Table) -> None:
+    """The table as wide as it needs to be, also where the console is narrower."""
     options = console.options.update(max_width=10_000)
     needed = Measurement.get(console, options, table).maximum
-    console.print(table, width=needed, crop=False, no_wrap=True, soft_wrap=False)
+    lines = console.render_lines(table, options.update(width=needed))
+    console.print(Segments([segment for line in lines for segment in (*line, Segment.line())]), crop=False, end="")

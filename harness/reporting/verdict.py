@@ -5,13 +5,14 @@ The first that applies: 2 wrong usage or settings (raised before there is a run)
 change it.
 """
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from harness.crashpoints.model import Outcome, RunSummary
 from harness.reporting.baseline import BaselineVerdict
 from harness.reporting.findings import count
+from harness.reporting.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,31 +37,23 @@ def _trouble(summary: RunSummary) -> Iterator[str]:
     if summary.status != "complete":
         yield f"the run is {summary.status}" + (f": {summary.trouble}" if summary.trouble else "")
     if unknown := counts.by_outcome[Outcome.UNKNOWN]:
-        yield f"{_points(unknown)} with outcome unknown"
+        yield f"{counted(unknown, 'point')} with outcome unknown"
     # A fault that did not happen as planned never counts as anything else, whatever a result says.
     if unproven := sum(not r.proof.proven and r.outcome is not Outcome.UNKNOWN for r in summary.results):
-        yield f"{_points(unproven)} judged without proof that the fault happened as planned"
+        yield f"{counted(unproven, 'point')} judged without proof that the fault happened as planned"
     if counts.not_run and summary.status == "complete":
-        yield f"{_points(counts.not_run)} of the plan without a result"
+        yield f"{counted(counts.not_run, 'point')} of the plan without a result"
     if counts.ran == 0:
         yield "nothing was tested"
 
 
 def _failures(baseline: BaselineVerdict) -> Iterator[str]:
     if baseline.new:
-        yield f"{_number(baseline.new, 'failure', 'failures')} not in the baseline"
+        yield f"{counted(len(baseline.new), 'failure')} not in the baseline"
     if baseline.worse:
-        yield f"{_number(baseline.worse, 'finding', 'findings')} worse than the baseline accepts"
+        yield f"{counted(len(baseline.worse), 'finding')} worse than the baseline accepts"
     if baseline.vanished:
-        entries = _number(baseline.vanished, "baseline entry", "baseline entries")
+        entries = counted(len(baseline.vanished), "baseline entry", "baseline entries")
         yield f"{entries} to remove or to lower: the point is better than accepted"
     if baseline.expired:
-        yield f"{_number(baseline.expired, 'baseline entry', 'baseline entries')} expired"
-
-
-def _points(number: int) -> str:
-    return f"{number} point" if number == 1 else f"{number} points"
-
-
-def _number(things: Sized, one: str, many: str) -> str:
-    return f"{len(things)} {one if len(things) == 1 else many}"
+        yield f"{counted(len(baseline.expired), 'baseline entry', 'baseline entries')} expired"
