@@ -80,7 +80,7 @@ def render_signoff(summary: RunSummary, verdict: Verdict, baseline: BaselineVerd
             {
                 "result": result,
                 "accepted": accepted.get(result.point.id),
-                "what": what_was_done(result.point, calls.get(result.point.call), result.proof),
+                "what": what_was_done(result.point, calls.get(result.point.call), result.proof).replace("`", ""),
                 "changes": [_change(change) for change in result.difference],
                 "attempts": [attempt_text(attempt) for attempt in result.attempts],
                 "replay": replay_command(result.point.id),
