@@ -2,17 +2,16 @@
 
 from pathlib import Path
 
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-_HERE = Path(__file__).resolve()
-# In a checkout the templates are in reports/ at the top; a wheel carries them beside this module (pyproject.toml).
-_PLACES = (_HERE.parent / "files", _HERE.parents[2] / "reports")
+# Links to reports/ in a checkout; a wheel carries the files themselves.
+_FILES = Path(__file__).resolve().parent / "files"
 
 
 def environment() -> Environment:
     """An environment in which an unknown name is an error and, for *.html.j2, everything is escaped."""
     return Environment(
-        loader=ChoiceLoader([FileSystemLoader(place) for place in _PLACES]),
+        loader=FileSystemLoader(_FILES, followlinks=True),
         autoescape=select_autoescape(("html.j2",)),
         undefined=StrictUndefined,
         trim_blocks=True,
