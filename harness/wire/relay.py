@@ -1,0 +1,544 @@
+"""The relay: stands between services and what they talk to, writes down every effect, and stops exactly between two.
+
+It forwards bytes and never alters them. One relay serves any number of links in one event loop; all of its methods must
+be called there. Everything that freezes does so in the callback that decoded the effect, so that no other byte slips
+through.
+"""
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+from harness.wire.conditions import Condition, Healthy, Refuse, Reset
+from harness.wire.connection import Bell, Connection
+from harness.wire.decoding import Codec
+from harness.wire.effects import Effect, Observation
+from harness.wire.http1 import HttpCodec
+from harness.wire.http2 import Http2Codec
+from harness.wire.mongo import MongoCodec
+from harness.wire.peer import Peer, TlsPeer
+
+Address = tuple[str, int]
+LinkProtocol = Literal["mongo", "etcd", "grpc", "http", "tcp"]
+_BUFFER = 256 * 1024
+_BACKLOG = 512
+
+
+class RelayError(RuntimeError):
+    """The relay cannot do what was asked; the message is one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """TLS that the relay ends and begins again.
+
+    server: with the certificate that clients of the link see
+    client: towards the target; None: the target speaks plainly. Its list of protocols (ALPN) is set by the relay, to
+            the one that the client agreed on
+    """
+
+    server: ssl.SSLContext
+    client: ssl.SSLContext | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One way from a source to a target.
+
+    source, target: names; effects of plain HTTP carry the target's
+    protocol:       what is decoded; `tcp` decodes nothing
+    listen:         where the source finds it; port 0 takes a free one (`Relay.address`)
+    upstream:       where the target is
+    streams:        gRPC paths (`/package.Service/Method`) that the server answers when it has something to say: such
+                    requests do not count as under way. What etcd has of the kind is known
+    identify:       for a link that several sources share: the source, from the address that a connection comes from
+    """
+
+    source: str
+    target: str
+    protocol: LinkProtocol
+    listen: Address
+    upstream: Address
+    tls: Tls | None = None
+    streams: frozenset[str] = frozenset()
+    identify: Callable[[Address], str] | None = None
+
+    def describe(self) -> str:
+        """`orchestrator -> mongo`."""
+        return f"{self.source} -> {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """Where to stop: before or after the n-th effect of the source that matches, counted since arming."""
+
+    source: str
+    side: Literal["before", "after"]
+    matches: Callable[[Effect], bool]
+    occurrence: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A trigger has stopped its source.
+
+    seq: number of the effect's observation;  at: seconds of the relay's clock
+    """
+
+    effect: Effect
+    seq: int
+    at: float
+
+
+class Armed:
+    """A trigger that is armed. `hit` gets its result when the source is frozen, or what `matches` raised."""
+
+    def __init__(self, trigger: Trigger, source: "_Source", hit: "asyncio.Future[Hit]") -> None:
+        self.trigger = trigger
+        self.hit = hit
+        self._source = source
+        self._left = trigger.occurrence
+
+    def disarm(self) -> None:
+        """Take the trigger back; nothing happens if it was hit already."""
+        self._source.disarm(self)
+
+    def wants(self, effect: Effect) -> bool:
+        """Whether this is the effect to stop at."""
+        if self._left <= 0 or not self.trigger.matches(effect):
+            return False
+        self._left -= 1
+        return self._left == 0
+
+
+class _Source:
+    """Everything about one source: its connections, its trigger, whether it is frozen (`connection.Owner`)."""
+
+    def __init__(self, name: str, relay: "Relay") -> None:
+        self.name = name
+        self.relay = relay
+        self.connections: set[Connection] = set()
+        self.armed: Armed | None = None
+        self.frozen = False
+        self.at_freeze: tuple[Connection, ...] = ()
+        self.holder: Connection | None = None  # of the held effect
+        self.last_effect_at = relay.clock()
+        self.bell = Bell()
+
+    # -- Owner
+
+    def requested(self, connection: Connection, effect: Effect) -> tuple[int, Literal["", "before", "after"]]:
+        relay = self.relay
+        now = self.last_effect_at = relay.clock()
+        seq = len(relay.history)
+        side = self._wanted(effect)
+        target = relay.target_of(connection)
+        relay.history.append(Observation(seq, self.name, target, effect, now, None, side != "before"))
+        relay.bell.ring()
+        return seq, side
+
+    def _wanted(self, effect: Effect) -> Literal["", "before", "after"]:
+        armed = self.armed
+        if armed is None:
+            return ""
+        try:
+            return armed.trigger.side if armed.wants(effect) else ""
+        except Exception as error:  # noqa: BLE001  it is the caller's function: it gets its error back
+            self.armed = None
+            asyncio.get_running_loop().call_soon(self.settle)  # not now: a decoder is at work
+            if not armed.hit.done():
+                armed.hit.set_exception(error)
+            return ""
+
+    def answered(self, seq: int, *, ok: bool | None) -> None:
+        now = self.last_effect_at = self.relay.clock()
+        self.relay.history[seq] = replace(self.relay.history[seq], answered=now, ok=ok)
+
+    def forwarded(self, seq: int, *, was: bool) -> None:
+        self.relay.history[seq] = replace(self.relay.history[seq], forwarded=was)
+
+    def hit(self, connection: Connection, seq: int) -> None:
+        armed, self.armed = self.armed, None
+        self.holder = connection
+        self.freeze()
+        if armed is not None and not armed.hit.done():
+            armed.hit.set_result(Hit(self.relay.history[seq].effect, seq, self.relay.clock()))
+
+    def is_armed(self) -> bool:
+        return self.armed is not None
+
+    def idle(self) -> None:
+        if self.relay.bell:
+            self.relay.bell.ring()
+
+    def given_up(self) -> None:
+        self.bell.ring()
+
+    def closed(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        self.relay.forget(connection)
+        self.bell.ring()
+        self.relay.bell.ring()
+
+    def problem(self, text: str) -> None:
+        self.relay.problems.append(text)
+
+    # -- for the relay
+
+    def settle(self) -> None:
+        for connection in tuple(self.connections):
+            connection.settle()
+
+    def disarm(self, armed: Armed) -> None:
+        if self.armed is armed:
+            self.armed = None
+            self.settle()
+
+    def freeze(self) -> None:
+        if self.frozen:
+            return
+        self.frozen = True
+        self.at_freeze = tuple(self.connections)
+        for connection in self.at_freeze:
+            connection.freeze()
+
+    def thaw(self, *, drop_held: bool) -> None:
+        self.frozen = False
+        self.holder = None
+        for connection in tuple(self.connections):
+            connection.thaw(drop_held=drop_held)
+
+    def drop(self) -> None:
+        self.frozen = False
+        self.holder = None
+        for connection in tuple(self.connections):
+            connection.discard()
+
+    def ended(self) -> tuple[int, int]:
+        return len(self.at_freeze), sum(connection.client_ended for connection in self.at_freeze)
+
+
+class _Listener:
+    """The listening side of one link, and its condition."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.sock: socket.socket | None = None
+        self.address: Address = link.listen
+        self.condition: Condition = Healthy()
+        self.connections: set[Connection] = set()
+
+
+class Relay:
+    """Links, their history, and control over their sources. `async with` closes all links at the end."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.history: list[Observation] = []
+        self.problems: list[str] = []
+        self.bell = Bell()
+        self._listeners: dict[Link, _Listener] = {}
+        self._sources: dict[str, _Source] = {}
+        self._at: dict[Connection, _Listener] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._buffer = memoryview(bytearray(_BUFFER))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # -- links ------------------------------------------------------------------------------------------------------
+
+    async def open(self, link: Link) -> None:
+        """Listen. Raises RelayError if the address cannot be had or the link is open already."""
+        if link in self._listeners:
+            raise RelayError(f"the link {link.describe()} is open already")
+        listener = _Listener(link)
+        self._listen(listener)
+        self._listeners[link] = listener
+
+    async def close(self, link: Link | None = None) -> None:
+        """Stop listening and close all connections of the link, or of all links."""
+        for listener in [self._listener(link)] if link is not None else list(self._listeners.values()):
+            self._stop_listening(listener)
+            for connection in tuple(listener.connections):
+                connection.close()
+            del self._listeners[listener.link]
+        tasks = tuple(self._tasks) if link is None else ()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def address(self, link: Link) -> Address:
+        """Where the link listens, with the port that was found."""
+        return self._listener(link).address
+
+    def set_condition(self, link: Link, condition: Condition) -> None:
+        """Break or heal a link; `Healthy()` heals. Raises RelayError if it cannot listen again."""
+        listener = self._listener(link)
+        listener.condition = condition
+        if isinstance(condition, Refuse):
+            self._stop_listening(listener)
+        elif listener.sock is None:
+            self._listen(listener)
+        for connection in tuple(listener.connections):
+            if isinstance(condition, Refuse | Reset):
+                connection.close(reset=True)
+            else:
+                connection.set_condition(condition)
+
+    def heal(self, link: Link) -> None:
+        """The link is healthy again."""
+        self.set_condition(link, Healthy())
+
+    # -- history ----------------------------------------------------------------------------------------------------
+
+    def seq(self) -> int:
+        """Number that the next effect will get."""
+        return len(self.history)
+
+    def since(self, seq: int) -> tuple[Observation, ...]:
+        """Observations from this number on."""
+        return tuple(self.history[seq:])
+
+    def under_way(self, source: str | None = None) -> int:
+        """Requests, reads too, that have no reply yet; streams do not count."""
+        return sum(
+            connection.under_way()
+            for name, known in self._sources.items()
+            if source is None or name == source
+            for connection in known.connections
+        )
+
+    def last_effect_at(self) -> float:
+        """When the last effect was requested or answered, seconds of the clock; the relay's first link before that."""
+        return max((source.last_effect_at for source in self._sources.values()), default=self.clock())
+
+    async def quiet(self, *, seconds: float, limit: float, ignore: AbstractSet[str] = frozenset()) -> bool:
+        """Wait until there was no effect for `seconds` and nothing is under way; False if it takes longer than `limit`.
+
+        ignore: sources that do not matter
+        """
+        deadline = self.clock() + limit
+        while True:
+            now = self.clock()
+            watched = [source for name, source in self._sources.items() if name not in ignore]
+            busy = any(connection.under_way() for source in watched for connection in source.connections)
+            due = max((source.last_effect_at for source in watched), default=now - seconds) + seconds
+            if not busy and now >= due:
+                return True
+            if now >= deadline:
+                return False
+            await self.bell.wait((deadline if busy else min(due, deadline)) - now)
+
+    async def moved(self, seq: int, *, limit: float) -> bool:
+        """Wait for an effect with this number or a later one; False if there is none within `limit` seconds."""
+        deadline = self.clock() + limit
+        while len(self.history) <= seq:
+            now = self.clock()
+            if now >= deadline:
+                return False
+            await self.bell.wait(deadline - now)
+        return True
+
+    # -- control ----------------------------------------------------------------------------------------------------
+
+    def arm(self, trigger: Trigger) -> Armed:
+        """Stop the source at the trigger. Raises RelayError if one is armed for it, or it is frozen."""
+        source = self._source(trigger.source)
+        if source.armed is not None:
+            raise RelayError(f"a trigger is armed for {trigger.source} already")
+        if source.frozen:
+            raise RelayError(f"{trigger.source} is frozen: drop or release it before arming")
+        if trigger.occurrence < 1:
+            raise RelayError(f"a trigger's occurrence counts from 1, not {trigger.occurrence}")
+        source.armed = Armed(trigger, source, asyncio.get_running_loop().create_future())
+        source.settle()
+        return source.armed
+
+    def freeze(self, source: str) -> None:
+        """Forward nothing from or to the source any more; new connections are accepted and held."""
+        self._source(source).freeze()
+
+    def thaw(self, source: str) -> None:
+        """Go on; everything that was held is forwarded."""
+        self._source(source).thaw(drop_held=False)
+
+    def release(self, source: str, *, drop_held: bool) -> None:
+        """Go on. drop_held: the held request is not forwarded if the service gave it up meanwhile."""
+        self._source(source).thaw(drop_held=drop_held)
+
+    def drop(self, source: str) -> None:
+        """Close both sides of all the source's connections, discard what is held, let new connections through."""
+        self._source(source).drop()
+
+    async def ended(self, source: str, *, limit: float) -> tuple[int, int]:
+        """Connections that the source had when it was frozen, and how many of them it has ended; waits for all."""
+        known = self._source(source)
+        deadline = self.clock() + limit
+        while True:
+            total, gone = known.ended()
+            now = self.clock()
+            if gone == total or now >= deadline:
+                return total, gone
+            await known.bell.wait(deadline - now)
+
+    async def gave_up(self, source: str, limit: float) -> bool:
+        """Whether the frozen source gives up the connection or stream of the held effect within `limit` seconds."""
+        known = self._source(source)
+        deadline = self.clock() + limit
+        while True:
+            if known.holder is None:
+                raise RelayError(f"no effect of {source} is held")
+            if known.holder.given_up():
+                return True
+            now = self.clock()
+            if now >= deadline:
+                return False
+            await known.bell.wait(deadline - now)
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def target_of(self, connection: Connection) -> str:
+        """Name of the connection's target."""
+        return self._at[connection].link.target
+
+    def forget(self, connection: Connection) -> None:
+        """The connection is gone."""
+        listener = self._at.pop(connection, None)
+        if listener is not None:
+            listener.connections.discard(connection)
+
+    def _source(self, name: str) -> _Source:
+        if name not in self._sources:
+            self._sources[name] = _Source(name, self)
+        return self._sources[name]
+
+    def _listener(self, link: Link) -> _Listener:
+        if link not in self._listeners:
+            raise RelayError(f"the link {link.describe()} is not open")
+        return self._listeners[link]
+
+    def _listen(self, listener: _Listener) -> None:
+        host, port = listener.address
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((host, port))
+            sock.listen(_BACKLOG)
+        except OSError as error:
+            sock.close()
+            raise RelayError(f"{listener.link.describe()} cannot listen on {host}:{port}: {error.strerror}") from error
+        sock.setblocking(False)
+        listener.sock = sock
+        listener.address = (host, sock.getsockname()[1])
+        asyncio.get_running_loop().add_reader(sock, self._accept, listener)
+
+    def _stop_listening(self, listener: _Listener) -> None:
+        if listener.sock is not None:
+            asyncio.get_running_loop().remove_reader(listener.sock)
+            listener.sock.close()
+            listener.sock = None
+
+    def _accept(self, listener: _Listener) -> None:
+        while listener.sock is not None:
+            try:
+                sock, address = listener.sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self.problems.append(f"{listener.link.describe()}: cannot accept a connection: {error.strerror}")
+                return
+            self._accepted(listener, sock, address)
+
+    def _accepted(self, listener: _Listener, sock: socket.socket, address: Address) -> None:
+        loop = asyncio.get_running_loop()
+        link = listener.link
+        peer = Peer(loop, sock, self._buffer)
+        if isinstance(listener.condition, Reset):
+            peer.close(reset=True)
+            return
+        client: Peer | TlsPeer = peer
+        if link.tls is not None:
+            link.tls.server.set_alpn_protocols(["h2", "http/1.1"] if link.tls.client is not None else ["http/1.1"])
+            client = TlsPeer(peer, link.tls.server)
+        source = self._source(link.identify(address) if link.identify else link.source)
+        connection = Connection(
+            owner=source, client=client, codec=lambda sink: _codec(link, sink), name=f"link {link.describe()}"
+        )
+        self._at[connection] = listener
+        listener.connections.add(connection)
+        source.connections.add(connection)
+        connection.set_condition(listener.condition)
+        if isinstance(client, TlsPeer):
+            client.on_failed = connection.unreachable
+            client.on_ready = lambda protocol: self._may_connect(source, connection, listener, protocol)
+            client.start()
+        else:
+            self._may_connect(source, connection, listener, None)
+
+    def _may_connect(self, source: _Source, connection: Connection, listener: _Listener, protocol: str | None) -> None:
+        connection.connect = lambda: self._connect(connection, listener.link, protocol)
+        if source.frozen:
+            connection.freeze()
+        else:
+            connection.connect()
+
+    def _connect(self, connection: Connection, link: Link, protocol: str | None) -> None:
+        connection.connect = _nothing
+        task = asyncio.get_running_loop().create_task(self._reach(connection, link, protocol))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reach(self, connection: Connection, link: Link, protocol: str | None) -> None:
+        loop = asyncio.get_running_loop()
+        host, port = link.upstream
+        sock: socket.socket | None = None
+        try:
+            family, _, _, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            await loop.sock_connect(sock, address)
+        except OSError:
+            if sock is not None:
+                sock.close()
+            connection.unreachable()
+            return
+        except asyncio.CancelledError:
+            if sock is not None:
+                sock.close()
+            raise
+        if connection.is_closed():
+            sock.close()
+            return
+        peer = Peer(loop, sock, self._buffer)
+        if link.tls is None or link.tls.client is None:
+            connection.connected(peer)
+            return
+        link.tls.client.set_alpn_protocols([protocol] if protocol else [])
+        upstream = TlsPeer(peer, link.tls.client, server_hostname=host)
+        upstream.on_failed = lambda why: connection.unreachable(f"no TLS with {host}:{port}: {why}")
+        upstream.on_ready = lambda _: connection.connected(upstream)
+        upstream.start()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _codec(link: Link, sink: Connection) -> Codec | None:
+    if link.protocol == "mongo":
+        return MongoCodec(sink)
+    if link.protocol == "http":
+        return HttpCodec(sink, target=link.target)
+    if link.protocol == "tcp":
+        return None
+    return Http2Codec(sink, meaning=link.protocol, streams=link.streams)
