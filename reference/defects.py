@@ -1,0 +1,184 @@
+"""The defects of EMCO that the reference has, each a switch.
+
+`REFERENCE_EMCO_DEFECTS` says which are on: `faithful` (all: EMCO as it is; the default), `fixed` (none), a list of
+names (`B1,C1`: only these) or `faithful-A12,R5` (all but these).
+"""
+
+from dataclasses import dataclass
+
+
+class UnknownDefect(Exception):
+    """A name in the setting is no switch; the message says which there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """One switch. `fact`: where it is documented; `does`: what happens with it on; `calls`: where it shows."""
+
+    name: str
+    fact: str
+    does: str
+    calls: tuple[str, ...]
+
+
+_DIG = "orchestrator POST deployment-intent-groups/{dig}/"
+_LC = "dcm POST logical-clouds/{lc}/"
+_RSYNC_ANY = ("rsync, any event",)
+
+DEFECTS: tuple[Defect, ...] = (
+    Defect("A1", "4 A1", "data and stateInfo of a group are two writes", ("orchestrator POST deployment-intent-groups",)),
+    Defect("A2", "4 A2", "data and chart of an app are two writes", ("orchestrator POST apps", "orchestrator PUT apps")),
+    Defect(
+        "A3",
+        "4 A3",
+        "data, field `app`, content and field `app` of a profile are four writes",
+        ("orchestrator POST profiles", "orchestrator PUT profiles"),
+    ),
+    Defect(
+        "A4",
+        "4 A4",
+        "data and field `app` of an app intent are two writes",
+        ("orchestrator POST app-intents", "orchestrator PUT app-intents"),
+    ),
+    Defect("A6a", "4 A6 (a)", "nothing records the context while it is built: a crash leaks it", (_DIG + "instantiate",)),
+    Defect(
+        "A6b",
+        "4 A6 (b)",
+        "rsync's acceptance is recorded only afterwards: a crash between leaves a workload that no record owns",
+        (_DIG + "instantiate",),
+    ),
+    Defect("A7", "4 A7", "terminate is recorded only after rsync accepted it", (_DIG + "terminate",)),
+    Defect("A8", "4 A8", "stopflag and state are two writes that nothing ties together", (_DIG + "stop",)),
+    Defect("A9", "4 A9", "context, rsync's acceptance, Updated and Instantiated are not tied together", (_DIG + "update",)),
+    Defect(
+        "A10", "4 A10", "as A9, over the records of two groups: the source's and the target's", (_DIG + "migrate",)
+    ),
+    Defect("A11", "4 A11", "rsync's acceptance, Updated and Instantiated are not tied together", (_DIG + "rollback",)),
+    Defect(
+        "A12",
+        "4 A12",
+        "contexts are deleted before the record, and a missing one makes every later delete fail",
+        ("orchestrator DELETE deployment-intent-groups",),
+    ),
+    Defect(
+        "A12u",
+        "4 A12",
+        "children are looked for only after the contexts were deleted: a refused delete has destroyed them",
+        ("orchestrator DELETE deployment-intent-groups",),
+    ),
+    Defect("B1", "4 B1", "data, stateInfo and kubeconfig of a cluster are three writes", ("clm POST clusters",)),
+    Defect(
+        "B2",
+        "4 B2",
+        "a crash between the two deletes leaves a kubeconfig that the next cluster of the name trips over",
+        ("clm DELETE clusters",),
+    ),
+    Defect(
+        "C1",
+        "4 C1",
+        "data, privatekey and stateInfo of a level 1 logical cloud are three writes; without the last it cannot be deleted",
+        ("dcm POST logical-clouds (level 1)",),
+    ),
+    Defect(
+        "C2",
+        "4 C2",
+        "data and stateInfo of a level 0 logical cloud are two writes; without the last it cannot be deleted",
+        ("dcm POST logical-clouds (level 0)",),
+    ),
+    Defect(
+        "C3",
+        "4 C3",
+        "the old context is deleted first, the new one is recorded last",
+        (_LC + "instantiate",),
+    ),
+    Defect("C6", "4 C6", "terminate is recorded only after rsync accepted it; a repeat answers 409", (_LC + "terminate",)),
+    Defect("C7", "4 C7", "stopflag and state are two writes that nothing ties together", (_LC + "stop",)),
+    Defect(
+        "C9",
+        "4 C9",
+        "contexts are deleted before the record and before children are looked for; a missing one makes every later "
+        "delete fail",
+        ("dcm DELETE logical-clouds",),
+    ),
+    Defect("R1", "6.5 R1", "an etcd that fails while rsync starts counts as one that holds nothing to restore", ("rsync start",)),
+    Defect("R2", "6.5 R2", "one context that cannot be restored ends the restoring of the others", ("rsync start",)),
+    Defect(
+        "R3",
+        "6.5 R3",
+        "a restored context does not count as running: the next event starts a second thread on it",
+        ("rsync start",),
+    ),
+    Defect(
+        "R4",
+        "6.5 R4",
+        "the active record and the queue are two writes: a crash between loses the event",
+        _RSYNC_ANY,
+    ),
+    Defect(
+        "R5",
+        "6.5 R5",
+        "the event is Done before its status is written: a crash between leaves the old status for ever",
+        _RSYNC_ANY,
+    ),
+    Defect("R8", "6.5 R8", "a queue that cannot be read counts as empty and is overwritten", _RSYNC_ANY),
+    Defect(
+        "R9",
+        "6.5 R9",
+        "an event that is not allowed (terminate twice) or comes while stopped sets a failed status; an event that comes "
+        "twice is run twice",
+        _RSYNC_ANY,
+    ),
+    Defect("R10", "6.5 R10", "no edge is watched after a restart until an event touches it", ("rsync start",)),
+    Defect(
+        "R11",
+        "6.5 R11",
+        "the ResourceBundleState is removed by a timer in memory: a crash before it fires leaks it",
+        ("rsync Terminate",),
+    ),
+    Defect(
+        "R15",
+        "6.3",
+        "an Update or UpdateDelete that a crash interrupted is not allowed after the restart",
+        ("rsync Update", "rsync UpdateDelete"),
+    ),
+    Defect(
+        "R16",
+        "13",
+        "the UpdateDelete of the old context is queued from the side and not started: its active record stays",
+        ("rsync Update",),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Defects:
+    """Which switches are on."""
+
+    on: frozenset[str]
+
+    def __contains__(self, name: str) -> bool:
+        assert name in {defect.name for defect in DEFECTS}, name
+        return name in self.on
+
+    def any(self, names: tuple[str, ...]) -> bool:
+        """Whether at least one of the switches is on."""
+        return any(name in self for name in names)
+
+
+def parse_defects(text: str | None) -> Defects:
+    """Read the setting. Raises UnknownDefect with a sentence for a name that is no switch."""
+    names = frozenset(defect.name for defect in DEFECTS)
+    setting = (text or "faithful").strip()
+    if setting == "fixed":
+        return Defects(frozenset())
+    if setting == "faithful":
+        return Defects(names)
+    without = setting.startswith("faithful-")
+    given = {part.strip() for part in setting.removeprefix("faithful-").split(",") if part.strip()}
+    unknown = sorted(given - names)
+    if unknown or not given:
+        raise UnknownDefect(
+            f"REFERENCE_EMCO_DEFECTS={setting!r}: {', '.join(unknown) or 'an empty list'} is no switch; there are "
+            f"faithful, fixed, {', '.join(defect.name for defect in DEFECTS)}"
+        )
+    return Defects(names - given if without else frozenset(given))

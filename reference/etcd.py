@@ -1,0 +1,95 @@
+"""etcd's KV service over gRPC: single keys, prefixes, and transactions where several keys must change as one."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from grpclib.client import Channel, UnaryUnaryMethod
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+
+from reference.errors import StoreError
+from reference.proto import etcd_kv_pb2 as kv
+
+_Request = TypeVar("_Request")
+_Reply = TypeVar("_Reply")
+
+
+class Etcd:
+    """One HTTP/2 connection to one etcd. Values are bytes; a cancelled operation resets its stream."""
+
+    def __init__(self, *, host: str, port: int, dial_limit: float = 5.0) -> None:
+        self._where = f"{host}:{port}"
+        self._dial_limit = dial_limit
+        self._channel = Channel(host, port)
+        service = "/etcdserverpb.KV/"
+        self._range: UnaryUnaryMethod[kv.RangeRequest, kv.RangeResponse] = UnaryUnaryMethod(
+            self._channel, service + "Range", kv.RangeRequest, kv.RangeResponse
+        )
+        self._put: UnaryUnaryMethod[kv.PutRequest, kv.PutResponse] = UnaryUnaryMethod(
+            self._channel, service + "Put", kv.PutRequest, kv.PutResponse
+        )
+        self._delete: UnaryUnaryMethod[kv.DeleteRangeRequest, kv.DeleteRangeResponse] = UnaryUnaryMethod(
+            self._channel, service + "DeleteRange", kv.DeleteRangeRequest, kv.DeleteRangeResponse
+        )
+        self._txn: UnaryUnaryMethod[kv.TxnRequest, kv.TxnResponse] = UnaryUnaryMethod(
+            self._channel, service + "Txn", kv.TxnRequest, kv.TxnResponse
+        )
+
+    async def get(self, key: str) -> bytes | None:
+        """The value of one key, or None. Raises StoreError."""
+        reply = await self._call(self._range, kv.RangeRequest(key=key.encode()))
+        return reply.kvs[0].value if reply.kvs else None
+
+    async def list(self, prefix: str, *, keys_only: bool = False) -> dict[str, bytes]:
+        """All keys that begin with `prefix`, in order. Raises StoreError."""
+        start = prefix.encode()
+        reply = await self._call(
+            self._range, kv.RangeRequest(key=start, range_end=_after(start), keys_only=keys_only)
+        )
+        return {pair.key.decode(): pair.value for pair in reply.kvs}
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Set one key. Raises StoreError."""
+        await self._call(self._put, kv.PutRequest(key=key.encode(), value=value))
+
+    async def delete(self, prefix: str) -> int:
+        """Delete all keys that begin with `prefix`; returns how many there were. Raises StoreError."""
+        start = prefix.encode()
+        reply = await self._call(self._delete, kv.DeleteRangeRequest(key=start, range_end=_after(start)))
+        return reply.deleted
+
+    async def put_all(self, values: Mapping[str, bytes], *, if_exists: Sequence[str] = ()) -> bool:
+        """Set several keys as one, if the keys `if_exists` are there; returns whether it was done. Raises StoreError."""
+        request = kv.TxnRequest(
+            compare=[
+                kv.Compare(key=key.encode(), target=kv.Compare.VERSION, result=kv.Compare.GREATER, version=0)
+                for key in if_exists
+            ],
+            success=[
+                kv.RequestOp(request_put=kv.PutRequest(key=key.encode(), value=value)) for key, value in values.items()
+            ],
+        )
+        return (await self._call(self._txn, request)).succeeded
+
+    async def _call(self, method: UnaryUnaryMethod[_Request, _Reply], request: _Request) -> _Reply:
+        try:
+            await asyncio.wait_for(self._channel.__connect__(), self._dial_limit)
+            return await method(request)
+        except TimeoutError as error:
+            raise StoreError(f"etcd at {self._where} does not answer") from error
+        except (OSError, GRPCError, StreamTerminatedError) as error:
+            raise StoreError(f"etcd at {self._where} failed: {_why(error)}") from error
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+def _after(prefix: bytes) -> bytes:
+    """The first key behind all keys that begin with `prefix`."""
+    assert prefix and prefix[-1] < 0xFF
+    return prefix[:-1] + bytes([prefix[-1] + 1])
+
+
+def _why(error: Any) -> str:
+    message = getattr(error, "message", None)
+    return str(message or error or type(error).__name__)

@@ -1,0 +1,449 @@
+"""rsync: accepts events for AppContexts, keeps them in a queue in etcd, and works them off on the edges.
+
+An accepted event is in etcd before the caller gets its answer. Each context is worked on by one task at a time, event
+after event; what is unfinished at a crash is found by its record under /activecontext/ and done again from its
+beginning. Where EMCO's defects are off, what belongs together is written as one (transactions), an event that is there
+already is accepted without a second entry, and a restart finds everything.
+"""
+
+import asyncio
+import base64
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import aiohttp
+import yaml
+
+from reference import events
+from reference.config import Config
+from reference.contexts import ACTIVE, Contexts, QueueItem, cluster_path, go_json, holds, resource_path, root
+from reference.defects import Defects
+from reference.edge import Edge, EdgeError, EdgeUnreachable, read_kubeconfig
+from reference.errors import StoreError
+from reference.records import Records
+from reference.resources import cloud_config
+from reference.status import clusters_of
+from reference.watching import Reports
+
+_QUEUE = "rsync/AppContextEventQueue/"
+_CURRENT = "rsync/state/CurrentState/"
+_DESIRED = "rsync/state/DesiredState/"
+_PENDING_TERMINATE = "rsync/state/PendingTerminateFlag/"
+_RETRY = 2.0
+_STOP_POLL = 1.0
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Stopped(Exception):
+    """The context's stopflag was set while an event was worked on."""
+
+
+@dataclass(slots=True)
+class Worker:
+    """What this process knows of one context: whether it works on it, and the work that a Terminate interrupts."""
+
+    running: bool = False
+    work: asyncio.Task[None] | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One event on one app and cluster."""
+
+    context: str
+    event: str
+    other: str
+    app: str
+    cluster: str
+    resources: tuple[str, ...]
+    manifests: Mapping[str, str]
+    namespace: str
+
+    @property
+    def deployment(self) -> str:
+        return f"{self.context}-{self.app}"
+
+
+class RsyncService:
+    """The service, apart from its gRPC server."""
+
+    def __init__(
+        self, *, config: Config, records: Records, contexts: Contexts, defects: Defects, log: logging.Logger
+    ) -> None:
+        self._config = config
+        self._records = records
+        self._contexts = contexts
+        self._defects = defects
+        self._log = log
+        self._workers: dict[str, Worker] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reports = Reports(contexts=contexts, log=log)
+        self._session: aiohttp.ClientSession | None = None
+
+    # -- accepting ---------------------------------------------------------------------------------------------------
+
+    async def accept(self, context: str, event: str, *, other: str = "", start: bool = True) -> None:
+        """Queue an event durably and see that it is worked on. Raises StoreError."""
+        worker = self._workers.setdefault(context, Worker())
+        async with worker.lock:
+            queue = await self._read_queue(context)
+            if "R9" not in self._defects and holds(queue, event=event, other=other):
+                if not worker.running and queue[-1].status == events.PENDING:
+                    self._start(context, worker)
+                return
+            await self._enqueue(context, [*queue, QueueItem(event, other, events.PENDING)])
+            if not start:
+                return
+            if worker.running:
+                if event == events.TERMINATE:
+                    await self._contexts.put(context, _PENDING_TERMINATE, True)
+                    if worker.work is not None:
+                        worker.work.cancel()
+                return
+            await self._initialise(context)
+            self._start(context, worker)
+
+    async def _read_queue(self, context: str) -> list[QueueItem]:
+        try:
+            return await self._contexts.queue(context)
+        except StoreError:
+            if "R8" not in self._defects:
+                raise
+            return []
+
+    async def _enqueue(self, context: str, queue: list[QueueItem]) -> None:
+        active = f"{ACTIVE}{context}/"
+        if "R4" in self._defects:
+            if await self._contexts.etcd.get(active) is None:
+                await self._contexts.etcd.put(active, go_json(context))
+            await self._write_queue(context, queue)
+            return
+        values = {active: go_json(context), root(context) + _QUEUE: _queue_json(queue)}
+        if await self._contexts.get(context, _CURRENT) is None:
+            values.update({root(context) + path: go_json(value) for path, value in _INITIAL.items()})
+        if not await self._contexts.etcd.put_all(values, if_exists=[root(context)]):
+            raise StoreError(f"AppContext {context} is not there")
+
+    async def _initialise(self, context: str) -> None:
+        if await self._contexts.get(context, _CURRENT) is None:
+            for path, value in _INITIAL.items():
+                await self._contexts.put(context, path, value)
+
+    async def _write_queue(self, context: str, queue: list[QueueItem]) -> None:
+        await self._contexts.etcd.put(root(context) + _QUEUE, _queue_json(queue))
+
+    def _start(self, context: str, worker: Worker) -> None:
+        worker.running = True
+        self._spawn(self._run(context, worker))
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- restarting --------------------------------------------------------------------------------------------------
+
+    async def restore(self) -> None:
+        """Go on with what a former process left unfinished. Raises StoreError only where EMCO would not."""
+        pause = 0.05
+        while True:
+            try:
+                active = await self._contexts.etcd.list(ACTIVE)
+                for key in active:
+                    await self._restore_context(key.removeprefix(ACTIVE).rstrip("/"))
+                if "R10" not in self._defects:
+                    await self._watch_again()
+                return
+            except StoreError as error:
+                self._log.warning("restoring: %s", error)
+                if "R1" in self._defects or "R2" in self._defects:
+                    return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 1.0)
+
+    async def _restore_context(self, context: str) -> None:
+        worker = self._workers.setdefault(context, Worker())
+        if worker.running:
+            return
+        if "R3" in self._defects:
+            # EMCO starts the thread and does not note that it runs.
+            self._spawn(self._run(context, Worker()))
+            return
+        if not await self._contexts.exists(context):
+            await self._contexts.etcd.delete(f"{ACTIVE}{context}/")
+            return
+        self._start(context, worker)
+
+    async def _watch_again(self) -> None:
+        found = await self._contexts.etcd.list("/context/")
+        for key, value in found.items():
+            parts = key.split("/")
+            if key.endswith("/resourcesready/") and len(parts) == 9 and value:
+                self._watch(parts[6])
+
+    # -- working -----------------------------------------------------------------------------------------------------
+
+    async def _run(self, context: str, worker: Worker) -> None:
+        """Work off the queue of one context."""
+        try:
+            await self._initialise(context)
+            while await self._next_event(context, worker):
+                pass
+            await self._contexts.put(context, _PENDING_TERMINATE, False)
+            await self._contexts.etcd.delete(f"{ACTIVE}{context}/")
+        except StoreError as error:
+            self._log.warning("work on context %s ended: %s", context, error)
+        finally:
+            worker.running = False
+
+    async def _next_event(self, context: str, worker: Worker) -> bool:
+        queue = await self._contexts.queue(context)
+        number = next((index for index, item in enumerate(queue) if item.status == events.PENDING), None)
+        if number is None:
+            return False
+        item = queue[number]
+        transition = events.TRANSITIONS[item.event]
+        status = (await self._contexts.get(context, _CURRENT) or {"Status": "Created"})["Status"]
+        stopped = bool(await self._contexts.get(context, "stopflag/"))
+        if stopped or not events.allowed(item.event, status, resume="R15" not in self._defects):
+            await self._skip(context, number, item, shown=stopped or item.event == events.TERMINATE)
+            return True
+        await self._contexts.put(context, _DESIRED, {"Status": transition.success})
+        await self._contexts.put(context, _CURRENT, {"Status": transition.busy})
+        await self._contexts.put(context, "status/", {"Status": transition.busy})
+        worker.work = asyncio.ensure_future(self._work(context, item))
+        failed = await self._outcome(context, worker.work)
+        worker.work = None
+        await self._finish(context, number, status=transition.failure if failed else transition.success, failed=failed)
+        return True
+
+    async def _outcome(self, context: str, work: "asyncio.Task[None]") -> bool:
+        try:
+            await work
+        except asyncio.CancelledError:
+            # A Terminate that came meanwhile: it is the next event.
+            return True
+        except (EdgeError, StoreError, Stopped) as error:
+            self._log.warning("context %s: %s", context, error)
+            return True
+        return False
+
+    async def _skip(self, context: str, number: int, item: QueueItem, *, shown: bool) -> None:
+        await self._change_item(context, number, events.SKIP)
+        if shown and "R9" in self._defects:
+            failure = events.TRANSITIONS[item.event].failure
+            await self._contexts.put(context, "status/", {"Status": failure})
+            await self._contexts.put(context, _CURRENT, {"Status": failure})
+
+    async def _finish(self, context: str, number: int, *, status: str, failed: bool) -> None:
+        outcome = events.ERROR if failed else events.DONE
+        value = {"Status": status}
+        if "R5" in self._defects:
+            await self._change_item(context, number, outcome)
+            await self._contexts.put(context, "status/", value)
+            await self._contexts.put(context, _CURRENT, value)
+            return
+        async with self._workers.setdefault(context, Worker()).lock:
+            queue = _with_status(await self._contexts.queue(context), number, outcome)
+            prefix = root(context)
+            values = {prefix + _QUEUE: _queue_json(queue), prefix + "status/": go_json(value), prefix + _CURRENT: go_json(value)}
+            if not await self._contexts.etcd.put_all(values, if_exists=[prefix]):
+                raise StoreError(f"AppContext {context} is gone")
+
+    async def _change_item(self, context: str, number: int, status: str) -> None:
+        async with self._workers.setdefault(context, Worker()).lock:
+            await self._write_queue(context, _with_status(await self._contexts.queue(context), number, status))
+
+    async def _work(self, context: str, item: QueueItem) -> None:
+        """Do one event on all apps and clusters. Raises EdgeError, StoreError, Stopped."""
+        tree = await self._contexts.tree(context)
+        if "app/instruction/order/" not in tree:
+            raise EdgeError("the context has no order of apps")
+        other = await self._contexts.tree(item.other) if item.other else {}
+        namespace = (tree.get("meta/") or {}).get("Namespace") or "default"
+        jobs = [self._job(context, item, tree, other, place, namespace) for place in clusters_of(tree)]
+        watch_stop = asyncio.ensure_future(self._watch_stop(context))
+        follow_up = None
+        if item.event == events.UPDATE and "R16" in self._defects:
+            follow_up = asyncio.ensure_future(self.accept(item.other, events.UPDATE_DELETE, other=context, start=False))
+        group = asyncio.ensure_future(self._run_clusters([job for job in jobs if job is not None]))
+        try:
+            await asyncio.wait({watch_stop, group}, return_when=asyncio.FIRST_COMPLETED)
+            if watch_stop.done():
+                watch_stop.result()
+            await group
+            if follow_up is not None:
+                await follow_up
+        finally:
+            watch_stop.cancel()
+            group.cancel()
+        if item.event == events.UPDATE and "R16" not in self._defects:
+            await self.accept(item.other, events.UPDATE_DELETE, other=context)
+
+    def _job(
+        self,
+        context: str,
+        item: QueueItem,
+        tree: Mapping[str, Any],
+        other: Mapping[str, Any],
+        place: tuple[str, str, list[str]],
+        namespace: str,
+    ) -> Job | None:
+        app, cluster, names = place
+        manifests = {name: tree[resource_path(app, cluster, name)] for name in names}
+        changed = list(names)
+        if item.event == events.UPDATE:
+            changed = [name for name in names if other.get(resource_path(app, cluster, name)) != manifests[name]]
+        elif item.event == events.UPDATE_DELETE:
+            changed = [name for name in names if resource_path(app, cluster, name) not in other]
+        if not names:
+            return None
+        return Job(context, item.event, item.other, app, cluster, tuple(changed), manifests, namespace)
+
+    async def _watch_stop(self, context: str) -> None:
+        """Raises Stopped when the context's stopflag is set; it is looked at once a second, as nothing announces it."""
+        while True:
+            await asyncio.sleep(_STOP_POLL)
+            try:
+                if await self._contexts.get(context, "stopflag/"):
+                    raise Stopped("stopped on request")
+            except StoreError as error:
+                self._log.info("stopflag of %s: %s", context, error)
+
+    async def _run_clusters(self, jobs: list[Job]) -> None:
+        """Work on all clusters side by side; the first failure ends the others."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for job in jobs:
+                    group.create_task(self._run_cluster(job))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+
+    async def _run_cluster(self, job: Job) -> None:
+        if job.event == events.UPDATE:
+            await self._note_unchanged(job)
+        if not job.resources:
+            return
+        edge = await self._connect(job.cluster)
+        self._watch(job.cluster)
+        await self._wait_reachable(job, edge)
+        while True:
+            try:
+                for name in job.resources:
+                    await self._run_resource(job, edge, name)
+                break
+            except EdgeUnreachable as error:
+                # The edge was lost in the middle: wait for it and begin again with the first resource.
+                self._log.info("%s: %s", job.cluster, error)
+                await self._wait_reachable(job, edge)
+        if job.event in (events.INSTANTIATE, events.UPDATE):
+            report = await edge.report(job.deployment, namespace=job.namespace)
+            if report is not None:
+                await self._reports.note(job.cluster, report)
+        elif job.event == events.TERMINATE:
+            await self._end_report(job, edge)
+
+    async def _end_report(self, job: Job, edge: Edge) -> None:
+        if "R11" not in self._defects:
+            await edge.end_report(job.deployment, namespace=job.namespace)
+            return
+
+        async def later() -> None:
+            await asyncio.sleep(self._config.cleanup_delay)
+            try:
+                await edge.end_report(job.deployment, namespace=job.namespace)
+            except EdgeError as error:
+                self._log.warning("removing the report of %s: %s", job.deployment, error)
+
+        self._spawn(later())
+
+    async def _note_unchanged(self, job: Job) -> None:
+        for name in job.manifests:
+            if name not in job.resources:
+                path = resource_path(job.app, job.cluster, name) + "status/"
+                if await self._contexts.get(job.context, path) != _APPLIED:
+                    await self._contexts.put(job.context, path, _APPLIED)
+
+    async def _run_resource(self, job: Job, edge: Edge, name: str) -> None:
+        manifest = yaml.load(job.manifests[name], Loader=_LOADER)
+        if job.event in (events.TERMINATE, events.UPDATE_DELETE):
+            status = _DELETED
+            try:
+                await edge.delete(manifest, namespace=job.namespace)
+            except EdgeUnreachable:
+                raise
+            except EdgeError as error:
+                # As in EMCO, a delete that is refused is noted and does not stop the others.
+                self._log.warning("%s: %s", job.cluster, error)
+                status = _FAILED
+            await self._note_resource(job, name, status)
+            return
+        await self._note_resource(job, name, {"Status": "Pending"})
+        try:
+            await edge.apply(manifest, namespace=job.namespace, deployment=job.deployment)
+        except EdgeUnreachable:
+            raise
+        except EdgeError:
+            await self._note_resource(job, name, _FAILED)
+            raise
+        await self._note_resource(job, name, _APPLIED)
+
+    async def _note_resource(self, job: Job, name: str, status: Mapping[str, str]) -> None:
+        path = resource_path(job.app, job.cluster, name)
+        await self._contexts.put(job.context, path + "status/", status)
+        await self._contexts.put(job.context, path + "reference/", job.context)
+        await self._contexts.put(job.context, cluster_path(job.app, job.cluster) + "reference/", job.context)
+
+    async def _wait_reachable(self, job: Job, edge: Edge) -> None:
+        """Ask the edge until it answers. Raises EdgeUnreachable when the tries are used up."""
+        path = cluster_path(job.app, job.cluster) + "readystatus/"
+        tries, shown = 0, ""
+        while True:
+            try:
+                await edge.reach()
+                await self._contexts.put(job.context, path, "Available")
+                return
+            except EdgeUnreachable as error:
+                tries += 1
+                if self._config.max_retries is not None and tries > self._config.max_retries:
+                    raise
+                self._log.info("%s is not reachable (try %d): %s", job.cluster, tries, error)
+                if shown != "Retrying":
+                    shown = "Retrying"
+                    await self._contexts.put(job.context, path, shown)
+            await asyncio.sleep(_RETRY)
+
+    async def _connect(self, cluster: str) -> Edge:
+        provider, _, name = cluster.partition("+")
+        stored = await self._records.find(cloud_config(provider, name), "config")
+        if stored is None:
+            raise EdgeError(f"CloudConfig of {cluster} not found")
+        if self._session is None:
+            self._session = aiohttp.ClientSession()
+        return Edge(access=read_kubeconfig(base64.b64decode(stored["config"])), session=self._session)
+
+    def _watch(self, cluster: str) -> None:
+        self._reports.watch(cluster, lambda: self._connect(cluster))
+
+
+_APPLIED: Mapping[str, str] = {"Status": "Applied"}
+_DELETED: Mapping[str, str] = {"Status": "Deleted"}
+_FAILED: Mapping[str, str] = {"Status": "Failed"}
+_INITIAL: Mapping[str, Any] = {
+    _CURRENT: {"Status": "Created"},
+    "stopflag/": False,
+    _PENDING_TERMINATE: False,
+    "status/": {"Status": "Created"},
+}
+"""What rsync writes into a context when it first sees it, in this order."""
+
+
+def _queue_json(queue: list[QueueItem]) -> bytes:
+    return go_json({"AcQueue": [item.to_json() for item in queue]})
+
+
+def _with_status(queue: list[QueueItem], number: int, status: str) -> list[QueueItem]:
+    return [replace(item, status=status) if index == number else item for index, item in enumerate(queue)]

@@ -1,0 +1,204 @@
+"""One service, from its start to its end.
+
+`main` is what `python -m reference` and a fork server call: importing this module pulls in everything that any service
+needs and starts nothing, so that a fork of a process that has imported it serves within milliseconds.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from aiohttp import web
+from grpclib.const import Cardinality, Handler
+from grpclib.server import Server, Stream
+
+from reference import events
+from reference.clm import Clm
+from reference.config import ETCD_PORT, MONGO_PORT, Config, ConfigError, read_config
+from reference.contexts import Contexts
+from reference.dcm import Dcm
+from reference.defects import Defects, UnknownDefect, parse_defects
+from reference.errors import StoreError
+from reference.etcd import Etcd
+from reference.mongo import Mongo
+from reference.orchestrator import Orchestrator
+from reference.proto import installapp_pb2, updateapp_pb2
+from reference.records import COLLECTION, Records
+from reference.resources import schema_segment
+from reference.rpc import INSTALL, ROLLBACK, UNINSTALL, UPDATE, Rsync
+from reference.rsync import RsyncService
+from reference.web import Rest
+
+SERVICES = ("orchestrator", "clm", "dcm", "rsync")
+
+
+class Part(Protocol):
+    """A service with a REST API."""
+
+    def mount(self, rest: Rest) -> None: ...
+
+    async def recover(self) -> None: ...
+
+
+def main(service: str) -> None:
+    """Run a service in the working directory until SIGINT. Exits 2 for settings that cannot be used, 1 without mongo."""
+    logging.basicConfig(level=logging.WARNING, format=f"%(asctime)s {service} %(message)s", stream=sys.stderr)
+    try:
+        config = read_config(service=service, directory=Path.cwd(), environment=os.environ)
+        defects = parse_defects(os.environ.get("REFERENCE_EMCO_DEFECTS"))
+    except (ConfigError, UnknownDefect) as error:
+        print(f"{service}: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    try:
+        asyncio.run(run(config, defects))
+    except (StoreError, OSError) as error:
+        print(f"{service}: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+async def run(config: Config, defects: Defects) -> None:
+    """Serve until SIGINT. Raises StoreError without mongo, OSError when a port is taken."""
+    log = logging.getLogger(f"reference.{config.service}")
+    await _check_mongo(config)
+    mongo = Mongo(host=config.database_ip, port=MONGO_PORT)
+    etcd = Etcd(host=config.etcd_ip, port=ETCD_PORT)
+    records = Records(mongo, again=not defects.on)
+    contexts = Contexts(etcd)
+    rest = Rest(defects=defects, log=log)
+    handlers: dict[str, Handler] = {}
+    schema: asyncio.Task[None] | None = None
+    if config.service == "rsync":
+        rsync = RsyncService(config=config, records=records, contexts=contexts, defects=defects, log=log)
+        await rsync.restore()
+        handlers = _rsync_handlers(rsync)
+        rest.app.router.add_get("/metrics", _metrics)
+    else:
+        part = _part(config, records=records, contexts=contexts, defects=defects, log=log)
+        part.mount(rest)
+        schema = asyncio.create_task(_load_schema(config, mongo, records, log))
+        await part.recover()
+    runner = await rest.start(host=config.listen, port=config.http_port) if config.http_port else None
+    server = Server([_Handlers(handlers)])
+    if config.grpc_port is not None:
+        await server.start(config.listen, config.grpc_port)
+    await _interrupted()
+    if schema is not None:
+        schema.cancel()
+    server.close()
+    if runner is not None:
+        await runner.cleanup()
+    mongo.close()
+    etcd.close()
+
+
+def _part(
+    config: Config, *, records: Records, contexts: Contexts, defects: Defects, log: logging.Logger
+) -> Part:
+    if config.service == "clm":
+        return Clm(records=records, defects=defects)
+    rsync = Rsync(records=records, contexts=contexts, ready=config.conn_ready)
+    if config.service == "dcm":
+        return Dcm(records=records, contexts=contexts, rsync=rsync, defects=defects, log=log)
+    return Orchestrator(records=records, contexts=contexts, rsync=rsync, defects=defects, log=log)
+
+
+async def _check_mongo(config: Config) -> None:
+    """EMCO asks for serverStatus at its start and gives up when that fails; something starts it again."""
+    mongo = Mongo(host=config.database_ip, port=MONGO_PORT, selection=0.0)
+    await mongo.command({"serverStatus": 1})
+    mongo.close()
+
+
+async def _load_schema(config: Config, mongo: Mongo, records: Records, log: logging.Logger) -> None:
+    """Wait for the referential schema; the orchestrator stores it if it is not there. Creates are refused until then."""
+    segment = schema_segment()
+    pause = config.schema_backoff
+    while True:
+        try:
+            found = await records.query({"keyId": "{SegmentId}"}, {"segment": 1, "_id": 0})
+            if any(item["segment"]["name"] == "emco-base" for item in found):
+                records.schema_loaded.set()
+                return
+            if config.service == "orchestrator":
+                await _store_schema(mongo, segment)
+                continue
+        except StoreError as error:
+            log.warning("the referential schema is not loaded: %s", error)
+        # Nothing announces the segment to a service that waits for it.
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, config.schema_max_backoff)
+
+
+async def _store_schema(mongo: Mongo, segment: Mapping[str, Any]) -> None:
+    command = {
+        "findAndModify": COLLECTION,
+        "query": {"SegmentId": segment["SegmentId"]},
+        "update": {"$set": {"segment": segment["segment"], "keyId": "{SegmentId}"}},
+        "upsert": True,
+        "new": True,
+    }
+    await mongo.command(command)
+
+
+class _Handlers:
+    """What grpclib's server asks of a service."""
+
+    def __init__(self, handlers: dict[str, Handler]) -> None:
+        self._handlers = handlers
+
+    def __mapping__(self) -> dict[str, Handler]:
+        return self._handlers
+
+
+def _rsync_handlers(rsync: RsyncService) -> dict[str, Handler]:
+    async def install(request: Any) -> Any:
+        await rsync.accept(request.app_context, events.INSTANTIATE)
+        return installapp_pb2.InstallAppResponse(app_context_installed=True)
+
+    async def uninstall(request: Any) -> Any:
+        await rsync.accept(request.app_context, events.TERMINATE)
+        return installapp_pb2.UninstallAppResponse(app_context_uninstalled=True)
+
+    async def update(request: Any) -> Any:
+        await rsync.accept(request.update_to_app_context, events.UPDATE, other=request.update_from_app_context)
+        return updateapp_pb2.UpdateAppResponse(app_context_updated=True)
+
+    async def rollback(request: Any) -> Any:
+        await rsync.accept(request.rollback_to_app_context, events.UPDATE, other=request.rollback_from_app_context)
+        return updateapp_pb2.RollbackAppResponse(app_context_rolledback=True)
+
+    install_types = (installapp_pb2.InstallAppRequest, installapp_pb2.InstallAppResponse)
+    uninstall_types = (installapp_pb2.UninstallAppRequest, installapp_pb2.UninstallAppResponse)
+    update_types = (updateapp_pb2.UpdateAppRequest, updateapp_pb2.UpdateAppResponse)
+    rollback_types = (updateapp_pb2.RollbackAppRequest, updateapp_pb2.RollbackAppResponse)
+    return {
+        INSTALL: _unary(install, *install_types),
+        UNINSTALL: _unary(uninstall, *uninstall_types),
+        UPDATE: _unary(update, *update_types),
+        ROLLBACK: _unary(rollback, *rollback_types),
+    }
+
+
+def _unary(answer: Callable[[Any], Awaitable[Any]], request_type: Any, reply_type: Any) -> Handler:
+    async def handle(stream: Stream[Any, Any]) -> None:
+        request = await stream.recv_message()
+        # A caller that goes away must not leave half of an acceptance behind.
+        reply = await asyncio.shield(asyncio.ensure_future(answer(request)))
+        await stream.send_message(reply)
+
+    return Handler(handle, Cardinality.UNARY_UNARY, request_type, reply_type)
+
+
+async def _metrics(_: web.Request) -> web.Response:
+    return web.Response(text="")
+
+
+async def _interrupted() -> None:
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, ended.set)
+    await ended.wait()
