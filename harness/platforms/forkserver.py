@@ -24,7 +24,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from harness.platforms.linux import die_with_parent
+from harness.platforms.linux import die_with_parent, mount_privately
 
 
 def main(arguments: list[str]) -> None:
@@ -82,6 +82,8 @@ def _become(request: dict[str, Any], log: int, middle: int, harness: int, module
         for number, descriptor in ((0, null), (1, log), (2, log)):
             os.dup2(descriptor, number)
         os.chdir(request["cwd"])
+        if request["mount"]:
+            _mount(request)
         if request["argv"]:
             os.execve(request["argv"][0], request["argv"], request["env"])
         os.environ.clear()
@@ -93,6 +95,16 @@ def _become(request: dict[str, Any], log: int, middle: int, harness: int, module
         sys.stderr.flush()
         sys.stdout.flush()
         os._exit(code)
+
+
+def _mount(request: dict[str, Any]) -> None:
+    """A folder of its own where the program has its temporary files; without the right to mount, the common one."""
+    source, target = request["mount"]
+    try:
+        mount_privately(source, target)
+    except OSError as error:
+        print(f"emco-chaos: no temporary folder of its own, /tmp is used ({error})", file=sys.stderr)
+        request["env"]["TMPDIR"] = "/tmp"  # noqa: S108  nothing but the system's own is safe here, see the caller
 
 
 def _call(module: ModuleType | None, name: str) -> int:

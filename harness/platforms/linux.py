@@ -9,7 +9,10 @@ import struct
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
+_MS_BIND = 0x1000
+_MS_REC_PRIVATE = 0x4000 | 0x40000
 _CLONE_NEWNET = 0x40000000
 _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914
@@ -52,8 +55,17 @@ def enter_network_namespace() -> bool:
     return True
 
 
+def mount_privately(source: str, target: str) -> None:
+    """Let the folder `source` appear at `target` for this process and its children only. Raises OSError."""
+    libc = _libc()
+    _checked(libc.unshare(_CLONE_NEWNS), "unshare(CLONE_NEWNS)")
+    _checked(libc.mount(b"none", b"/", None, _MS_REC_PRIVATE, None), "mount --make-rprivate /")
+    _checked(libc.mount(source.encode(), target.encode(), None, _MS_BIND, None), f"mount --bind {source} {target}")
+
+
 def _map_user(uid: int, gid: int) -> None:
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+    # As root of the user namespace: other users lose their capabilities in it when a program is executed.
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
         descriptor = os.open(f"/proc/self/{name}", os.O_WRONLY)
         try:
             os.write(descriptor, text.encode())

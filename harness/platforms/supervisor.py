@@ -22,16 +22,19 @@ class ProcessSpec:
 
     name:  in logs, links and errors
     argv:  program and arguments; empty: the fork server calls its module's `main(call)` instead
-    ready: raises ConnectionError or OSError while the process does not answer by its protocol yet
+    ready: raises OSError while the process does not answer by its protocol yet; is given the size that the log had
+           before this start, for programs that only say in their log when they are ready
+    mount: a folder that the process alone sees at another place: (folder, place)
     """
 
     name: str
     cwd: Path
     env: Mapping[str, str]
     log: Path
-    ready: Callable[[], Awaitable[None]]
+    ready: Callable[[int], Awaitable[None]]
     argv: tuple[str, ...] = ()
     call: str = ""
+    mount: tuple[str, str] | None = None
     start_limit: float = 20.0
 
 
@@ -58,7 +61,7 @@ class ForkServer:
         self._socket.settimeout(60.0)
 
     def start(self, spec: ProcessSpec, log: int) -> int:
-        request = {"argv": list(spec.argv), "call": spec.call, "cwd": str(spec.cwd), "env": dict(spec.env)}
+        request = {"argv": list(spec.argv), "call": spec.call, "cwd": str(spec.cwd), "env": dict(spec.env), "mount": spec.mount}
         try:
             socket.send_fds(self._socket, [json.dumps(request).encode()], [log])
             answer = self._socket.recv(65536)
@@ -89,6 +92,7 @@ class Supervised:
         self._starter = starter
         self._journal = journal
         self._running: _Running | None = None
+        self._log_offset = 0
         self.starts = 0
 
     @property
@@ -110,6 +114,7 @@ class Supervised:
         if self.pid is not None:
             raise HarnessTrouble(f"{self.name} was to be started, but it runs already (pid {self.pid})")
         with self.spec.log.open("ab") as log:
+            self._log_offset = log.tell()
             pid = self._starter.start(self.spec, log.fileno())
         self.starts += 1
         loop = asyncio.get_running_loop()
@@ -141,7 +146,7 @@ class Supervised:
         pause = 0.002
         while True:
             try:
-                return await self.spec.ready()
+                return await self.spec.ready(self._log_offset)
             except OSError:  # refused or reset: not yet. Anything else is an error
                 await asyncio.sleep(pause)  # bounded by the caller's limit
                 pause = min(pause * 1.3, 0.05)

@@ -26,7 +26,7 @@ class Mask:
     name:  shown in their place, as `<name>`
     where: pattern of the entry's label (searched)
     path:  dotted path in the entry; `*` stands for one step, `**` for any number
-    drop:  take the value out instead of showing `<name>` (things a cluster adds)
+    drop:  take the value out instead of showing `<name>` (things a cluster adds); with an empty path the whole entry
     """
 
     name: str
@@ -84,6 +84,8 @@ def canonical(snapshot: Snapshot, rules: CanonicalRules) -> Canonical:
     entries: dict[str, Any] = {}
     for where, value in raw:
         label = rename(where)
+        if any(mask.drop and not mask.path and re.search(mask.where, label) for mask in rules.masks):
+            continue
         masked = _masked(label, _renamed(value, rename), rules)
         number = 2
         unique = label

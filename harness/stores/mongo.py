@@ -66,22 +66,34 @@ class Mongo:
             for collection in await self._client[database].list_collection_names():
                 documents = await self._client[database][collection].find({}).to_list(None)
                 if documents:
-                    content[f"{database}.{collection}"] = tuple(document.raw for document in documents)
+                    content[f"{database}.{collection}"] = tuple(bytes(document.raw) for document in documents)
         return content
 
     async def restore(self, content: Mapping[str, tuple[bytes, ...]]) -> None:
-        """Make the content exactly this. Documents that are there already, byte by byte, are left alone."""
+        """Make the content exactly this, in this order.
+
+        Order counts: EMCO reads "the" record of a key with a filter that its children's records match as well, and takes
+        the first that comes. Documents at the beginning that are there already, byte by byte, are left alone.
+        """
         now = await self.snapshot()
         for name in {*now, *content}:
             database, _, collection = name.partition(".")
-            wanted, there = list(content.get(name, ())), set(now.get(name, ()))
+            wanted, there = content.get(name, ()), now.get(name, ())
+            same = _common_prefix(wanted, there)
             target = self._client[database][collection]
-            obsolete = [RawBSONDocument(raw)["_id"] for raw in there.difference(wanted)]
-            if obsolete:
-                await target.delete_many({"_id": {"$in": obsolete}})
-            missing = [RawBSONDocument(raw) for raw in wanted if raw not in there]
-            if missing:
-                await target.insert_many(missing)
+            if same < len(there):
+                await target.delete_many({"_id": {"$in": [RawBSONDocument(raw)["_id"] for raw in there[same:]]}})
+            if same < len(wanted):
+                await target.insert_many([RawBSONDocument(raw) for raw in wanted[same:]])
 
     async def _databases(self) -> list[str]:
         return [name for name in await self._client.list_database_names() if name not in _SYSTEM and name != MARKER]
+
+
+def _common_prefix(one: tuple[bytes, ...], two: tuple[bytes, ...]) -> int:
+    length = 0
+    for left, right in zip(one, two, strict=False):
+        if left != right:
+            break
+        length += 1
+    return length

@@ -11,7 +11,9 @@ from typing import Any
 
 import msgspec
 import yaml
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
 
 from harness.platforms.edge_emulator.api import Api
 from harness.platforms.edge_emulator.problems import ApiError
@@ -25,6 +27,7 @@ _WATCH_SECONDS = 1800.0
 _WATCH_BACKLOG = 10_000
 _LOG_LENGTH = 100_000
 _BODY_BYTES = 16 * 1024 * 1024
+_ANSWERED = "answered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +68,21 @@ class EdgeEmulator:
         self._api = Api(name, ready=ready, monitor=monitor, now=now, new_uid=new_uid)
         self._log: deque[LoggedRequest] = deque(maxlen=_LOG_LENGTH)
         self._watchers: dict[asyncio.Task[Any], Callable[[], None]] = {}
-        self._runner: web.AppRunner | None = None
+        self._runner: web.ServerRunner | None = None
         self._address: tuple[str, int] | None = None
 
     async def start(self, host: str, port: int) -> None:
         """Listen; port 0 takes a free one. Raises OSError if the address cannot be had, RuntimeError if started."""
         if self._runner is not None:
             raise RuntimeError(f"the edge {self.name} listens already on {self._address}")
-        app = web.Application(client_max_size=_BODY_BYTES)
-        app.router.add_route("*", "/{path:.*}", self._serve)
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=2.0)
+        server = web.Server(
+            self._serve,
+            request_factory=self._receive,
+            access_log=None,
+            handler_cancellation=True,
+            read_bufsize=_BODY_BYTES,
+        )
+        runner = web.ServerRunner(server, shutdown_timeout=2.0)
         await runner.setup()
         try:
             await web.TCPSite(runner, host, port).start()
@@ -140,37 +148,55 @@ class EdgeEmulator:
 
     # -- HTTP --------------------------------------------------------------------------------------------------------
 
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
-        query = dict(request.query)
-        watching = Call(request.method, request.path, query).watching
-        if watching:
-            return await self._watch(
-                request, Call("GET", request.path, query, accept=request.headers.get("Accept", ""))
-            )
-        # A request that has arrived whole is carried out, also when its client goes away meanwhile: what a cut
-        # connection leaves behind must not depend on which of the two the loop sees first.
-        return await asyncio.shield(asyncio.ensure_future(self._answer(request, query)))
+    def _receive(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> web.BaseRequest:
+        """Make the request, and carry it out in the very moment in which its body is complete.
 
-    async def _answer(self, request: web.Request, query: dict[str, str]) -> web.Response:
+        Not in the handler's task: that one is cancelled when the connection ends, and what a cut connection leaves
+        behind must not depend on which of the two the loop sees first.
+        """
+        loop = asyncio.get_running_loop()
+        request = web.BaseRequest(message, payload, protocol, writer, task, loop)
+        answered: asyncio.Future[web.Response] = loop.create_future()
+        request[_ANSWERED] = answered
+
+        def arrived() -> None:
+            try:
+                answered.set_result(self._answer(request, payload.read_nowait()))
+            except Exception as error:
+                answered.set_exception(error)
+
+        if not _call(request).watching:
+            payload.on_eof(arrived)
+        return request
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        call = _call(request)
+        if call.watching:
+            return await self._watch(request, call)
+        if (request.content_length or 0) > _BODY_BYTES:
+            raise web.HTTPRequestEntityTooLarge(max_size=_BODY_BYTES, actual_size=request.content_length or 0)
+        answered: asyncio.Future[web.Response] = request[_ANSWERED]
+        return await answered
+
+    def _answer(self, request: web.BaseRequest, body: bytes) -> web.Response:
         if request.path in ("/healthz", "/readyz", "/livez"):
             self._note(request, 200)
             return web.Response(text="ok")
         try:
-            body = await request.read()
-        except (ConnectionError, web.RequestPayloadError) as error:
-            return web.Response(status=400, text=f"the request did not arrive whole: {error}")
-        headers = request.headers
-        call = Call(
-            request.method, request.path, query, headers.get("Content-Type", ""), headers.get("Accept", ""), body
-        )
-        try:
-            status, answer = self._api.answer(call)
+            status, answer = self._api.answer(_call(request, body))
         except ApiError as error:
             status, answer = error.code, error.status()
         self._note(request, status)
         return _json(answer, status)
 
-    async def _watch(self, request: web.Request, call: Call) -> web.StreamResponse:
+    async def _watch(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
         try:
             watch = Watch(self._api, call)
         except ApiError as error:
@@ -212,10 +238,16 @@ class EdgeEmulator:
             for task in stuck:
                 task.cancel()  # its client does not read
 
-    def _note(self, request: web.Request, status: int) -> None:
+    def _note(self, request: web.BaseRequest, status: int) -> None:
         agent = request.headers.get("User-Agent", "")
         entry = LoggedRequest(self._now(), request.method, request.path, request.query_string, agent, status)
         self._log.append(entry)
+
+
+def _call(request: web.BaseRequest, body: bytes = b"") -> Call:
+    headers = request.headers
+    accept = ",".join(headers.getall("Accept", ()))
+    return Call(request.method, request.path, request.query, headers.get("Content-Type", ""), accept, body)
 
 
 def _json(value: Json, status: int) -> web.Response:

@@ -1,0 +1,278 @@
+"""A campaign: a workload, an environment, what was learned, and the points. Puts the layers together."""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from harness.crashpoints.judge import expected_states
+from harness.crashpoints.lab import Limits, Profile, Rung, Subject
+from harness.crashpoints.learn import (
+    CallFails,
+    Controls,
+    DoesNotSettle,
+    Lesson,
+    learn_controls,
+    observe,
+    plan_call,
+    settle,
+)
+from harness.crashpoints.library import Library
+from harness.crashpoints.model import CallPlan, CrashPoint, Fault, Outcome, Plan, PointResult, Proof, Told
+from harness.crashpoints.replay import Case, Memory, Replayer, make_case
+from harness.emco import records
+from harness.emco.calls import Call, RefusedCall, clusters, digest, not_tested, plan_calls, refused_calls, services
+from harness.emco.inputs import InputError
+from harness.emco.workload import read_workload
+from harness.faults.journal import MARKER, Journal, process_started
+from harness.faults.victim import UsageError
+from harness.platforms.process.lab import EdgeName, ProcessLab, open_lab
+from harness.platforms.process.programs import find_binaries
+from harness.platforms.settings import Settings
+from harness.stores.snapshot import Snapshot
+
+PROFILE = Profile(
+    rules=records.rules,
+    slug=records.effect_slug,
+    at_work=records.at_work,
+    without_inert=records.without_inert,
+    without_unowned=records.without_unowned,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a campaign is about, known before anything is started.
+
+    subjects: the calls in order;  refused: calls that must be refused;  digest: of workload, settings, binaries and code
+    """
+
+    title: str
+    digest: str
+    subjects: tuple[Subject, ...]
+    refused: tuple[Subject, ...]
+    setup: frozenset[str]
+    services: tuple[str, ...]
+    edges: tuple[EdgeName, ...]
+    not_tested: tuple[str, ...]
+
+
+def prepare(settings: Settings) -> Work:
+    """Read the workload and look whether everything is there. Raises UsageError; starts nothing."""
+    try:
+        workload = read_workload(settings.workload, settings.values, sidecar=settings.sidecar)
+        calls = plan_calls(workload)
+        refused = refused_calls(workload, calls)
+    except InputError as error:
+        raise UsageError(str(error)) from error
+    needed = tuple(dict.fromkeys((*services(calls), "rsync")))
+    if settings.emco_bin:
+        find_binaries(settings.emco_bin, needed)
+    return Work(
+        title=_title(settings),
+        digest=_digest(settings, calls, refused, needed),
+        subjects=tuple(_subject(call) for call in calls),
+        refused=tuple(_refused(one) for one in refused) if "none" in settings.faults else (),
+        setup=frozenset(call.name for call in calls if call.setup),
+        services=_start_order(needed),
+        edges=tuple(EdgeName(*pair) for pair in clusters(calls)),
+        not_tested=not_tested(calls),
+    )
+
+
+def _title(settings: Settings) -> str:
+    name = settings.workload.name
+    if settings.emco_bin:
+        return f"{name} on EMCO binaries"
+    return f"{name} on the reference EMCO ({settings.reference})"
+
+
+def _start_order(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The orchestrator first: it stores the schema that the others wait for."""
+    return tuple(sorted(names, key=lambda name: (name != "orchestrator", name)))
+
+
+def _subject(call: Call) -> Subject:
+    return Subject(call, call.undo, tuple(Rung(rung.name, rung.calls) for rung in call.ladder))
+
+
+def _refused(one: RefusedCall) -> Subject:
+    call = one.call
+    return Subject(call, (), tuple(Rung(rung.name, rung.calls) for rung in call.ladder), one.why, one.before)
+
+
+def _digest(settings: Settings, calls: tuple[Call, ...], refused: tuple[RefusedCall, ...], needed: tuple[str, ...]) -> str:
+    """Whatever changes what is learned changes the digest: workload, defects or binaries, and the code itself."""
+    content = hashlib.sha256(digest(calls, refused).encode())
+    content.update(f"{settings.reference} {settings.max_retries} {settings.mongo_uri} {settings.etcd_endpoint}".encode())
+    if settings.emco_bin:
+        for binary in find_binaries(settings.emco_bin, needed).values():
+            stat = binary.program.stat()
+            content.update(f"{binary.service} {stat.st_size} {stat.st_mtime_ns}".encode())
+    root = Path(__file__).parent.parent
+    for package in ("harness", "reference"):
+        for source in sorted((root / package).rglob("*.py")):
+            content.update(source.read_bytes())
+    return content.hexdigest()[:16]
+
+
+class Campaign:
+    """A lab with what was learned in it. Use open_campaign()."""
+
+    def __init__(self, work: Work, settings: Settings, lab: ProcessLab, limits: Limits, library: Library) -> None:
+        self.work = work
+        self.lab = lab
+        self.library = library
+        self._settings = settings
+        self._limits = limits
+        self._cases: dict[str, Case] = {}
+        self._memory = Memory()
+        self._lessons: tuple[Lesson, ...] = ()
+
+    async def learn(self, told: Callable[[int, str], None] = lambda index, name: None) -> tuple[Lesson, ...]:
+        """Run the workload once without any fault, unless that was done under the same digest.
+
+        Raises CallFails when a call is refused and DoesNotSettle when EMCO does not come to rest.
+        """
+        if (known := self._known()) is not None:
+            self._lessons = known
+            return known
+        await self.lab.clean_slate(Snapshot(self.lab.environment, {}, {}, {}))
+        before, why = await settle(self.lab, PROFILE, self._limits, quiet=self._limits.quiet_async)
+        if why:
+            raise DoesNotSettle(f"after its start EMCO does not come to rest: {why}")
+        lessons = []
+        for index, subject in enumerate(self.work.subjects):
+            lesson = await observe(self.lab, PROFILE, self._limits, subject, before, must_rest=True)
+            if lesson.told.kind != "acknowledged":
+                call = subject.call
+                raise CallFails(
+                    f"{call.name} ({call.method} {call.path}) was answered {lesson.told.status or 'nothing'} without any fault: "
+                    f"{lesson.told.body.strip()[:300] or 'no body'}"
+                )
+            self.library.keep_lesson(index, lesson)
+            lessons.append(lesson)
+            before = lesson.after
+            told(index, subject.call.name)
+        self._lessons = tuple(lessons)
+        return self._lessons
+
+    def _known(self) -> tuple[Lesson, ...] | None:
+        lessons = tuple(self.library.lesson(index, subject) for index, subject in enumerate(self.work.subjects))
+        return None if None in lessons else lessons  # type: ignore[return-value]  # None is excluded here
+
+    def plan(self) -> Plan:
+        """All points of what was learned."""
+        known = self._lessons or self._known()
+        if known is None:
+            raise UsageError("nothing was learned yet under this digest; run `emco-chaos learn`")
+        return make_plan(self.work, self._settings, known)
+
+    async def run(self, point: CrashPoint) -> PointResult:
+        """The judgement of one point."""
+        try:
+            case = await self._case(point)
+        except (DoesNotSettle, CallFails) as error:
+            told = Told(None, str(error))
+            return PointResult(point, Outcome.UNKNOWN, f"its control runs failed: {error}", Proof(False, 0, "", "no injection"), told)
+        replayer = Replayer(self.lab, PROFILE, self._limits, {point.call: case}, self._memory)
+        return await replayer.run(point)
+
+    async def _case(self, point: CrashPoint) -> Case:
+        name = f"{point.call} {point.effect}" if point.side == "refused" else point.call
+        if name not in self._cases:
+            self._cases[name] = self._refused_case(point) if point.side == "refused" else await self._learned_case(point.call)
+        return self._cases[name]
+
+    async def _learned_case(self, name: str) -> Case:
+        """With its control runs, which one worker makes and all use."""
+        lesson = next(lesson for lesson in self._loaded() if lesson.subject.call.name == name)
+        controls = await self.controls(lesson)
+        return make_case(lesson, controls, PROFILE, controls.masks)
+
+    async def controls(self, lesson: Lesson) -> Controls:
+        """The control states of a call; made by one worker, read by all."""
+        name = lesson.subject.call.name
+        controls = self.library.controls(name)
+        if controls is not None:
+            return controls
+        key = hashlib.sha256(name.encode()).hexdigest()[:16]
+        lock = FileLock(self.library.folder / f"{key}.lock", thread_local=False)
+        await asyncio.to_thread(lock.acquire)  # in a thread: the relays of this loop must go on
+        try:
+            controls = self.library.controls(name) or await learn_controls(self.lab, PROFILE, self._limits, lesson)
+            self.library.keep_controls(name, controls)
+        finally:
+            lock.release()
+        return controls
+
+    def _refused_case(self, point: CrashPoint) -> Case:
+        subject = next(one for one in self.work.refused if one.call.name == point.call and one.refused == point.effect)
+        lessons = self._loaded()
+        before = lessons[subject.before].before if subject.before < len(lessons) else lessons[-1].after
+        rules = PROFILE.rules(())
+        controls = Controls(before=(before,), after=(), twice=before, repeat=Told(None))
+        lesson = Lesson(subject, before, Told(None), (), before)
+        return Case(lesson, controls, expected_states(controls, rules), rules)
+
+    def _loaded(self) -> tuple[Lesson, ...]:
+        if not self._lessons:
+            known = self._known()
+            if known is None:
+                raise UsageError("nothing was learned yet under this digest; run `emco-chaos learn`")
+            self._lessons = known
+        return self._lessons
+
+
+def make_plan(work: Work, settings: Settings, lessons: tuple[Lesson, ...]) -> Plan:
+    """Enumerate all points: of every call, and of the calls that must be refused."""
+    faults: tuple[Fault, ...] = tuple(fault for fault in ("crash", "disconnect") if fault in settings.faults)  # type: ignore[misc]
+    calls: list[CallPlan] = []
+    for lesson in lessons:
+        name = lesson.subject.call.name
+        quiet = name in work.setup
+        calls.append(plan_call(lesson, faults=() if quiet else faults, note="made, but not tested" if quiet else ""))
+    by_name: dict[str, list[CrashPoint]] = {}
+    for one in work.refused:
+        point = CrashPoint(one.call.name, one.call.service, "refused", one.refused, 1, 0, "none")
+        by_name.setdefault(one.call.name, []).append(point)
+    plans = [_with(call, tuple(by_name.pop(call.name, ()))) for call in calls]
+    for one in work.refused:
+        if points := by_name.pop(one.call.name, None):
+            call = one.call
+            plans.append(CallPlan(call.name, call.service, call.method, call.path, (), tuple(points), "must be refused"))
+    return Plan(work.digest, work.title, tuple(plans), (), work.not_tested)
+
+
+def _with(call: CallPlan, points: tuple[CrashPoint, ...]) -> CallPlan:
+    return CallPlan(call.name, call.service, call.method, call.path, call.effects, call.points + points, call.note)
+
+
+def library_folder(settings: Settings, work: Work, environment: str) -> Path:
+    """Where what is learned is kept: one folder for each digest and kind of addresses."""
+    return settings.cache_folder / f"{work.digest}-{environment.replace('/', '-')}"
+
+
+@contextlib.asynccontextmanager
+async def open_campaign(settings: Settings, work: Work, *, name: str, limits: Limits | None = None) -> AsyncIterator[Campaign]:
+    """Bring an environment up for a campaign and take it down again. `name` is part of its folder's name."""
+    limits = limits or Limits()
+    folder = settings.work_folder / f"{os.getpid()}-{name}"
+    undo = settings.state_folder / "undo" / f"{os.getpid()}-{process_started(os.getpid())}.undo"
+    folders = Journal(undo.with_name(f"{undo.stem}.folder.undo"))
+    number = folders.record("folder", path=str(folder))
+    folder.mkdir(mode=0o700, parents=True)
+    (folder / MARKER).touch()
+    try:
+        async with open_lab(settings, limits, services=work.services, edges=work.edges, folder=folder, undo=undo) as lab:
+            yield Campaign(work, settings, lab, limits, Library(library_folder(settings, work, lab.environment)))
+    finally:
+        shutil.rmtree(folder)
+        folders.done(number)
+        folders.close()

@@ -1,0 +1,342 @@
+"""The command line: `emco-chaos`."""
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from harness.evidence.encoding import MalformedError, to_json
+from harness.evidence.redaction import Redactor, redactor
+from harness.evidence.run_folder import create_run_folder, run_id
+from harness.faults import journal
+from harness.faults.victim import HarnessTrouble, ServiceDown, UsageError
+from harness.platforms.settings import FAULTS, Settings
+from harness.reporting import baseline as baselines
+from harness.reporting.compare import compare as compare_runs
+from harness.reporting.progress import Progress
+from harness.reporting.summary import read_summary
+from harness.reporting.table import print_comparison, print_findings, print_plan, print_table, print_verdict
+from harness.session import Chosen, ConsoleWatcher, Ended, run as run_session
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="""Finds, at every write of every mutating EMCO API call, what a crash leaves behind.
+
+Begin with `emco-chaos run`: it starts an EMCO of its own (the reference EMCO, or real binaries with --emco-bin), runs
+the workload once to learn every write, crashes the called service at each of them, and judges what is left.
+
+Exit codes: **0** nothing new; **1** findings that are not in the baseline, or a baseline that is not true any more;
+**2** wrong usage or settings, nothing was started; **3** unknown outcomes or trouble of the harness.
+""",
+)
+ROOT = Path(__file__).parent.parent
+GOLDEN = ROOT / "fixtures" / "workloads" / "golden.yaml"
+
+Workload = Annotated[Path, typer.Option("--workload", "-w", help="emcoctl file with the calls.", show_default="the built-in golden workload")]
+Values = Annotated[Path | None, typer.Option("--values", help="Values file of the workload, as `emcoctl -v`.", show_default="<workload>.values.yaml if it is there")]
+EmcoBin = Annotated[Path | None, typer.Option("--emco-bin", help="Folder with real EMCO binaries (DIR/<service>/<service>).", show_default="the reference EMCO")]
+Reference = Annotated[str, typer.Option("--reference", help="Defects of the reference EMCO: faithful, fixed, or switches such as B1,C1.")]
+MongoUri = Annotated[str, typer.Option("--mongo-uri", envvar="EMCO_CHAOS_MONGO_URI", help="A running standalone mongo, empty or marked as the harness's.", show_default="an embedded one")]
+EtcdEndpoint = Annotated[str, typer.Option("--etcd-endpoint", help="A running etcd, host:port, empty or marked.", show_default="an embedded one")]
+Faults = Annotated[str, typer.Option("--faults", help="Which points: crash, disconnect, none (calls that must be refused).")]
+Workers = Annotated[int, typer.Option("--workers", "-n", help="Environments side by side.", show_default="cores, at most 4")]
+Seed = Annotated[int, typer.Option("--seed", help="Decides the order of calls.")]
+Isolate = Annotated[bool, typer.Option("--isolate/--no-isolate", help="Use a network namespace for each worker where the system allows it.")]
+Out = Annotated[Path, typer.Option("--out", help="Where the run's folder is made.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output instead of tables.")]
+BaselineFile = Annotated[Path | None, typer.Option("--baseline", help="Accepted findings.", show_default="the one that belongs to the run, if any")]
+NoBaseline = Annotated[bool, typer.Option("--no-baseline", help="Accept nothing.")]
+
+
+def default_workers() -> int:
+    """One for each core, at most four: beyond that the disk and the memory of a laptop are in the way."""
+    return max(1, min(4, len(os.sched_getaffinity(0))))
+
+
+def default_folders() -> dict[str, Path]:
+    """Where state, cache and data are kept."""
+    home = Path.home()
+    state = Path(os.environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "emco-chaos"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "emco-chaos"
+    memory = Path("/dev/shm")  # noqa: S108  a folder of our own below it, mode 700: stores without a disk's wait
+    base = memory if os.access(memory, os.W_OK) else Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108  the same
+    return {"state_folder": state, "cache_folder": cache, "work_folder": base / f"emco-chaos-{os.getuid()}"}
+
+
+def make_settings(
+    *, workload: Path, values: Path | None, emco_bin: Path | None, reference: str, mongo_uri: str, etcd_endpoint: str, faults: str,
+    workers: int, seed: int, isolate: bool,
+) -> Settings:  # fmt: skip
+    """Settings from options. Raises UsageError."""
+    beside = workload.with_name(f"{workload.stem}.values.yaml")
+    if values is not None and not values.is_file():
+        raise UsageError(f"--values {values}: no such file")
+    return Settings(
+        workload=workload,
+        values=values or (beside if beside.is_file() else None),
+        emco_bin=emco_bin,
+        reference=reference,
+        mongo_uri=mongo_uri,
+        etcd_endpoint=etcd_endpoint,
+        faults=tuple(fault.strip() for fault in faults.split(",") if fault.strip()),
+        workers=1 if (mongo_uri or etcd_endpoint) and not workers else workers or default_workers(),
+        seed=seed,
+        isolate=isolate,
+        **default_folders(),
+    )
+
+
+def default_baseline(settings: Settings) -> Path | None:
+    """The baseline that belongs to what is run: the reference's defects are known, those of real binaries are yours."""
+    path = ROOT / "fixtures" / "baselines" / f"reference-{settings.reference}.yaml"
+    golden = settings.workload.resolve() == GOLDEN.resolve()
+    return path if settings.emco_bin is None and golden and path.is_file() else None
+
+
+def make_redactor() -> Redactor:
+    """With a salt of its own for each process: masks of equal secrets are equal within a run only."""
+    return redactor(salt=secrets.token_bytes(16), environment=os.environ)
+
+
+@app.command()
+def run(
+    points: Annotated[list[str] | None, typer.Argument(help="Ids or patterns of crash points.", show_default="all")] = None,
+    *,
+    workload: Workload = GOLDEN,
+    values: Values = None,
+    emco_bin: EmcoBin = None,
+    reference: Reference = "faithful",
+    mongo_uri: MongoUri = "",
+    etcd_endpoint: EtcdEndpoint = "",
+    faults: Faults = ",".join(FAULTS),
+    workers: Workers = 0,
+    seed: Seed = 0,
+    isolate: Isolate = True,
+    shard: Annotated[str, typer.Option(help="Run the K-th of N equal parts of the plan, as K/N; `merge` puts them together.")] = "1/1",
+    most: Annotated[int, typer.Option("--most", help="Run at most so many points.", show_default="all")] = 0,
+    out: Out = Path("reports/out"),
+    baseline: BaselineFile = None,
+    no_baseline: NoBaseline = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the crash points and judge what each leaves behind."""
+    settings = make_settings(
+        workload=workload, values=values, emco_bin=emco_bin, reference=reference, mongo_uri=mongo_uri, etcd_endpoint=etcd_endpoint,
+        faults=faults, workers=workers, seed=seed, isolate=isolate,
+    )  # fmt: skip
+    chosen = Chosen(tuple(points or ()), _shard(shard), most)
+    _do(settings, chosen, out, _baseline(settings, baseline, no_baseline=no_baseline), as_json=as_json)
+
+
+@app.command()
+def replay(
+    point: Annotated[str, typer.Argument(help="Id of one crash point, as in the plan, a report or a test id.")],
+    *,
+    workload: Workload = GOLDEN,
+    values: Values = None,
+    emco_bin: EmcoBin = None,
+    reference: Reference = "faithful",
+    mongo_uri: MongoUri = "",
+    etcd_endpoint: EtcdEndpoint = "",
+    isolate: Isolate = True,
+    out: Out = Path("reports/out"),
+    as_json: AsJson = False,
+) -> None:
+    """Run one crash point again and show all that is known of it. Exit code 1 when it is a failure."""
+    settings = make_settings(
+        workload=workload, values=values, emco_bin=emco_bin, reference=reference, mongo_uri=mongo_uri, etcd_endpoint=etcd_endpoint,
+        faults=",".join(FAULTS), workers=1, seed=0, isolate=isolate,
+    )  # fmt: skip
+    _do(settings, Chosen((point,)), out, baselines.Baseline(), as_json=as_json)
+
+
+@app.command()
+def points(
+    *,
+    workload: Workload = GOLDEN,
+    values: Values = None,
+    emco_bin: EmcoBin = None,
+    reference: Reference = "faithful",
+    mongo_uri: MongoUri = "",
+    etcd_endpoint: EtcdEndpoint = "",
+    faults: Faults = ",".join(FAULTS),
+    isolate: Isolate = True,
+    as_json: AsJson = False,
+) -> None:
+    """Print the plan: every crash point with its id, counted. Learns first when that was not done; injects nothing."""
+    settings = make_settings(
+        workload=workload, values=values, emco_bin=emco_bin, reference=reference, mongo_uri=mongo_uri, etcd_endpoint=etcd_endpoint,
+        faults=faults, workers=1, seed=0, isolate=isolate,
+    )  # fmt: skip
+    plan = learned_plan(settings, Console(stderr=True))
+    if as_json:
+        sys.stdout.write(to_json(plan, make_redactor(), indent=True).decode() + "\n")
+    else:
+        print_plan(Console(), plan)
+
+
+@app.command()
+def learn(
+    *,
+    workload: Workload = GOLDEN,
+    values: Values = None,
+    emco_bin: EmcoBin = None,
+    reference: Reference = "faithful",
+    mongo_uri: MongoUri = "",
+    etcd_endpoint: EtcdEndpoint = "",
+    isolate: Isolate = True,
+    as_json: AsJson = False,
+) -> None:
+    """Run every call twice without a fault and show its effects, and what differs from run to run and is masked."""
+    from harness.learning import learn_everything, print_lessons
+
+    settings = make_settings(
+        workload=workload, values=values, emco_bin=emco_bin, reference=reference, mongo_uri=mongo_uri, etcd_endpoint=etcd_endpoint,
+        faults=",".join(FAULTS), workers=1, seed=0, isolate=isolate,
+    )  # fmt: skip
+    taught = learn_everything(settings, Console(stderr=True))
+    if as_json:
+        sys.stdout.write(to_json(taught, make_redactor(), indent=True).decode() + "\n")
+    else:
+        print_lessons(Console(), taught)
+
+
+@app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="Folder or summary.json of the earlier run.")],
+    run_b: Annotated[Path, typer.Argument(help="Folder or summary.json of the later run.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is new, gone, worse and better from one run to another."""
+    comparison = compare_runs(read_summary(run_a), read_summary(run_b))
+    if as_json:
+        sys.stdout.write(to_json(comparison, make_redactor(), indent=True).decode() + "\n")
+    else:
+        print_comparison(Console(), comparison)
+
+
+@app.command()
+def export(
+    run_folder: Annotated[Path, typer.Argument(help="Folder or summary.json of a run.")],
+    point: Annotated[str, typer.Argument(help="Id of the finding.")],
+    to: Annotated[Path | None, typer.Option("--to", help="File to write.", show_default="standard output")] = None,
+) -> None:
+    """Write one finding as one self-contained file for a bug report."""
+    from harness.reporting.export import export_markdown
+
+    text = export_markdown(read_summary(run_folder), point, make_redactor())
+    if to is None:
+        sys.stdout.write(text)
+    else:
+        to.write_text(text, encoding="utf-8")
+
+
+@app.command("baseline")
+def write_baseline(
+    run_folder: Annotated[Path, typer.Argument(help="Folder or summary.json of a run.")],
+    file: Annotated[Path, typer.Argument(help="Baseline to write; entries that are there keep reason and owner.")],
+    *,
+    reason: Annotated[str, typer.Option(help="Why the findings are accepted.")],
+    owner: Annotated[str, typer.Option(help="Who answers for them.")],
+    days: Annotated[int, typer.Option(help="For how many days.", min=1)] = 90,
+) -> None:
+    """Accept the failures of a run: write them to a baseline."""
+    today = date.today()  # noqa: DTZ011  expiry dates are local days
+    previous = baselines.read_baseline(file) if file.exists() else baselines.Baseline()
+    until = today + timedelta(days=days)
+    made = baselines.from_run(read_summary(run_folder).results, previous, today=today, reason=reason, owner=owner, expires=until)
+    baselines.write_baseline(file, made)
+    typer.echo(f"{file}: {len(made.entries)} accepted findings")
+
+
+@app.command()
+def rollback() -> None:
+    """Undo what runs left behind that were killed: processes, folders. Runs that are still at work are left alone."""
+    folder = default_folders()["state_folder"] / "undo"
+    played = 0
+    for path in sorted(folder.glob("*.undo")) if folder.is_dir() else ():
+        if journal.owner_alive(path):
+            typer.echo(f"{path.name}: its run is still at work, left alone")
+            continue
+        for sentence in journal.rollback(path):
+            typer.echo(sentence)
+            played += 1
+    typer.echo(f"{played} acts undone" if played else "nothing to undo")
+
+
+def learned_plan(settings: Settings, console: Console):  # type: ignore[no-untyped-def]  # -> Plan
+    """The plan; learns first when needed."""
+    from harness.learning import learn_plan
+
+    return learn_plan(settings, console)
+
+
+def _do(settings: Settings, chosen: Chosen, out: Path, accepted: baselines.Baseline, *, as_json: bool) -> None:
+    hide = make_redactor()
+    folder = create_run_folder(out, run=run_id(datetime.now(UTC), secrets.token_hex(2)), redactor=hide)
+    console = Console(stderr=as_json)
+    console.print(f"seed {settings.seed}, {settings.workers} workers, run {folder.path}", highlight=False)
+    watcher = ConsoleWatcher(console, Progress(console, clock=time.monotonic))
+
+    def show(plan: Any) -> None:
+        folder.write_json("plan.json", plan)
+
+    ended = run_session(settings, chosen, folder, accepted, watcher, show=show)
+    _report(ended, console, hide, as_json=as_json)
+    raise typer.Exit(ended.verdict.code)
+
+
+def _report(ended: Ended, console: Console, hide: Redactor, *, as_json: bool) -> None:
+    from harness.reporting.signoff import write_signoff
+
+    if as_json:
+        sys.stdout.write((ended.folder.path / "summary.json").read_text(encoding="utf-8"))
+    else:
+        print_findings(console, ended.summary, hide, baseline=ended.baseline)
+        console.print()
+        print_table(console, ended.summary)
+    print_verdict(console, ended.summary, ended.verdict, ended.baseline, hide)
+    page = write_signoff(ended.folder, ended.summary, ended.verdict, ended.baseline)
+    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+
+
+def _baseline(settings: Settings, named: Path | None, *, no_baseline: bool) -> baselines.Baseline:
+    if no_baseline:
+        return baselines.Baseline()
+    path = named or default_baseline(settings)
+    return baselines.read_baseline(path) if path else baselines.Baseline()
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
+        raise UsageError(f"--shard {text}: K/N is expected, such as 1/4")
+    return int(number), int(of)
+
+
+def main() -> None:
+    """Entry point: errors for people, documented exit codes."""
+    stop: Callable[[str], None] = lambda text: typer.echo(f"emco-chaos: {text}", err=True)  # noqa: E731  one line
+    try:
+        app()
+    except (UsageError, baselines.BaselineError, MalformedError) as error:
+        stop(str(error))
+        sys.exit(2)
+    except (HarnessTrouble, ServiceDown) as error:
+        stop(f"trouble of the harness: {error}")
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""One injection: the fault at exactly the planned boundary, with its proof, or the admission that it did not happen."""
+
+import asyncio
+from dataclasses import dataclass
+
+from harness.crashpoints.lab import Call, Lab, Limits, Profile
+from harness.crashpoints.model import CrashPoint, Proof, Told
+from harness.faults.victim import HarnessTrouble
+from harness.wire.effects import Effect
+from harness.wire.relay import Hit, Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class Injected:
+    """What the injector did, and what the client was told meanwhile."""
+
+    proof: Proof
+    told: Told
+
+
+async def inject(lab: Lab, profile: Profile, limits: Limits, point: CrashPoint, call: Call) -> Injected:
+    """Make the call with the fault at the point. The victim of a crash is dead afterwards and not started again."""
+    if point.effect == "answer":
+        return await _after_answer(lab, limits, point, call)
+
+    def matches(effect: Effect) -> bool:
+        return profile.slug(effect) == point.effect
+
+    side = "before" if point.side == "before" else "after"
+    armed = lab.relay.arm(Trigger(source=point.service, side=side, matches=matches, occurrence=point.occurrence))
+    client = lab.begin(call)
+    try:
+        await asyncio.wait({client, armed.hit}, timeout=limits.hit, return_when=asyncio.FIRST_COMPLETED)
+        if not armed.hit.done():
+            armed.disarm()
+            return await _not_reached(client, limits, point)
+        hit = armed.hit.result()
+        if point.fault == "disconnect":
+            return await _disconnect(lab, limits, point, client, hit)
+        return await _crash(lab, limits, point, client, hit.effect.describe())
+    finally:
+        armed.disarm()
+        client.cancel()
+
+
+async def _not_reached(client: "asyncio.Task[Told]", limits: Limits, point: CrashPoint) -> Injected:
+    if client.done():
+        told = client.result()
+        how = f"the call was answered {told.status} before {point.side} {point.effect} ~{point.occurrence} came up"
+    else:
+        told = Told(None, "no answer")
+        how = f"{point.effect} ~{point.occurrence} did not come up within {limits.hit:g} s"
+    return Injected(Proof(False, 0, "", how), told)
+
+
+async def _crash(lab: Lab, limits: Limits, point: CrashPoint, client: "asyncio.Task[Told]", at: str) -> Injected:
+    """All connections of the victim are frozen; kill it and prove that it died of it."""
+    death = await lab.victim(point.service).crash()
+    connections, ended = await lab.relay.ended(point.service, limit=limits.ended)
+    lab.relay.drop(point.service)
+    killed = death.signal == 9  # noqa: PLR2004  SIGKILL
+    proof = Proof(
+        proven=killed and connections == ended and connections > 0,
+        injections=1,
+        at=at,
+        how=f"{death.describe()}, {ended} of {connections} connections ended",
+    )
+    done, _ = await asyncio.wait({client}, timeout=limits.answer)
+    if not done:
+        raise HarnessTrouble(f"{point.service} is dead, but the client's connection to it did not end in {limits.answer:g} s")
+    return Injected(proof, client.result())
+
+
+async def _disconnect(lab: Lab, limits: Limits, point: CrashPoint, client: "asyncio.Task[Told]", hit: Hit) -> Injected:
+    """Close the client's connection while the effect is held, give the service time to notice, then let it go on."""
+    if client.done():
+        lab.relay.release(point.service, drop_held=False)
+        how = "the call was answered before its client could be disconnected"
+        return Injected(Proof(False, 0, hit.effect.describe(), how), client.result())
+    client.cancel()
+    await asyncio.wait({client}, timeout=limits.ended)
+    gave_up = await lab.relay.gave_up(point.service, limit=limits.reaction)
+    lab.relay.release(point.service, drop_held=True)
+    reaction = "the service gave the operation up" if gave_up else "the service went on"
+    proof = Proof(client.cancelled(), 1, hit.effect.describe(), f"client's connection closed while the effect was held; {reaction}")
+    return Injected(proof, Told(None, "client disconnected"))
+
+
+async def _after_answer(lab: Lab, limits: Limits, point: CrashPoint, call: Call) -> Injected:
+    told = await asyncio.wait_for(lab.begin(call), limits.answer)
+    lab.relay.freeze(point.service)
+    death = await lab.victim(point.service).crash()
+    connections, ended = await lab.relay.ended(point.service, limit=limits.ended)
+    lab.relay.drop(point.service)
+    killed = death.signal == 9  # noqa: PLR2004  SIGKILL
+    how = f"{death.describe()}, {ended} of {connections} connections ended, after the client had its answer"
+    return Injected(Proof(killed and connections == ended, 1, "answer delivered to the client", how), told)

@@ -1,0 +1,121 @@
+"""What a campaign needs from its surroundings: an environment to act in, and what is known about the system in it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from harness.crashpoints.model import Told
+from harness.faults.victim import Victim
+from harness.stores.canonical import CanonicalRules, Mask
+from harness.stores.snapshot import Snapshot
+from harness.wire.effects import Effect
+from harness.wire.relay import Relay
+
+
+class Call(Protocol):
+    """One mutating API call; only the lab looks inside."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def service(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One rung of the repair ladder: calls that may bring the system back when repeating and undoing do not."""
+
+    name: str
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A call of the workload with what undoes and what repairs it.
+
+    undo:    calls that undo it, in order; empty: it has no inverse
+    rungs:   the repair ladder
+    refused: why the call must be refused; empty for a call that must succeed
+    before:  for a refused call: the number of the workload's call before which it is tried
+    """
+
+    call: Call
+    undo: tuple[Call, ...] = ()
+    rungs: tuple[Rung, ...] = ()
+    refused: str = ""
+    before: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What is known about the system under test.
+
+    rules:           how snapshots are made canonical, with masks learned so far
+    slug:            readable name of an effect
+    at_work:         why the system is not at rest, from a snapshot; empty when it is
+    without_inert:   a snapshot without leftovers that nothing will ever act on; and those, a line each
+    without_unowned: a snapshot without anything that no record owns; and that, a line each
+    """
+
+    rules: Callable[[tuple[Mask, ...]], CanonicalRules]
+    slug: Callable[[Effect], str]
+    at_work: Callable[[Snapshot], str]
+    without_inert: Callable[[Snapshot], tuple[Snapshot, tuple[str, ...]]]
+    without_unowned: Callable[[Snapshot], tuple[Snapshot, tuple[str, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """All waits of a campaign, in seconds; each ends with an event or with a verdict that names the limit.
+
+    quiet:       nothing happened for so long: at rest, for calls that only the called service works on
+    quiet_async: the same where other services were given work
+    at_rest:     how long the system may be at work without any effect before it counts as stuck
+    hit:         until the planned effect happens
+    ended:       until the connections of a killed process end
+    reaction:    how long a service gets to notice that its client has gone
+    answer:      until a call is answered
+    """
+
+    quiet: float = 0.015
+    quiet_async: float = 0.06
+    at_rest: float = 2.5
+    hit: float = 30.0
+    ended: float = 5.0
+    reaction: float = 0.25
+    answer: float = 30.0
+
+
+class Lab(Protocol):
+    """An environment with the system in it."""
+
+    @property
+    def environment(self) -> str:
+        """Id of the environment's addresses: snapshots of another one do not fit."""
+
+    @property
+    def relay(self) -> Relay: ...
+
+    @property
+    def connectivity_retries(self) -> int:
+        """How many answers so far were nothing but a lost connection between services, and were therefore repeated."""
+
+    async def clean_slate(self, snapshot: Snapshot) -> None:
+        """Kill all services, restore the snapshot, start them together, wait until each answers."""
+
+    async def snapshot(self) -> Snapshot: ...
+
+    def begin(self, call: Call) -> "asyncio.Task[Told]":
+        """Send a call once. Cancelling the task closes the client's connection at once."""
+
+    async def send(self, call: Call) -> Told:
+        """Send a call; answers that are nothing but connectivity between services are repeated, within a limit."""
+
+    def victim(self, service: str) -> Victim: ...
+
+    def log_tail(self, service: str) -> str: ...

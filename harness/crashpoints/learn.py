@@ -1,0 +1,203 @@
+"""Learning: what each call does when nothing goes wrong, and every state that a faulted run may lawfully end in."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from harness.crashpoints.lab import Lab, Limits, Profile, Subject
+from harness.crashpoints.model import CallPlan, CrashPoint, Fault, Told
+from harness.faults.victim import HarnessTrouble
+from harness.stores.canonical import Mask, canonical, learn_masks
+from harness.stores.snapshot import Snapshot
+from harness.wire.effects import Observation
+
+MOST_RUNS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One effect as learned: readable slug, decoded description, who made it."""
+
+    slug: str
+    source: str
+    store: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One call as it went in the chain: the state before, the answer, its effects, the state after."""
+
+    subject: Subject
+    before: Snapshot
+    told: Told
+    effects: tuple[Seen, ...]
+    after: Snapshot
+
+    @property
+    def involves_others(self) -> bool:
+        """Whether any service but the called one had work from it."""
+        return any(seen.source != self.subject.call.service for seen in self.effects) or any(
+            seen.store == "grpc" for seen in self.effects
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """The states that runs without a fault lead to, and the answers they got.
+
+    before:  the state before, and the same after a restart of everything
+    after:   the state after, and the same after a restart of everything
+    twice:   after the call was made twice;  repeat: what the second one was told
+    undone:  after call and undo;  redone: after call, undo and call
+    """
+
+    before: tuple[Snapshot, ...]
+    after: tuple[Snapshot, ...]
+    twice: Snapshot
+    repeat: Told
+    undone: Snapshot | None = None
+    undo: tuple[Told, ...] = ()
+    redone: Snapshot | None = None
+    redo: Told | None = None
+    effects: tuple[tuple[Seen, ...], ...] = ()
+    masks: tuple[Mask, ...] = ()
+
+
+class CallFails(HarnessTrouble):
+    """A call of the workload failed although nothing was done to the system."""
+
+
+class DoesNotSettle(HarnessTrouble):
+    """A call has other effects each time, or the system does not come to rest after it."""
+
+
+async def settle(lab: Lab, profile: Profile, limits: Limits, *, quiet: float) -> tuple[Snapshot, str]:
+    """Wait until nothing happens any more and return what is there, and why it is not at rest if it is not.
+
+    Quiet is "no effect for `quiet` seconds and no request under way"; what is at work then gets `at_rest` seconds to
+    move. A system that moves again is waited for again, at most ten times as long.
+    """
+    waited = 0.0
+    while True:
+        await lab.relay.quiet(seconds=quiet, limit=limits.at_rest * 10)
+        seen = lab.relay.seq()
+        snapshot = await lab.snapshot()
+        why = profile.at_work(snapshot)
+        if not why or waited > limits.at_rest * 10:
+            return snapshot, why
+        moved = await lab.relay.moved(seen, limit=limits.at_rest)
+        if not moved:
+            return await lab.snapshot(), why
+        waited += quiet
+
+
+async def observe(
+    lab: Lab, profile: Profile, limits: Limits, subject: Subject, before: Snapshot, *, must_rest: bool
+) -> Lesson:
+    """Make the call in the present state and watch.
+
+    must_rest: raise DoesNotSettle when the system does not come to rest. Control runs, which begin with a restart, do
+    not ask for it: what a restart alone spoils is not the fault's doing, and a faulted run may end there as well.
+    """
+    start = lab.relay.seq()
+    told = await lab.send(subject.call)
+    after, why = await settle(lab, profile, limits, quiet=limits.quiet_async * 1.5)
+    if why and must_rest:
+        raise DoesNotSettle(f"after {subject.call.name} the system does not come to rest: {why}")
+    return Lesson(subject, before, told, seen(lab.relay.since(start), profile), after)
+
+
+def seen(observations: tuple[Observation, ...], profile: Profile) -> tuple[Seen, ...]:
+    """Observations as learned effects."""
+    return tuple(
+        Seen(profile.slug(one.effect), one.source, one.effect.store, one.effect.describe()) for one in observations
+    )
+
+
+async def learn_controls(lab: Lab, profile: Profile, limits: Limits, lesson: Lesson) -> Controls:
+    """Run what has no fault: call and call again; call, restart, undo, redo. From a clean slate each."""
+    subject = lesson.subject
+    runs: list[tuple[Seen, ...]] = [_own(lesson.effects, subject.call.service)]
+    while True:
+        await lab.clean_slate(lesson.before)
+        restarted, _ = await settle(lab, profile, limits, quiet=limits.quiet_async)
+        again = await observe(lab, profile, limits, subject, restarted, must_rest=False)
+        runs.append(_own(again.effects, subject.call.service))
+        if Counter(one.slug for one in runs[-1]) in [Counter(one.slug for one in run) for run in runs[:-1]]:
+            break
+        if len(runs) >= MOST_RUNS:
+            raise DoesNotSettle(f"{subject.call.name} has other effects in each of {MOST_RUNS} runs: {_variants(runs)}")
+    quiet = limits.quiet_async if lesson.involves_others else limits.quiet
+    repeat = await lab.send(subject.call)
+    twice, _ = await settle(lab, profile, limits, quiet=quiet)
+    await lab.clean_slate(lesson.after)
+    after, _ = await settle(lab, profile, limits, quiet=limits.quiet_async)
+    rules = profile.rules(())
+    controls = Controls(
+        before=(lesson.before, restarted),
+        after=(lesson.after, again.after, after),
+        twice=twice,
+        repeat=repeat,
+        effects=tuple(runs),
+        masks=learn_masks(canonical(lesson.after, rules), canonical(again.after, rules)),
+    )
+    return await _undo_and_redo(lab, profile, limits, subject, controls) if subject.undo else controls
+
+
+async def _undo_and_redo(lab: Lab, profile: Profile, limits: Limits, subject: Subject, controls: Controls) -> Controls:
+    answers = []
+    for call in subject.undo:
+        answers.append(await lab.send(call))
+        undone, _ = await settle(lab, profile, limits, quiet=limits.quiet_async)
+    redo = await lab.send(subject.call)
+    redone, _ = await settle(lab, profile, limits, quiet=limits.quiet_async)
+    return Controls(
+        before=controls.before,
+        after=controls.after,
+        twice=controls.twice,
+        repeat=controls.repeat,
+        undone=undone,
+        undo=tuple(answers),
+        redone=redone,
+        redo=redo,
+        effects=controls.effects,
+        masks=controls.masks,
+    )
+
+
+def _own(effects: tuple[Seen, ...], service: str) -> tuple[Seen, ...]:
+    return tuple(one for one in effects if one.source == service)
+
+
+def _variants(runs: list[tuple[Seen, ...]]) -> str:
+    common = set.intersection(*({one.slug for one in run} for run in runs))
+    return ", ".join(sorted({one.slug for run in runs for one in run} - common)) or "their number varies"
+
+
+def plan_call(lesson: Lesson, *, faults: tuple[Fault, ...], note: str = "") -> CallPlan:
+    """Enumerate the boundaries of a call: before the first effect, after each, and after the answer.
+
+    `after k` and `before k+1` are one point: between two neighbouring effects nothing durable can lie that the relays
+    do not see, because every connection of the service to stores, services and edges goes through one.
+    """
+    call = lesson.subject.call
+    own = _own(lesson.effects, call.service)
+    points: list[CrashPoint] = []
+    for fault in faults:
+        counts: Counter[str] = Counter()
+        for ordinal, one in enumerate(own, 1):
+            counts[one.slug] += 1
+            if ordinal == 1:
+                points.append(CrashPoint(call.name, call.service, "before", one.slug, 1, 1, fault))
+            points.append(CrashPoint(call.name, call.service, "after", one.slug, counts[one.slug], ordinal, fault))
+        if fault == "crash":
+            points.append(CrashPoint(call.name, call.service, "after", "answer", 1, 0, fault))
+    return CallPlan(
+        name=call.name,
+        service=call.service,
+        method=call.method,
+        path=call.path,
+        effects=tuple(one.slug for one in own),
+        points=tuple(points),
+        note=note,
+    )

@@ -1,0 +1,133 @@
+"""What was learned, on disk: lessons and control states of a workload under one digest, snapshots stored once each."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from harness.crashpoints.lab import Subject
+from harness.crashpoints.learn import Controls, Lesson, Seen
+from harness.crashpoints.model import Told
+from harness.stores.canonical import Mask
+from harness.stores.snapshot import Snapshot, SnapshotError, read_snapshot, write_snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class _LessonRecord:
+    """A lesson with its snapshots by name."""
+
+    call: str
+    before: str
+    told: Told
+    effects: tuple[Seen, ...]
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class _ControlsRecord:
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    twice: str
+    repeat: Told
+    undone: str | None
+    undo: tuple[Told, ...]
+    redone: str | None
+    redo: Told | None
+    effects: tuple[tuple[Seen, ...], ...]
+    masks: tuple[Mask, ...]
+
+
+class Library:
+    """One folder for one digest and one environment; written by whoever learns, read by all workers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._snapshots: dict[str, Snapshot] = {}
+        (folder / "snapshots").mkdir(parents=True, exist_ok=True)
+
+    def lesson(self, index: int, subject: Subject) -> Lesson | None:
+        """What was learned of call number `index`; None when it was not, or when it is another call."""
+        path = self.folder / f"lesson-{index}.json"
+        if not path.exists():
+            return None
+        record = msgspec.json.decode(path.read_bytes(), type=_LessonRecord)
+        if record.call != subject.call.name:
+            return None
+        return Lesson(subject, self._get(record.before), record.told, record.effects, self._get(record.after))
+
+    def keep_lesson(self, index: int, lesson: Lesson) -> None:
+        before, after = self._put(lesson.before), self._put(lesson.after)
+        record = _LessonRecord(lesson.subject.call.name, before, lesson.told, lesson.effects, after)
+        _write(self.folder / f"lesson-{index}.json", record)
+
+    def controls(self, name: str) -> Controls | None:
+        """The control states of a call; None when they were not learned."""
+        path = self._controls_path(name)
+        if not path.exists():
+            return None
+        record = msgspec.json.decode(path.read_bytes(), type=_ControlsRecord)
+        return Controls(
+            before=tuple(map(self._get, record.before)),
+            after=tuple(map(self._get, record.after)),
+            twice=self._get(record.twice),
+            repeat=record.repeat,
+            undone=self._get(record.undone) if record.undone else None,
+            undo=record.undo,
+            redone=self._get(record.redone) if record.redone else None,
+            redo=record.redo,
+            effects=record.effects,
+            masks=record.masks,
+        )
+
+    def keep_controls(self, name: str, controls: Controls) -> None:
+        record = _ControlsRecord(
+            before=tuple(map(self._put, controls.before)),
+            after=tuple(map(self._put, controls.after)),
+            twice=self._put(controls.twice),
+            repeat=controls.repeat,
+            undone=self._put(controls.undone) if controls.undone else None,
+            undo=controls.undo,
+            redone=self._put(controls.redone) if controls.redone else None,
+            redo=controls.redo,
+            effects=controls.effects,
+            masks=controls.masks,
+        )
+        _write(self._controls_path(name), record)
+
+    def _controls_path(self, name: str) -> Path:
+        return self.folder / f"controls-{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
+
+    def _put(self, snapshot: Snapshot) -> str:
+        name = _digest(snapshot)
+        path = self.folder / "snapshots" / f"{name}.json"
+        if not path.exists():
+            write_snapshot(path, snapshot)
+        self._snapshots[name] = snapshot
+        return name
+
+    def _get(self, name: str) -> Snapshot:
+        if name not in self._snapshots:
+            path = self.folder / "snapshots" / f"{name}.json"
+            if not path.exists():
+                raise SnapshotError(f"{path} is missing; remove {self.folder} and learn again")
+            self._snapshots[name] = read_snapshot(path)
+        return self._snapshots[name]
+
+
+def _write(path: Path, record: object) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(msgspec.json.encode(record))
+    temporary.replace(path)
+
+
+def _digest(snapshot: Snapshot) -> str:
+    content = hashlib.sha256(snapshot.environment.encode())
+    for name in sorted(snapshot.mongo):
+        content.update(name.encode())
+        for raw in sorted(snapshot.mongo[name]):
+            content.update(raw)
+    for key in sorted(snapshot.etcd):
+        content.update(b"%d %s %d %s" % (len(key), key, len(snapshot.etcd[key]), snapshot.etcd[key]))
+    content.update(msgspec.json.encode(snapshot.edges, order="sorted"))
+    return content.hexdigest()[:24]

@@ -1,0 +1,229 @@
+"""Replay one crash point: clean slate, injection, restart, rest, examination, verdict."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from harness.crashpoints.inject import Injected, inject
+from harness.crashpoints.judge import (
+    Examination,
+    Expected,
+    Match,
+    Verdict,
+    expected_states,
+    judge,
+    judge_whole,
+    match,
+    nearest,
+)
+from harness.crashpoints.lab import Lab, Limits, Profile, Subject
+from harness.crashpoints.learn import Controls, Lesson, settle
+from harness.crashpoints.model import Attempt, CrashPoint, Outcome, PointResult, Proof, Told
+from harness.faults.victim import HarnessTrouble, ServiceDown
+from harness.stores.canonical import CanonicalRules, Mask, canonical
+from harness.stores.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A call with all that was learned of it."""
+
+    lesson: Lesson
+    controls: Controls
+    expected: Expected
+    rules: CanonicalRules
+
+    @property
+    def subject(self) -> Subject:
+        return self.lesson.subject
+
+
+def make_case(lesson: Lesson, controls: Controls, profile: Profile, masks: tuple[Mask, ...]) -> Case:
+    """Put together what was learned of a call; masks are those of the whole campaign."""
+    rules = profile.rules(masks)
+    return Case(lesson, controls, expected_states(controls, rules), rules)
+
+
+class Memory:
+    """Examinations of partial states that were already done: equal states are examined once."""
+
+    def __init__(self) -> None:
+        self._done: dict[tuple[str, str], Examination] = {}
+
+    def get(self, call: str, digest: str) -> Examination | None:
+        return self._done.get((call, digest))
+
+    def put(self, call: str, digest: str, examination: Examination) -> None:
+        self._done[call, digest] = examination
+
+
+class Replayer:
+    """Replays points of cases in one lab."""
+
+    def __init__(self, lab: Lab, profile: Profile, limits: Limits, cases: Mapping[str, Case], memory: Memory) -> None:
+        self._lab = lab
+        self._profile = profile
+        self._limits = limits
+        self._cases = cases
+        self._memory = memory
+
+    async def run(self, point: CrashPoint) -> PointResult:
+        """The judgement of one point. HarnessTrouble becomes `unknown`, never a pass."""
+        started = time.monotonic()
+        case = self._cases[point.call]
+        try:
+            result = await (self._refused(case, point) if point.side == "refused" else self._faulted(case, point))
+        except HarnessTrouble as trouble:
+            result = _unknown(point, Proof(False, 0, "", str(trouble)), Told(None), str(trouble), self._lab.log_tail(point.service))
+        return _timed(result, time.monotonic() - started)
+
+    async def _faulted(self, case: Case, point: CrashPoint) -> PointResult:
+        lab, limits = self._lab, self._limits
+        await lab.clean_slate(case.lesson.before)
+        await lab.relay.quiet(seconds=limits.quiet, limit=limits.at_rest)
+        injected = await inject(lab, self._profile, limits, point, case.subject.call)
+        if not injected.proof.proven:
+            reason = f"the fault is not proven: {injected.proof.how}"
+            return _unknown(point, injected.proof, injected.told, reason, lab.log_tail(point.service))
+        at_crash = await self._restarted(case, point)
+        if isinstance(at_crash, ServiceDown):
+            reason = f"{point.service} does not come back after the crash: {at_crash}"
+            return PointResult(point, Outcome.STUCK, reason, injected.proof, injected.told, logs=at_crash.log)
+        state, why = await settle(lab, self._profile, limits, quiet=self._quiet(case))
+        return await self._judged(case, point, injected, at_crash, state, why)
+
+    async def _restarted(self, case: Case, point: CrashPoint) -> Snapshot | ServiceDown:
+        """What was there at the crash, once the others are at rest; then the victim is started again."""
+        if point.fault == "crash":
+            if case.lesson.involves_others:
+                await self._lab.relay.quiet(seconds=self._limits.quiet_async, limit=self._limits.at_rest)
+            at_crash = await self._lab.snapshot()
+            try:
+                await self._lab.victim(point.service).start()
+            except ServiceDown as down:
+                return down
+            return at_crash
+        return await self._lab.snapshot()
+
+    def _quiet(self, case: Case) -> float:
+        return self._limits.quiet_async if case.lesson.involves_others else self._limits.quiet
+
+    async def _judged(
+        self, case: Case, point: CrashPoint, injected: Injected, at_crash: Snapshot, state: Snapshot, why: str
+    ) -> PointResult:
+        wanted = ("after", "before")
+        found = match(state, case.expected, self._profile, case.rules, wanted=wanted)
+        healed = point.fault == "crash" and not match(at_crash, case.expected, self._profile, case.rules, wanted=wanted).clean
+        verdict = judge_whole(injected.told, found, self_healed=healed)
+        attempts: tuple[Attempt, ...] = ()
+        if verdict is None:
+            tried = await self._examined(case, state)
+            changes = nearest(state, case.expected, case.rules, names=_names(injected.told))
+            verdict = judge(injected.told, found, why, changes, tried)
+            attempts = tried.attempts()
+        return _result(point, verdict, injected, attempts)
+
+    async def _examined(self, case: Case, state: Snapshot) -> Examination:
+        digest = canonical(state, case.rules).digest
+        known = self._memory.get(case.subject.call.name, digest)
+        if known is None:
+            known = await self._examine(case, state)
+            self._memory.put(case.subject.call.name, digest, known)
+        return known
+
+    async def _examine(self, case: Case, state: Snapshot) -> Examination:
+        """Each attempt from a fresh copy of the state, so that none helps the next."""
+        subject = case.subject
+        await self._lab.clean_slate(state)
+        await self._lab.relay.quiet(seconds=self._limits.quiet, limit=self._limits.at_rest)
+        repeat, repeat_match = await self._try(case, "repeat", (subject.call,), ("after", "twice"))
+        undo_after = undo = redo = None
+        redo_match = Match("")
+        if subject.undo:
+            if repeat_match.reached:
+                undo_after, _ = await self._try(case, "undo after repeat", subject.undo, ("undone", "before"))
+            await self._lab.clean_slate(state)
+            await self._lab.relay.quiet(seconds=self._limits.quiet, limit=self._limits.at_rest)
+            undo, _ = await self._try(case, "undo", subject.undo, ("before", "undone"))
+            redo, redo_match = await self._try(case, "redo", (subject.call,), ("after", "redone", "twice"))
+        rungs: list[Attempt] = []
+        healed = bool(repeat_match.clean or (redo_match.clean and undo is not None and undo.reached))
+        for rung in () if healed else subject.rungs:
+            await self._lab.clean_slate(state)
+            await self._lab.relay.quiet(seconds=self._limits.quiet, limit=self._limits.at_rest)
+            attempt, _ = await self._try(case, rung.name, rung.calls, ("after", "redone", "twice", "undone", "before"))
+            rungs.append(attempt)
+        return Examination(repeat, repeat_match, undo_after, undo, redo, redo_match, tuple(rungs))
+
+    async def _try(
+        self, case: Case, name: str, calls: tuple[object, ...], wanted: tuple[str, ...]
+    ) -> tuple[Attempt, Match]:
+        answers: list[Told] = []
+        for call in calls:
+            answers.append(await self._lab.send(call))  # type: ignore[arg-type]  # calls of a subject are Calls
+        state, why = await settle(self._lab, self._profile, self._limits, quiet=self._quiet(case))
+        found = match(state, case.expected, self._profile, case.rules, wanted=wanted)
+        reached = "" if found.orphans else found.reached  # what still runs unowned is no way back
+        left = () if reached else nearest(state, case.expected, case.rules, names=wanted)[1]
+        note = why or "; ".join(found.leaks + found.orphans)
+        return Attempt(name, tuple(answers), reached, left, note), found
+
+    async def _refused(self, case: Case, point: CrashPoint) -> PointResult:
+        """No fault at all: the call must be refused, and what is refused must change nothing."""
+        lab = self._lab
+        await lab.clean_slate(case.lesson.before)
+        await lab.relay.quiet(seconds=self._limits.quiet, limit=self._limits.at_rest)
+        told = await lab.send(case.subject.call)
+        state, why = await settle(lab, self._profile, self._limits, quiet=self._limits.quiet_async)
+        proof = Proof(True, 0, "", f"no fault; answered {told.status}")
+        if told.kind != "refused":
+            reason = f"must be refused ({case.subject.refused}) but was answered {told.status}"
+            changes = nearest(state, case.expected, case.rules, names=("before",))[1]
+            return PointResult(point, Outcome.NEEDS_REPAIR, reason, proof, told, "before", changes)
+        found = match(state, case.expected, self._profile, case.rules, wanted=("before",))
+        if found.clean and not why:
+            return PointResult(point, Outcome.ATOMIC, "refused, and nothing changed", proof, told, "before")
+        tried = await self._examine_refused(case, state)
+        changes = nearest(state, case.expected, case.rules, names=("before",))[1]
+        healed = next((attempt for attempt in tried if attempt.reached), None)
+        reason = f"refused with {told.status}, but the state changed" + (f"; {healed.name} helps" if healed else "; nothing heals")
+        outcome = Outcome.NEEDS_REPAIR if healed else Outcome.STUCK
+        return PointResult(point, outcome, reason, proof, told, "before", changes, tried, healed.name if healed else "")
+
+    async def _examine_refused(self, case: Case, state: Snapshot) -> tuple[Attempt, ...]:
+        tried = []
+        for rung in case.subject.rungs:
+            await self._lab.clean_slate(state)
+            attempt, _ = await self._try(case, rung.name, rung.calls, ("before", "undone"))
+            tried.append(attempt)
+        return tuple(tried)
+
+
+def _names(told: Told) -> tuple[str, ...]:
+    """Which control states a faulted run may be compared with, given what the client was told."""
+    if told.kind == "acknowledged":
+        return ("after",)
+    return ("before",) if told.kind == "refused" else ("before", "after")
+
+
+def _result(point: CrashPoint, verdict: Verdict, injected: Injected, attempts: tuple[Attempt, ...]) -> PointResult:
+    return PointResult(
+        point=point,
+        outcome=verdict.outcome,
+        reason=verdict.reason,
+        proof=injected.proof,
+        told=injected.told,
+        nearest=verdict.nearest,
+        difference=verdict.difference,
+        attempts=attempts,
+        repair=verdict.repair,
+        leaks=verdict.leaks,
+    )
+
+
+def _unknown(point: CrashPoint, proof: Proof, told: Told, reason: str, logs: str) -> PointResult:
+    return PointResult(point, Outcome.UNKNOWN, reason, proof, told, logs=logs)
+
+
+def _timed(result: PointResult, seconds: float) -> PointResult:
+    return replace(result, seconds=round(seconds, 3))

@@ -1,0 +1,225 @@
+"""EMCO's records in mongo, AppContexts in etcd, objects on edges: labels, ids, masks, ownership, what is still at work."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import bson
+import msgspec
+
+from harness.stores.canonical import CanonicalRules, Mask
+from harness.stores.snapshot import Snapshot
+from harness.wire.effects import Effect
+
+CONTEXT_KEY = re.compile(r"^/context/([0-9]+)/")
+ACTIVE_KEY = re.compile(r"^/activecontext/([0-9]+)/")
+DEPLOYMENT_LABEL = "emco/deployment-id"
+_UNFINISHED = frozenset({"Instantiating", "Terminating", "Updating"})
+# After an update EMCO leaves this event in the old context's queue, without any fault; rsync's next start works it off.
+_MAY_STAY = frozenset({"UpdateDelete"})
+
+MASKS: tuple[Mask, ...] = (
+    Mask("timestamp", r"^mongo ", "stateInfo.actions.*.timestamp"),
+    Mask("private key", r"^mongo ", "privatekey.keyvalue"),
+    Mask("certificate", r"^mongo ", "data.specification.certificate"),
+    Mask("uid", r"^edge ", "metadata.uid", drop=True),
+    Mask("resource version", r"^edge ", "metadata.resourceVersion", drop=True),
+    Mask("creation time", r"^edge ", "metadata.creationTimestamp", drop=True),
+    Mask("generation", r"^edge ", "metadata.generation", drop=True),
+    Mask("managed fields", r"^edge ", "metadata.managedFields", drop=True),
+    Mask("self link", r"^edge ", "metadata.selfLink", drop=True),
+    # The last applied configuration repeats the object, in an order of keys that varies.
+    Mask("last applied", r"^edge ", "metadata.annotations", drop=True),
+    Mask("status", r"^edge ", "status", drop=True),
+    # What the monitor on the edge reported: it follows the edge's own pace, not the call.
+    Mask("reported status", r"^etcd /context/[^/]+/app/.*/cluster/[^/]+/status/$", "", drop=True),
+    Mask("reported readiness", r"^etcd /context/[^/]+/app/.*/(resourcesready|resready|ressuccess)/$", "", drop=True),
+)
+
+
+def rules(extra: tuple[Mask, ...] = ()) -> CanonicalRules:
+    """The canonical rules for EMCO, with masks learned in this run."""
+    return CanonicalRules(
+        id_keys=(CONTEXT_KEY.pattern, ACTIVE_KEY.pattern),
+        id_fields=frozenset({"contextid", "statuscontextid", "ChildContextIDs"}),
+        id_prefix="ctx",
+        label=document_label,
+        object_label=object_label,
+        masks=MASKS + extra,
+        unordered=("references",),
+    )
+
+
+def document_label(document: Mapping[str, Any]) -> str:
+    """`{logicalCloud,project} lc1/proj1`: the names in keyId and their values, as the record itself says."""
+    key_id = document.get("keyId")
+    if isinstance(key_id, str) and key_id.startswith("{"):
+        names = key_id.strip("{}").split(",")
+    else:
+        names = sorted(name for name, value in document.items() if isinstance(value, str) and name != "keyId")
+    values = "/".join(str(document.get(name, "?")) for name in names)
+    return f"{{{','.join(names)}}} {values}"
+
+
+def object_label(thing: Mapping[str, Any]) -> str:
+    """`apps/v1/Deployment default/r1-web`."""
+    metadata = thing.get("metadata", {})
+    namespace = metadata.get("namespace", "")
+    name = f"{namespace}/{metadata.get('name', '')}" if namespace else str(metadata.get("name", ""))
+    return f"{thing.get('apiVersion', '')}/{thing.get('kind', '')} {name}"
+
+
+def effect_slug(effect: Effect) -> str:
+    """Readable, stable name of an effect in crash-point ids; only characters that need no quoting."""
+    if effect.store == "mongo":
+        if effect.op == "delete":
+            return f"mongo.delete.{_record_kind(dict(effect.key))}"
+        tags = [name for name in effect.fields if name not in ("keyId", "references")]
+        return f"mongo.{'+'.join(tags) or effect.op}"
+    if effect.store == "etcd":
+        key = CONTEXT_KEY.sub("context/ID/", dict(effect.key).get("key", ""))
+        key = ACTIVE_KEY.sub("activecontext/ID/", key).strip("/")
+        return f"etcd.{effect.op.lower()}:{_safe(key)}"
+    if effect.store == "grpc":
+        return f"grpc.{_safe(effect.op)}"
+    return f"edge.{effect.op}:{_safe(dict(effect.key).get('path', '').strip('/'))}"
+
+
+def _safe(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._+/:-]+", "", text)
+
+
+_KIND_ORDER = (
+    "genericAppPlacementIntent", "genericPlacementIntent", "groupIntent", "deploymentIntentGroup", "appProfile",
+    "compositeProfile", "appDependency", "app", "compositeAppVersion", "compositeApp", "clusterReference",
+    "userPermission", "clusterQuota", "logicalCloudKv", "logicalCloud", "cloudConfigCluster", "clusterLabel", "clusterKv",
+    "clusterSyncObject", "cluster", "clusterProvider", "controller", "project",
+)  # fmt: skip
+
+
+def _record_kind(filter_: Mapping[str, str]) -> str:
+    """What a filter names: the innermost known resource, else all its names. EMCO puts its filters into a $and."""
+    key = {name.rsplit(".", 1)[-1]: value for name, value in filter_.items()}
+    for kind in _KIND_ORDER:
+        if kind in key:
+            return kind
+    return "+".join(sorted(name for name in key if name != "keyId")) or "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One AppContext in a snapshot.
+
+    owned:  a record in mongo names it (or a context that is named has it among its children)
+    queued: it reached rsync's queue; one that never did is inert: nothing will ever act on it
+    """
+
+    id: str
+    owned: bool
+    queued: bool
+    status: str
+    keys: int
+
+
+def contexts(snapshot: Snapshot) -> tuple[Context, ...]:
+    """All AppContexts, by id."""
+    found: dict[str, dict[str, bytes]] = {}
+    active = set()
+    for raw_key, value in snapshot.etcd.items():
+        key = raw_key.decode("utf-8", "replace")
+        if match := CONTEXT_KEY.match(key):
+            found.setdefault(match.group(1), {})[key[match.end() :]] = value
+        elif match := ACTIVE_KEY.match(key):
+            active.add(match.group(1))
+    owned = _owned(snapshot, found)
+    return tuple(
+        Context(
+            id=name,
+            owned=name in owned,
+            queued="rsync/AppContextEventQueue/" in keys or name in active,
+            status=_status(keys.get("status/")),
+            keys=len(keys),
+        )
+        for name, keys in sorted(found.items())
+    )
+
+
+def _owned(snapshot: Snapshot, found: Mapping[str, Mapping[str, bytes]]) -> set[str]:
+    owned: set[str] = set()
+    for documents in snapshot.mongo.values():
+        for raw in documents:
+            state = bson.decode(raw).get("stateInfo")
+            if not isinstance(state, dict):
+                continue
+            owned.add(str(state.get("statuscontextid", "")))
+            owned.update(str(action.get("contextid", "")) for action in state.get("actions") or ())
+    for name in list(owned):
+        meta = found.get(name, {}).get("meta/")
+        if meta:
+            owned.update(str(child) for child in _json(meta).get("ChildContextIDs") or ())
+    return owned
+
+
+def _status(raw: bytes | None) -> str:
+    return str(_json(raw).get("Status", "")) if raw else ""
+
+
+def _json(raw: bytes) -> dict[str, Any]:
+    try:
+        value = msgspec.json.decode(raw)
+        if isinstance(value, str):
+            value = msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def at_work(snapshot: Snapshot) -> str:
+    """Why EMCO is not at rest: what rsync has still to do, as one sentence; empty when nothing."""
+    for raw_key, value in sorted(snapshot.etcd.items()):
+        key = raw_key.decode("utf-8", "replace")
+        if key.endswith("/rsync/AppContextEventQueue/"):
+            events = [item.get("event") for item in _json(value).get("AcQueue") or () if item.get("status") == "Pending"]
+            pending = [event for event in events if event not in _MAY_STAY]
+            if pending:
+                return f"rsync has {pending[0]} pending in {key}"
+        elif CONTEXT_KEY.match(key) and key.count("/") == 4 and key.endswith("/status/"):  # noqa: PLR2004  /context/ID/status/
+            status = _status(value)
+            if status in _UNFINISHED:
+                return f"{key} is {status}"
+    return ""
+
+
+def without_inert(snapshot: Snapshot) -> tuple[Snapshot, tuple[str, ...]]:
+    """The snapshot without contexts that no record owns and that never reached rsync; and those, each as a line."""
+    inert = [context for context in contexts(snapshot) if not context.owned and not context.queued]
+    return _without(snapshot, [context.id for context in inert], edges=False), tuple(
+        f"etcd context that no record owns, never given to rsync ({context.keys} keys)" for context in inert
+    )
+
+
+def without_unowned(snapshot: Snapshot) -> tuple[Snapshot, tuple[str, ...]]:
+    """The snapshot without any context that no record owns and without what those applied; and those, each as a line."""
+    unowned = [context for context in contexts(snapshot) if not context.owned]
+    return _without(snapshot, [context.id for context in unowned], edges=True), tuple(
+        f"etcd context that no record owns, {context.status or 'without a status'} ({context.keys} keys)" for context in unowned
+    )
+
+
+def _without(snapshot: Snapshot, ids: list[str], *, edges: bool) -> Snapshot:
+    if not ids:
+        return snapshot
+    prefixes = tuple(f"/{space}/{name}/".encode() for name in ids for space in ("context", "activecontext"))
+    kept = {key: value for key, value in snapshot.etcd.items() if not key.startswith(prefixes)}
+    if not edges:
+        return replace(snapshot, etcd=kept)
+    left = {
+        edge: tuple(thing for thing in objects if not _applied_by(thing, ids)) for edge, objects in snapshot.edges.items()
+    }
+    return replace(snapshot, etcd=kept, edges=left)
+
+
+def _applied_by(thing: Mapping[str, Any], ids: list[str]) -> bool:
+    label = str((thing.get("metadata", {}).get("labels") or {}).get(DEPLOYMENT_LABEL, ""))
+    return any(label.startswith(f"{name}-") for name in ids)

