@@ -71,6 +71,7 @@ class Http2Codec:
         self._endless = streams | ETCD_STREAMS
         self._streams: dict[int, _Stream] = {}
         self._newest = 0
+        self._greeted = False  # the client's preface was there
         self._up = _Half()
         self._down = _Half()
 
@@ -78,7 +79,7 @@ class Http2Codec:
         """Bytes from the client, the connection's preface first."""
         half = self._up
         half.buffer += data
-        if not half.started:
+        if not self._greeted:
             found = bytes(half.buffer[: len(PREFACE)])
             if not PREFACE.startswith(found):
                 raise DecodeError("the client does not begin with the preface of HTTP/2")
@@ -86,6 +87,7 @@ class Http2Codec:
                 return
             del half.buffer[: len(PREFACE)]
             half.offset += len(PREFACE)
+            self._greeted = True
         self._frames(half, from_client=True)
 
     def server(self, data: Data) -> None:

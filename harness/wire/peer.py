@@ -203,7 +203,7 @@ class Peer:
 class TlsPeer:
     """A TLS end on top of a plain one. on_ready is called with the protocol that was agreed on, None without one.
 
-    on_failed is called with what went wrong in the handshake, with nothing if the other side just went away.
+    on_failed is called with what went wrong in the handshake, with nothing if the other side never said a word.
     """
 
     def __init__(self, peer: Peer, context: ssl.SSLContext, *, server_hostname: str | None = None) -> None:
@@ -218,7 +218,7 @@ class TlsPeer:
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_hostname is None, server_hostname=server_hostname
         )
-        self._ready = self._ended = self._finishing = False
+        self._ready = self._ended = self._finishing = self._heard = False
         peer.on_data = self._arrived
         peer.on_ended = self._has_ended
         peer.on_drained = self._drained
@@ -288,6 +288,7 @@ class TlsPeer:
         self.on_ready(self._tls.selected_alpn_protocol())
 
     def _arrived(self, data: memoryview) -> None:
+        self._heard = True
         self._incoming.write(data)
         if not self._ready:
             self._handshake()
@@ -314,4 +315,4 @@ class TlsPeer:
         if self._ready:
             self.on_ended(reset)
         else:
-            self.on_failed("")
+            self.on_failed("the other side went away during the handshake" if self._heard else "")

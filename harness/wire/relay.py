@@ -479,7 +479,7 @@ class Relay:
         source.connections.add(connection)
         connection.set_condition(listener.condition)
         if isinstance(client, TlsPeer):
-            client.on_failed = connection.unreachable
+            client.on_failed = lambda why: connection.unreachable(f"no TLS with the client: {why}" if why else "")
             client.on_ready = lambda protocol: self._may_connect(source, connection, listener, protocol)
             client.start()
         else:
@@ -525,7 +525,7 @@ class Relay:
             return
         link.tls.client.set_alpn_protocols([protocol] if protocol else [])
         upstream = TlsPeer(peer, link.tls.client, server_hostname=host)
-        upstream.on_failed = lambda why: connection.unreachable(f"no TLS with {host}:{port}: {why}")
+        upstream.on_failed = lambda why: connection.unreachable(f"no TLS with {host}:{port}: {why}" if why else "")
         upstream.on_ready = lambda _: connection.connected(upstream)
         upstream.start()
 

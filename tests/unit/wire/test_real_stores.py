@@ -91,9 +91,9 @@ class Raw:
         return data
 
 
-async def call(channel: grpclib.client.Channel, method: str, message: bytes, timeout: float = 10) -> bytes:
+async def call(channel: grpclib.client.Channel, method: str, message: bytes, seconds: float = 10) -> bytes:
     async with channel.request(
-        f"/etcdserverpb.{method}", grpclib.const.Cardinality.UNARY_UNARY, bytes, bytes, timeout=timeout
+        f"/etcdserverpb.{method}", grpclib.const.Cardinality.UNARY_UNARY, bytes, bytes, timeout=seconds
     ) as stream:
         await stream.send_message(message, end=True)
         reply = await stream.recv_message()
@@ -114,6 +114,14 @@ def with_mongo(port: int) -> "pymongo.MongoClient[dict[str, Any]]":
 def upsert(port: int, name: str) -> None:
     with with_mongo(port) as client:
         client.emco.resources.find_one_and_update({"project": name}, {"$set": {"data.x": 1, "keyId": "k"}}, upsert=True)
+
+
+VICTIM = """
+import sys, pymongo
+client = pymongo.MongoClient("127.0.0.1", int(sys.argv[1]), directConnection=True)
+client.emco.resources.find_one_and_update({"project": sys.argv[2]}, {"$set": {"x": 1}}, upsert=True)
+print("answered", flush=True)
+"""
 
 
 def stored(port: int, name: str) -> int:
@@ -139,18 +147,21 @@ async def test_a_find_and_modify_is_seen_with_its_key_and_fields(mongo: int) -> 
         assert relay.problems == []
 
 
-@pytest.mark.parametrize(("side", "expected"), [("before", 0), ("after", 1)])
+@pytest.mark.parametrize("side, expected", [("before", 0), ("after", 1)])
 async def test_mongo_is_stopped_at_the_boundary(mongo: int, side: Any, expected: int) -> None:
     link = Link("dcm", "mongo", "mongo", (HOST, 0), (HOST, mongo))
     async with Relay() as relay:
         await relay.open(link)
         armed = relay.arm(Trigger("dcm", side, of("findAndModify")))
-        client = asyncio.create_task(asyncio.to_thread(upsert, relay.address(link)[1], side))
-        hit = await asyncio.wait_for(armed.hit, 5)
+        victim = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", VICTIM, str(relay.address(link)[1]), side, stdout=subprocess.PIPE
+        )
+        hit = await asyncio.wait_for(armed.hit, 20)
         assert hit.effect.key == (("project", side),)
         assert await asyncio.to_thread(stored, mongo, side) == expected
-        with pytest.raises(pymongo.errors.PyMongoError):  # it never sees the reply
-            await client
+        victim.kill()
+        told, _ = await victim.communicate()
+        assert told == b""  # it never saw the reply
         total, gone = await relay.ended("dcm", limit=5)
         assert total == gone >= 1
         relay.drop("dcm")
@@ -160,7 +171,7 @@ async def test_mongo_is_stopped_at_the_boundary(mongo: int, side: Any, expected:
         assert relay.under_way() == 0
 
 
-@pytest.mark.parametrize(("side", "expected"), [("before", b""), ("after", b"value")])
+@pytest.mark.parametrize("side, expected", [("before", b""), ("after", b"value")])
 async def test_etcd_is_stopped_at_the_boundary(etcd: int, side: Any, expected: bytes) -> None:
     link = Link("rsync", "etcd", "etcd", (HOST, 0), (HOST, etcd))
     async with Relay() as relay:
@@ -170,10 +181,11 @@ async def test_etcd_is_stopped_at_the_boundary(etcd: int, side: Any, expected: b
         try:
             await call(through, "KV/Range", field(1, key))
             armed = relay.arm(Trigger("rsync", side, of("Put")))
-            put = asyncio.create_task(call(through, "KV/Put", field(1, key) + field(2, b"value"), timeout=1.5))
+            put = asyncio.create_task(call(through, "KV/Put", field(1, key) + field(2, b"value"), seconds=1.5))
             hit = await asyncio.wait_for(armed.hit, 5)
             assert hit.effect == Effect("etcd", "Put", "", (("key", key.decode()),))
-            assert (expected in await call(direct, "KV/Range", field(1, key))) and not put.done()
+            assert expected in await call(direct, "KV/Range", field(1, key))
+            assert not put.done()
             with pytest.raises(asyncio.TimeoutError):
                 await put
             assert await relay.gave_up("rsync", 5)

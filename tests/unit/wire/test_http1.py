@@ -1,0 +1,146 @@
+"""The decoder of HTTP/1.1, and the choice between it and HTTP/2."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.wire.decoding import DecodeError
+from harness.wire.effects import Effect
+from harness.wire.http1 import Http1Codec, HttpCodec
+
+
+class Log:
+    """A sink that remembers."""
+
+    def __init__(self) -> None:
+        self.effects: list[Effect] = []
+        self.spans: list[tuple[int, int]] = []
+        self.replies: list[tuple[int, bool | None]] = []
+        self.idles = 0
+
+    def request(self, ident: int, effect: Effect, start: int, end: int, *, droppable: bool) -> bool:
+        self.effects.append(effect)
+        self.spans.append((start, end))
+        return False
+
+    def reply_begins(self, ident: int, start: int) -> bool:
+        return False
+
+    def reply(self, ident: int, *, ok: bool | None) -> None:
+        self.replies.append((ident, ok))
+
+    def idle(self) -> None:
+        self.idles += 1
+
+
+GET = b"GET /api/v1/pods HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /api/v1/x?dryRun=All HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n{\r\n}"
+PUT = (
+    b"PUT /y HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;ext=1\r\nabc\r\nA\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n"
+)
+DELETE = b"DELETE /z HTTP/1.1\r\nHost: x\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+CREATED = (
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+)
+CONFLICT = b"HTTP/1.1 409 Conflict\r\nContent-Length: 0\r\n\r\n"
+NONE = b"HTTP/1.1 204 No Content\r\n\r\n"
+REQUESTS, REPLIES = [GET, POST, PUT, DELETE], [OK, CREATED, CONFLICT, NONE]
+
+
+def edge(op: str, path: str) -> Effect:
+    return Effect("edge", op, "edge1", (("path", path),))
+
+
+def cut(data: bytes, cuts: list[int]) -> list[bytes]:
+    edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    return [data[start:end] for start, end in itertools.pairwise(edges)]
+
+
+@given(st.lists(st.integers(0, 5000), max_size=30), st.lists(st.integers(0, 5000), max_size=30))
+def test_a_conversation_in_any_split(up: list[int], down: list[int]) -> None:
+    log = Log()
+    codec = HttpCodec(log, target="edge1")
+    for piece in cut(b"".join(REQUESTS), up):
+        codec.client(piece)
+    assert list(codec.pending) == [1, 2, 3, 4]
+    for piece in cut(b"".join(REPLIES), down):
+        codec.server(memoryview(piece))
+    assert log.effects == [edge("POST", "/api/v1/x"), edge("PUT", "/y"), edge("DELETE", "/z")]
+    ends = [sum(map(len, REQUESTS[: n + 1])) for n in range(4)]
+    assert log.spans == list(itertools.pairwise(ends))
+    assert log.replies == [(2, True), (3, False), (4, True)]
+    assert (codec.pending, log.idles) == ({}, 1)
+    assert codec.client_boundary() == ends[-1]
+    assert codec.server_boundary() == sum(map(len, REPLIES))
+
+
+def test_a_request_that_is_an_effect_is_decided_as_a_whole() -> None:
+    codec = Http1Codec(Log(), target="edge1")
+    codec.client(GET + POST[:-1])
+    assert codec.client_boundary() == len(GET)
+    codec.client(POST[-1:])
+    assert codec.client_boundary() == len(GET + POST)
+
+
+def test_who_expects_100_continue_gets_its_head_through() -> None:
+    head = b"PUT /y HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    log = Log()
+    codec = Http1Codec(log, target="edge1")
+    codec.client(head)
+    assert codec.client_boundary() == len(head)
+    codec.client(b"abc")
+    assert log.spans == [(len(head), len(head) + 3)]
+
+
+def test_a_watch_does_not_count_as_under_way() -> None:
+    codec = Http1Codec(Log(), target="edge1")
+    codec.client(GET.replace(b"pods", b"pods?allowWatchBookmarks=true&watch=true"))
+    assert codec.pending == {}
+    codec.server(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nevent\r\n")
+    codec.client(GET)
+    assert list(codec.pending) == [2]
+
+
+def test_a_reply_without_a_length_ends_with_the_connection() -> None:
+    log = Log()
+    codec = Http1Codec(log, target="edge1")
+    codec.client(DELETE)
+    codec.server(b"HTTP/1.0 200 OK\r\n\r\nsome")
+    assert log.replies == []
+    codec.server_ended()
+    assert log.replies == [(1, True)]
+
+
+def test_after_an_upgrade_nothing_is_decoded() -> None:
+    codec = Http1Codec(Log(), target="edge1")
+    codec.client(GET)
+    codec.server(b"HTTP/1.1 101 Switching Protocols\r\n\r\n\0\1\2")
+    codec.client(b"\0\0\0" * 50)
+    assert codec.pending == {}
+    assert codec.client_boundary() == len(GET) + 150
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"\x16\x03\x01 no TLS here\r\n\r\n",
+        b"GET /\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: many\r\n\r\n",
+        b"POST / HTTP/1.1\r\nno header\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n",
+    ],
+)
+def test_nonsense_is_refused(nonsense: bytes) -> None:
+    with pytest.raises(DecodeError):
+        HttpCodec(Log(), target="edge1").client(nonsense)
+
+
+def test_a_reply_that_is_none_is_refused() -> None:
+    codec = HttpCodec(Log(), target="edge1")
+    codec.client(GET)
+    with pytest.raises(DecodeError):
+        codec.server(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
