@@ -22,6 +22,7 @@ from harness.crashpoints.learn import (
     observe,
     plan_call,
     settle,
+    stable,
 )
 from harness.crashpoints.library import Library
 from harness.crashpoints.model import CallPlan, CrashPoint, Fault, Outcome, Plan, PointResult, Proof, Told
@@ -77,7 +78,7 @@ def prepare(settings: Settings) -> Work:
     return Work(
         title=_title(settings),
         digest=_digest(settings, calls, refused, needed),
-        subjects=tuple(_subject(call) for call in calls),
+        subjects=tuple(_subject(call, calls) for call in calls),
         refused=tuple(_refused(one) for one in refused) if "none" in settings.faults else (),
         setup=frozenset(call.name for call in calls if call.setup),
         services=_start_order(needed),
@@ -98,13 +99,22 @@ def _start_order(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (name != "orchestrator", name)))
 
 
-def _subject(call: Call) -> Subject:
-    return Subject(call, call.undo, tuple(Rung(rung.name, rung.calls) for rung in call.ladder))
+def _subject(call: Call, calls: tuple[Call, ...]) -> Subject:
+    rungs = tuple(Rung(rung.name, rung.calls) for rung in call.ladder)
+    return Subject(call, call.undo, rungs, _teardown(call, calls) if call.lifecycle else ())
+
+
+def _teardown(call: Call, calls: tuple[Call, ...]) -> tuple[Call, ...]:
+    """What the workload itself does to be rid of a resource: terminate it, delete its children and itself."""
+    terminate = next((one for one in calls if one.target == call.target and one.verb == "terminate"), None)
+    deletes = tuple(one for one in calls if one.verb == "delete" and f"{one.target}/".startswith(f"{call.target}/"))
+    return ((terminate,) if terminate and call.verb != "terminate" else ()) + deletes if deletes else ()
 
 
 def _refused(one: RefusedCall) -> Subject:
     call = one.call
-    return Subject(call, (), tuple(Rung(rung.name, rung.calls) for rung in call.ladder), one.why, one.before)
+    rungs = tuple(Rung(rung.name, rung.calls) for rung in call.ladder)
+    return Subject(call, (), rungs, (), one.why, one.before)
 
 
 def _digest(settings: Settings, calls: tuple[Call, ...], refused: tuple[RefusedCall, ...], needed: tuple[str, ...]) -> str:
@@ -186,8 +196,8 @@ class Campaign:
 
     async def _case(self, point: CrashPoint) -> Case:
         name = f"{point.call} {point.effect}" if point.side == "refused" else point.call
-        if name not in self._cases:
-            self._cases[name] = self._refused_case(point) if point.side == "refused" else await self._learned_case(point.call)
+        if name not in self._cases or point.side == "refused":
+            self._cases[name] = await self._refused_case(point) if point.side == "refused" else await self._learned_case(point.call)
         return self._cases[name]
 
     async def _learned_case(self, name: str) -> Case:
@@ -212,14 +222,15 @@ class Campaign:
             lock.release()
         return controls
 
-    def _refused_case(self, point: CrashPoint) -> Case:
+    async def _refused_case(self, point: CrashPoint) -> Case:
+        """What the state is before a call that must be refused: it is left in the lab, ready for the call."""
         subject = next(one for one in self.work.refused if one.call.name == point.call and one.refused == point.effect)
         lessons = self._loaded()
         before = lessons[subject.before].before if subject.before < len(lessons) else lessons[-1].after
+        base = await stable(self.lab, PROFILE, self._limits, before)
         rules = PROFILE.rules(())
-        controls = Controls(before=(before,), after=(), twice=before, repeat=Told(None))
-        lesson = Lesson(subject, before, Told(None), (), before)
-        return Case(lesson, controls, expected_states(controls, rules), rules)
+        controls = Controls(before=(base,), after=(), twice=base, repeat=Told(None))
+        return Case(Lesson(subject, base, Told(None), (), base), controls, expected_states(controls, rules), rules)
 
     def _loaded(self) -> tuple[Lesson, ...]:
         if not self._lessons:

@@ -18,13 +18,14 @@ class Expected:
     twice: tuple[Canonical, ...]
     undone: tuple[Canonical, ...]
     redone: tuple[Canonical, ...]
+    torn: tuple[Canonical, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
     """How a state relates to the control states.
 
-    reached: `before`, `after`, `twice`, `undone`, `redone`, or "" for none of them
+    reached: `before`, `after`, `twice`, `undone`, `redone`, `torn`, or "" for none of them
     leaks:   inert leftovers beside an otherwise equal state
     orphans: what no record owns but is or was at work, beside an otherwise equal state
     """
@@ -67,6 +68,7 @@ def expected_states(controls: Controls, rules: CanonicalRules) -> Expected:
         twice=forms(controls.twice),
         undone=forms(controls.undone),
         redone=forms(controls.redone),
+        torn=forms(controls.torn),
     )
 
 

@@ -40,6 +40,7 @@ class Subject:
 
     undo:    calls that undo it, in order; empty: it has no inverse
     rungs:   the repair ladder
+    teardown: calls that remove what the call belongs to altogether: the last rung
     refused: why the call must be refused; empty for a call that must succeed
     before:  for a refused call: the number of the workload's call before which it is tried
     """
@@ -47,6 +48,7 @@ class Subject:
     call: Call
     undo: tuple[Call, ...] = ()
     rungs: tuple[Rung, ...] = ()
+    teardown: tuple[Call, ...] = ()
     refused: str = ""
     before: int = -1
 

@@ -1,7 +1,7 @@
 """Learning: what each call does when nothing goes wrong, and every state that a faulted run may lawfully end in."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.crashpoints.lab import Lab, Limits, Profile, Subject
 from harness.crashpoints.model import CallPlan, CrashPoint, Fault, Told
@@ -45,10 +45,11 @@ class Lesson:
 class Controls:
     """The states that runs without a fault lead to, and the answers they got.
 
-    before:  the state before, and the same after a restart of everything
+    before:  the state before, such that a restart changes nothing in it: every faulted run begins there
     after:   the state after, and the same after a restart of everything
     twice:   after the call was made twice;  repeat: what the second one was told
     undone:  after call and undo;  redone: after call, undo and call
+    torn:    after the call, when what it belongs to was removed altogether
     """
 
     before: tuple[Snapshot, ...]
@@ -59,6 +60,7 @@ class Controls:
     undo: tuple[Told, ...] = ()
     redone: Snapshot | None = None
     redo: Told | None = None
+    torn: Snapshot | None = None
     effects: tuple[tuple[Seen, ...], ...] = ()
     masks: tuple[Mask, ...] = ()
 
@@ -115,54 +117,74 @@ def seen(observations: tuple[Observation, ...], profile: Profile) -> tuple[Seen,
 
 
 async def learn_controls(lab: Lab, profile: Profile, limits: Limits, lesson: Lesson) -> Controls:
-    """Run what has no fault: call and call again; call, restart, undo, redo. From a clean slate each."""
+    """Run what has no fault: call; restart and call again; restart, undo, redo."""
     subject = lesson.subject
+    base = await stable(lab, profile, limits, lesson.before)
     runs: list[tuple[Seen, ...]] = [_own(lesson.effects, subject.call.service)]
     while True:
-        await lab.clean_slate(lesson.before)
-        restarted, _ = await settle(lab, profile, limits, quiet=limits.quiet_async)
-        again = await observe(lab, profile, limits, subject, restarted, must_rest=False)
+        again = await observe(lab, profile, limits, subject, base, must_rest=False)
         runs.append(_own(again.effects, subject.call.service))
         if Counter(one.slug for one in runs[-1]) in [Counter(one.slug for one in run) for run in runs[:-1]]:
             break
         if len(runs) >= MOST_RUNS:
             raise DoesNotSettle(f"{subject.call.name} has other effects in each of {MOST_RUNS} runs: {_variants(runs)}")
+        await lab.clean_slate(base)
+        await settle(lab, profile, limits, quiet=limits.quiet_async)
     quiet = limits.quiet_async if lesson.involves_others else limits.quiet
+    if lesson.involves_others:
+        await lab.clean_slate(again.after)
+        await settle(lab, profile, limits, quiet=quiet)
     repeat = await lab.send(subject.call)
     twice, _ = await settle(lab, profile, limits, quiet=quiet)
-    await lab.clean_slate(lesson.after)
-    after, _ = await settle(lab, profile, limits, quiet=limits.quiet_async)
+    await lab.clean_slate(again.after)
+    restarted, _ = await settle(lab, profile, limits, quiet=quiet)
     rules = profile.rules(())
     controls = Controls(
-        before=(lesson.before, restarted),
-        after=(lesson.after, again.after, after),
+        before=(base,),
+        after=(again.after, restarted),
         twice=twice,
         repeat=repeat,
         effects=tuple(runs),
         masks=learn_masks(canonical(lesson.after, rules), canonical(again.after, rules)),
     )
-    return await _undo_and_redo(lab, profile, limits, subject, controls) if subject.undo else controls
+    if subject.undo:
+        controls = await _undo_and_redo(lab, profile, limits, subject, controls)
+    return await _tear_down(lab, profile, limits, subject, controls) if subject.teardown else controls
+
+
+async def stable(lab: Lab, profile: Profile, limits: Limits, snapshot: Snapshot) -> Snapshot:
+    """What a snapshot becomes by restarts, once another one changes nothing more.
+
+    Some states change by a restart alone (EMCO leaves events in queues that rsync's next start works off). Every run
+    begins with a restart, so all begin from the state that restarts lead to; else that work would run into the call.
+    """
+    rules = profile.rules(())
+    for _ in range(MOST_RUNS):
+        await lab.clean_slate(snapshot)
+        restarted, _ = await settle(lab, profile, limits, quiet=limits.quiet_async)
+        if canonical(restarted, rules).digest == canonical(snapshot, rules).digest:
+            return snapshot
+        snapshot = restarted
+    raise DoesNotSettle(f"the state changes by each of {MOST_RUNS} restarts without any call")
 
 
 async def _undo_and_redo(lab: Lab, profile: Profile, limits: Limits, subject: Subject, controls: Controls) -> Controls:
     answers = []
     for call in subject.undo:
         answers.append(await lab.send(call))
-        undone, _ = await settle(lab, profile, limits, quiet=limits.quiet_async)
+    undone, _ = await settle(lab, profile, limits, quiet=limits.quiet_async)
     redo = await lab.send(subject.call)
     redone, _ = await settle(lab, profile, limits, quiet=limits.quiet_async)
-    return Controls(
-        before=controls.before,
-        after=controls.after,
-        twice=controls.twice,
-        repeat=controls.repeat,
-        undone=undone,
-        undo=tuple(answers),
-        redone=redone,
-        redo=redo,
-        effects=controls.effects,
-        masks=controls.masks,
-    )
+    return replace(controls, undone=undone, undo=tuple(answers), redone=redone, redo=redo)
+
+
+async def _tear_down(lab: Lab, profile: Profile, limits: Limits, subject: Subject, controls: Controls) -> Controls:
+    await lab.clean_slate(controls.after[0])
+    await settle(lab, profile, limits, quiet=limits.quiet_async)
+    for call in subject.teardown:
+        await lab.send(call)
+        torn, _ = await settle(lab, profile, limits, quiet=limits.quiet_async)
+    return replace(controls, torn=torn)
 
 
 def _own(effects: tuple[Seen, ...], service: str) -> tuple[Seen, ...]:

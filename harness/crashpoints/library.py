@@ -34,6 +34,7 @@ class _ControlsRecord:
     undo: tuple[Told, ...]
     redone: str | None
     redo: Told | None
+    torn: str | None
     effects: tuple[tuple[Seen, ...], ...]
     masks: tuple[Mask, ...]
 
@@ -76,6 +77,7 @@ class Library:
             undo=record.undo,
             redone=self._get(record.redone) if record.redone else None,
             redo=record.redo,
+            torn=self._get(record.torn) if record.torn else None,
             effects=record.effects,
             masks=record.masks,
         )
@@ -90,6 +92,7 @@ class Library:
             undo=controls.undo,
             redone=self._put(controls.redone) if controls.redone else None,
             redo=controls.redo,
+            torn=self._put(controls.torn) if controls.torn else None,
             effects=controls.effects,
             masks=controls.masks,
         )

@@ -79,7 +79,7 @@ class Replayer:
 
     async def _faulted(self, case: Case, point: CrashPoint) -> PointResult:
         lab, limits = self._lab, self._limits
-        await lab.clean_slate(case.lesson.before)
+        await lab.clean_slate(case.controls.before[0])
         await lab.relay.quiet(seconds=limits.quiet, limit=limits.at_rest)
         injected = await inject(lab, self._profile, limits, point, case.subject.call)
         if not injected.proof.proven:
@@ -147,12 +147,18 @@ class Replayer:
             undo, _ = await self._try(case, "undo", subject.undo, ("before", "undone"))
             redo, redo_match = await self._try(case, "redo", (subject.call,), ("after", "redone", "twice"))
         rungs: list[Attempt] = []
-        healed = bool(repeat_match.clean or (redo_match.clean and undo is not None and undo.reached))
-        for rung in () if healed else subject.rungs:
+        healed = bool(repeat.reached or (redo is not None and redo.reached and undo is not None and undo.reached))
+        wanted = ("after", "redone", "twice", "undone", "before")
+        ladder = [(rung.name, rung.calls, wanted) for rung in subject.rungs]
+        if subject.teardown:
+            ladder.append(("removing it altogether", subject.teardown, ("torn", "before")))
+        for name, calls, reach in () if healed else ladder:
             await self._lab.clean_slate(state)
             await self._lab.relay.quiet(seconds=self._limits.quiet, limit=self._limits.at_rest)
-            attempt, _ = await self._try(case, rung.name, rung.calls, ("after", "redone", "twice", "undone", "before"))
+            attempt, _ = await self._try(case, name, calls, reach)
             rungs.append(attempt)
+            if attempt.reached:
+                break  # the ladder goes from the gentle to the drastic: one that helps is enough
         return Examination(repeat, repeat_match, undo_after, undo, redo, redo_match, tuple(rungs))
 
     async def _try(
@@ -171,8 +177,6 @@ class Replayer:
     async def _refused(self, case: Case, point: CrashPoint) -> PointResult:
         """No fault at all: the call must be refused, and what is refused must change nothing."""
         lab = self._lab
-        await lab.clean_slate(case.lesson.before)
-        await lab.relay.quiet(seconds=self._limits.quiet, limit=self._limits.at_rest)
         told = await lab.send(case.subject.call)
         state, why = await settle(lab, self._profile, self._limits, quiet=self._limits.quiet_async)
         proof = Proof(True, 0, "", f"no fault; answered {told.status}")

@@ -284,10 +284,15 @@ def _apply(value: Any, path: tuple[str, ...], mask: Mask) -> Any:
 
 def _sorted_at(value: Any, path: tuple[str, ...]) -> Any:
     if not path:
-        return sorted(value, key=repr) if isinstance(value, list) else value
+        return sorted(value, key=_order) if isinstance(value, list) else value
     if isinstance(value, dict) and path[0] in value:
         return {**value, path[0]: _sorted_at(value[path[0]], path[1:])}
     return value
+
+
+def _order(value: Any) -> bytes:
+    """The same for equal values, whatever the order of their members."""
+    return msgspec.json.encode(value, order="sorted", enc_hook=str)
 
 
 def _differing_paths(one: Any, two: Any, path: tuple[str, ...]) -> Iterable[tuple[str, ...]]:

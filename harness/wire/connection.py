@@ -190,6 +190,8 @@ class Connection:
         for lane in (self.up, self.down):
             if not self._closed and not self._blocked(lane):
                 self._advance(lane)
+                if lane.origin is not None and not lane.unsent():
+                    lane.origin.resume()  # it was stopped if too much was held
         self._choose()
         self._pass_ends_on()
 

@@ -27,6 +27,7 @@ Address = tuple[str, int]
 LinkProtocol = Literal["mongo", "etcd", "grpc", "http", "tcp"]
 _BUFFER = 256 * 1024
 _BACKLOG = 512
+_ACCEPT_AGAIN = 0.2  # seconds
 
 
 class RelayError(RuntimeError):
@@ -455,9 +456,17 @@ class Relay:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                self.problems.append(f"{listener.link.describe()}: cannot accept a connection: {error.strerror}")
+                # Out of descriptors, most likely. Whoever connects waits; trying again at once would only spin.
+                self.problems.append(f"link {listener.link.describe()}: cannot accept: {error.strerror}")
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(listener.sock)
+                loop.call_later(_ACCEPT_AGAIN, self._accept_again, listener, listener.sock)
                 return
             self._accepted(listener, sock, address)
+
+    def _accept_again(self, listener: _Listener, sock: socket.socket) -> None:
+        if listener.sock is sock:
+            asyncio.get_running_loop().add_reader(sock, self._accept, listener)
 
     def _accepted(self, listener: _Listener, sock: socket.socket, address: Address) -> None:
         loop = asyncio.get_running_loop()

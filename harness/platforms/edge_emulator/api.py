@@ -66,7 +66,7 @@ class Api:
         self.storage.replace_all({**self._pristine, **placed}.items())
         self.registry.rebuild(self._definitions(self.storage.items()))
 
-    def set_ready(self, ready: bool) -> None:
+    def set_ready(self, *, ready: bool) -> None:
         """From now on workloads are ready or not; those that exist change, too."""
         self._ready = ready
         for key, obj in self.storage.items():
@@ -125,7 +125,7 @@ class Api:
         items = [render(target, obj) for _, obj in found if chosen(obj)]
         return 200, self._listed(target, items)
 
-    def _get(self, target: Target, call: Call) -> Answer:
+    def _get(self, target: Target, call: Call) -> Answer:  # noqa: ARG002 - verbs share a signature
         return 200, render(target, self._existing(target))
 
     def _post(self, target: Target, call: Call) -> Answer:
@@ -384,7 +384,8 @@ class Api:
     def _add_defaults(self) -> None:
         resource = self.registry.find("", "v1", "namespaces")
         definitions = self.registry.find(CRD_GROUP, "v1", CRD_PLURAL)
-        assert resource and definitions, "namespaces and definitions are built in"
+        assert resource is not None, "namespaces are built in"
+        assert definitions is not None, "definitions are built in"
         for name in _DEFAULT_NAMESPACES:
             namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
             self._create(Target(resource), namespace, dry=False)

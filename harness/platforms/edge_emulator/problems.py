@@ -90,6 +90,11 @@ def unsupported_media_type(accepted: str) -> ApiError:
     return ApiError(415, "UnsupportedMediaType", message)
 
 
+def too_large(limit: int) -> ApiError:
+    """The body has more bytes than this server takes."""
+    return ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {limit}")
+
+
 def not_acceptable() -> ApiError:
     """The client takes none of the formats that this server writes."""
     message = "only the following media types are accepted: application/json"

@@ -15,6 +15,7 @@ from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 
+from harness.platforms.edge_emulator import problems
 from harness.platforms.edge_emulator.api import Api
 from harness.platforms.edge_emulator.problems import ApiError
 from harness.platforms.edge_emulator.routes import Call
@@ -26,8 +27,10 @@ _WATCH_SECONDS = 1800.0
 # A watcher that far behind is cut off: it lists again, as it has to do with the real API.
 _WATCH_BACKLOG = 10_000
 _LOG_LENGTH = 100_000
-_BODY_BYTES = 16 * 1024 * 1024
-_ANSWERED = "answered"
+# What the real API takes.
+_BODY_BYTES = 3 * 1024 * 1024
+# So much that a body that is taken never pauses the connection: it is read once, when it is complete.
+_READ_BUFFER = 4 * _BODY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,12 @@ class LoggedRequest:
     query: str
     user_agent: str
     status: int
+
+
+class _Request(web.BaseRequest):
+    """A request with its answer to come. It stays open for a watch, whose answer is a stream."""
+
+    answered: "asyncio.Future[web.Response]"
 
 
 class EdgeEmulator:
@@ -80,7 +89,7 @@ class EdgeEmulator:
             request_factory=self._receive,
             access_log=None,
             handler_cancellation=True,
-            read_bufsize=_BODY_BYTES,
+            read_bufsize=_READ_BUFFER,
         )
         runner = web.ServerRunner(server, shutdown_timeout=2.0)
         await runner.setup()
@@ -123,9 +132,9 @@ class EdgeEmulator:
         self._api.restore(objects)
         await self._end_watches()
 
-    def set_ready(self, ready: bool) -> None:
+    def set_ready(self, *, ready: bool) -> None:
         """Make workloads ready, or not, from now on: those that exist and those to come."""
-        self._api.set_ready(ready)
+        self._api.set_ready(ready=ready)
 
     def kubeconfig(self, server_url: str, *, ca_pem: str = "") -> str:
         """A minimal kubeconfig (YAML) for a client that reaches this edge at `server_url`.
@@ -156,34 +165,40 @@ class EdgeEmulator:
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> web.BaseRequest:
-        """Make the request, and carry it out in the very moment in which its body is complete.
+        """Make the request, and carry it out as soon as its body is complete.
 
         Not in the handler's task: that one is cancelled when the connection ends, and what a cut connection leaves
         behind must not depend on which of the two the loop sees first.
         """
         loop = asyncio.get_running_loop()
-        request = web.BaseRequest(message, payload, protocol, writer, task, loop)
+        request = _Request(message, payload, protocol, writer, task, loop)
         answered: asyncio.Future[web.Response] = loop.create_future()
-        request[_ANSWERED] = answered
+        request.answered = answered
 
         def arrived() -> None:
             try:
                 answered.set_result(self._answer(request, payload.read_nowait()))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the handler raises it: a 500 and a log entry
                 answered.set_exception(error)
 
-        if not _call(request).watching:
-            payload.on_eof(arrived)
+        def complete() -> None:
+            loop.call_soon(arrived)
+
+        if not _call(request).watching and not _too_large(request):
+            # As the next thing the loop does: still before it can hear of the connection's end, but no longer inside
+            # the parser, which must not be entered again by reading from it.
+            payload.on_eof(complete)
         return request
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         call = _call(request)
         if call.watching:
             return await self._watch(request, call)
-        if (request.content_length or 0) > _BODY_BYTES:
-            raise web.HTTPRequestEntityTooLarge(max_size=_BODY_BYTES, actual_size=request.content_length or 0)
-        answered: asyncio.Future[web.Response] = request[_ANSWERED]
-        return await answered
+        if _too_large(request):
+            self._note(request, 413)
+            return _json(problems.too_large(_BODY_BYTES).status(), 413)
+        assert isinstance(request, _Request), "all requests are made by _receive"
+        return await request.answered
 
     def _answer(self, request: web.BaseRequest, body: bytes) -> web.Response:
         if request.path in ("/healthz", "/readyz", "/livez"):
@@ -248,6 +263,10 @@ def _call(request: web.BaseRequest, body: bytes = b"") -> Call:
     headers = request.headers
     accept = ",".join(headers.getall("Accept", ()))
     return Call(request.method, request.path, request.query, headers.get("Content-Type", ""), accept, body)
+
+
+def _too_large(request: web.BaseRequest) -> bool:
+    return (request.content_length or 0) > _BODY_BYTES
 
 
 def _json(value: Json, status: int) -> web.Response:
