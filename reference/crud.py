@@ -61,7 +61,7 @@ class Crud:
         self.check_same_name(request, key)
         found = await self.records.exists(key)
         await self.store(key, data)
-        return reply(200 if found else 201, self.resource.shape.to_json(data))
+        return reply(self.resource.replaced if found else 201, self.resource.shape.to_json(data))
 
     async def get(self, request: web.Request) -> web.Response:
         return reply(200, self.resource.shape.to_json(await self.data(self.path_key(request))))

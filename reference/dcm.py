@@ -137,7 +137,8 @@ class LogicalClouds(Crud):
             await self.data(key)
             state = await self._state(key)
             if not state.last.context:
-                raise ApiError(409, "The logical cloud is not instantiated")
+                # EMCO accepts it and does nothing.
+                return reply(202)
             status = await self._contexts.status(state.last.context)
             if status is None:
                 raise ApiError(500, f"Error getting AppContext with Id: {state.last.context}")
@@ -153,7 +154,7 @@ class LogicalClouds(Crud):
             await self.data(key)
             state = await self._state(key)
             status = await self._contexts.status(state.last.context) if state.last.context else None
-            if status not in ("Instantiating", "Terminating"):
+            if status is None or status in ("Terminated", "TerminateFailed"):
                 raise ApiError(409, f"Nothing to stop: the status is {status or state.last.state}")
             await self._perform(Intention("stop", key, context=state.last.context, journaled=journaled))
         return reply(200)
@@ -253,7 +254,9 @@ class LogicalClouds(Crud):
 
     async def _do_delete(self, intention: Intention) -> None:
         for context in intention.stale:
-            await self._contexts.delete(context)
+            # An old context is gone since the next instantiation.
+            if await self._contexts.exists(context):
+                await self._contexts.delete(context)
         if intention.journaled:
             await self.records.discard(intention.key)
         else:

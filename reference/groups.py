@@ -321,7 +321,7 @@ class Groups(Crud):
         await self._record(intention, state.then(updated, running))
 
     async def _record_migration(self, intention: Intention, source: StateInfo) -> None:
-        left = source.then(Action(states.UPDATED, intention.context, now(), 0))
+        left = source.then(Action(states.UPDATED, intention.old, now(), 0))
         target = await self._state(intention.target)
         running = Action(states.INSTANTIATED, intention.context, now(), intention.revision)
         arrived = target.then(running, status_context=source.status_context)

@@ -52,7 +52,7 @@ class Archives(Crud):
         self.check_same_name(request, key)
         found = await self.records.exists(key)
         await self.store(key, data, tags={self._tag: content})
-        return reply(200 if found else 201, self.resource.shape.to_json(data))
+        return reply(self.resource.replaced if found else 201, self.resource.shape.to_json(data))
 
     async def get(self, request: web.Request) -> web.Response:
         if not request.headers.get("Accept", "").startswith("application/octet-stream"):

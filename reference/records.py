@@ -31,7 +31,7 @@ def reference(key: Key) -> dict[str, Any]:
 
 def _filter(key: Key) -> dict[str, Any]:
     # Records below this one carry its key fields, too: the names of the key make it this one.
-    return {**key, "keyId": {"$eq": key_id(key)}}
+    return {"$and": [dict(key), {"keyId": {"$eq": key_id(key)}}]}
 
 
 class Records:

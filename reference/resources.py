@@ -41,6 +41,7 @@ class Resource:
     fields:     extra fields by which one is looked up, written by a separate `update`
     tag:        the sub-document that holds the data; only `data` is checked against the schema
     switch:     the defect that makes several writes of one
+    replaced:   the status that answers a PUT on one that is there
     """
 
     path: str
@@ -52,6 +53,7 @@ class Resource:
     fields: Callable[[Stored], dict[str, str]] = _no_fields
     tag: str = "data"
     switch: str = ""
+    replaced: int = 201
 
     @property
     def name(self) -> str:
@@ -127,7 +129,7 @@ _GPI = _DIG + "/generic-placement-intents/{genericPlacementIntent}"
 _LC = "/projects/{project}/logical-clouds/{logicalCloud}"
 _CP = "/cluster-providers/{clusterProvider}"
 
-PROJECT = Resource("/projects", ("project",), shapes.NAMED)
+PROJECT = Resource("/projects", ("project",), shapes.NAMED, replaced=200)
 CONTROLLER = Resource("/controllers", ("controller",), shapes.CONTROLLER, constant={"controllerGroup": "orchestrator"})
 COMPOSITE_APP = Resource(
     "/projects/{project}/composite-apps",
@@ -152,7 +154,9 @@ GROUP = Resource(
     references=_group_references,
     switch="A1",
 )
-PLACEMENT_INTENT = Resource(_DIG + "/generic-placement-intents", ("genericPlacementIntent",), shapes.NAMED)
+PLACEMENT_INTENT = Resource(
+    _DIG + "/generic-placement-intents", ("genericPlacementIntent",), shapes.NAMED, replaced=200
+)
 APP_INTENT = Resource(
     _GPI + "/app-intents",
     ("genericAppPlacementIntent",),
@@ -160,8 +164,11 @@ APP_INTENT = Resource(
     references=_app_intent_references,
     fields=_app_field,
     switch="A4",
+    replaced=200,
 )
-GROUP_INTENT = Resource(_DIG + "/intents", ("groupIntent",), shapes.GROUP_INTENT, references=_intent_controllers)
+GROUP_INTENT = Resource(
+    _DIG + "/intents", ("groupIntent",), shapes.GROUP_INTENT, references=_intent_controllers, replaced=200
+)
 
 PROVIDER = Resource("/cluster-providers", ("clusterProvider",), shapes.NAMED)
 CLM_CONTROLLER = Resource("/clm-controllers", ("controller",), shapes.CONTROLLER, constant={"controllerGroup": "clm"})

@@ -18,10 +18,10 @@ from reference.errors import RpcError, RpcLost
 from reference.proto import installapp_pb2, updateapp_pb2
 from reference.records import Records
 
-INSTALL = "/installapp.Installapp/InstallApp"
-UNINSTALL = "/installapp.Installapp/UninstallApp"
-UPDATE = "/updateapp.Updateapp/UpdateApp"
-ROLLBACK = "/updateapp.Updateapp/RollbackApp"
+INSTALL = "/installapp/InstallApp"
+UNINSTALL = "/installapp/UninstallApp"
+UPDATE = "/updateapp/UpdateApp"
+ROLLBACK = "/updateapp/RollbackApp"
 
 _LONG, _SHORT = 600.0, 10.0
 _PATIENCE = 2.0

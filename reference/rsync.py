@@ -61,10 +61,12 @@ class Job:
     resources: tuple[str, ...]
     manifests: Mapping[str, str]
     namespace: str
+    status_context: str
 
     @property
     def deployment(self) -> str:
-        return f"{self.context}-{self.app}"
+        """What labels the objects: an update keeps the label of the context that collects the status."""
+        return f"{self.status_context}-{self.app}"
 
 
 class RsyncService:
@@ -80,7 +82,7 @@ class RsyncService:
         self._log = log
         self._workers: dict[str, Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._reports = Reports(contexts=contexts, log=log)
+        self._reports = Reports(contexts=contexts, at_once="R10" not in defects, log=log)
         self._session: aiohttp.ClientSession | None = None
 
     # -- accepting ---------------------------------------------------------------------------------------------------
@@ -268,7 +270,9 @@ class RsyncService:
         watch_stop = asyncio.ensure_future(self._watch_stop(context))
         follow_up = None
         if item.event == events.UPDATE and "R16" in self._defects:
-            follow_up = asyncio.ensure_future(self.accept(item.other, events.UPDATE_DELETE, other=context, start=False))
+            # EMCO does this from the side, in the name of the Update: when that has nothing to apply, it is over first.
+            start = any(job.resources for job in jobs if job is not None)
+            follow_up = asyncio.ensure_future(self.accept(item.other, events.UPDATE_DELETE, other=context, start=start))
         group = asyncio.ensure_future(self._run_clusters([job for job in jobs if job is not None]))
         try:
             await asyncio.wait({watch_stop, group}, return_when=asyncio.FIRST_COMPLETED)
@@ -301,7 +305,8 @@ class RsyncService:
             changed = [name for name in names if resource_path(app, cluster, name) not in other]
         if not names:
             return None
-        return Job(context, item.event, item.other, app, cluster, tuple(changed), manifests, namespace)
+        collects = tree.get("statusappctxid/") or context
+        return Job(context, item.event, item.other, app, cluster, tuple(changed), manifests, namespace, collects)
 
     async def _watch_stop(self, context: str) -> None:
         """Raises Stopped when the context's stopflag is set; it is looked at once a second, as nothing announces it."""
@@ -349,6 +354,7 @@ class RsyncService:
     async def _end_report(self, job: Job, edge: Edge) -> None:
         if "R11" not in self._defects:
             await edge.end_report(job.deployment, namespace=job.namespace)
+            await self._reports.close(job.cluster, job.deployment, job.resources)
             return
 
         async def later() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from reference.contexts import Contexts, cluster_path, go_json, root
@@ -11,16 +11,23 @@ from reference.edge import Edge, EdgeError
 from reference.errors import StoreError
 
 _AGAIN = 2.0
+_NOTHING: Mapping[str, Any] = {"ready": False, "resourceCount": 0}
+_WITH_REPLICAS = {"deploymentStatuses": "Deployment", "statefulSetStatuses": "StatefulSet"}
 
 
 class Reports:
-    """One watch per edge, begun when first needed and begun again when it ends."""
+    """One watch per edge, begun when first needed and begun again when it ends.
 
-    def __init__(self, *, contexts: Contexts, log: logging.Logger) -> None:
+    at_once: write all that a report says as one, so that a crash cannot come between
+    """
+
+    def __init__(self, *, contexts: Contexts, at_once: bool, log: logging.Logger) -> None:
+        self._at_once = at_once
         self._contexts = contexts
         self._log = log
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._lock = asyncio.Lock()
+        self._closed: set[tuple[str, str]] = set()
 
     def watch(self, cluster: str, connect: Callable[[], Awaitable[Edge]]) -> None:
         """Watch an edge from now on, if it is not watched yet."""
@@ -32,19 +39,38 @@ class Reports:
         context, dash, app = str(report["metadata"]["name"]).partition("-")
         if not dash:
             return
-        status = report.get("status") or {"ready": False, "resourceCount": 0}
+        deployment = str(report["metadata"]["name"])
+        status = report.get("status") or _NOTHING
         path = root(context) + cluster_path(app, cluster)
-        values = {
-            path + "status/": go_json(go_json(status).decode()),
-            path + "resourcesready/": go_json(bool(status.get("ready"))),
-        }
+        values = {path + "status/": go_json(go_json(status).decode())}
+        for name, ready in readiness(status).items():
+            values[f"{path}resource/{name}/resready/"] = go_json(ready)
+        values[path + "resourcesready/"] = go_json(bool(status.get("ready")))
         # The context may be deleted meanwhile; its keys must not come back one by one.
         async with self._lock:
-            if await self._contexts.etcd.get(path) is None:
+            if (cluster, deployment) in self._closed or await self._contexts.etcd.get(path) is None:
+                return
+            if await self._contexts.etcd.get(path + "status/") == values[path + "status/"]:
+                return
+            if self._at_once:
+                await self._contexts.etcd.put_all(values, if_exists=[path])
                 return
             for key, value in values.items():
-                if await self._contexts.etcd.get(key) != value:
-                    await self._contexts.etcd.put(key, value)
+                await self._contexts.etcd.put(key, value)
+
+    async def close(self, cluster: str, deployment: str, resources: Sequence[str]) -> None:
+        """Write what a report says in the end: nothing is there. Later ones of it are not taken. Raises StoreError."""
+        context, _, app = deployment.partition("-")
+        path = root(context) + cluster_path(app, cluster)
+        values = {path + "status/": go_json(go_json(_NOTHING).decode()), path + "resourcesready/": go_json(False)}
+        for name in resources:
+            key = f"{path}resource/{name}/resready/"
+            if await self._contexts.etcd.get(key) is not None:
+                values[key] = go_json(False)
+        async with self._lock:
+            self._closed.add((cluster, deployment))
+            if await self._contexts.etcd.get(path + "status/") is not None:
+                await self._contexts.etcd.put_all(values, if_exists=[path])
 
     async def _watch(self, cluster: str, connect: Callable[[], Awaitable[Edge]]) -> None:
         while True:
@@ -56,3 +82,14 @@ class Reports:
                 self._log.info("watch of %s: %s", cluster, error)
             # A watch that ends says nothing about when the edge is back: this is its back-off.
             await asyncio.sleep(_AGAIN)
+
+
+def readiness(status: Mapping[str, Any]) -> dict[str, bool]:
+    """Which of the reported workloads are ready, by `name+Kind`; others have no readiness of their own."""
+    found: dict[str, bool] = {}
+    for member, kind in _WITH_REPLICAS.items():
+        for item in status.get(member) or []:
+            wanted = (item.get("spec") or {}).get("replicas", 1)
+            name = (item.get("metadata") or {}).get("name", "")
+            found[f"{name}+{kind}"] = (item.get("status") or {}).get("readyReplicas", 0) >= wanted
+    return found
