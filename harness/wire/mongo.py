@@ -301,10 +301,20 @@ class _Command:
     def _statement(self, document: int, query: str, update: str, key: set[tuple[str, str]], fields: set[str]) -> None:
         for element in elements(self._data, document):
             if element.name == query and element.type == DOCUMENT:
-                for member in elements(self._data, element.at):
-                    _flatten(self._data, member, member.name, key)
+                _filter(self._data, element.at, key)
             elif element.name == update:
                 fields.update(_updated(self._data, element))
+
+
+def _filter(data: bytes, document: int, into: set[tuple[str, str]]) -> None:
+    """The scalars of a filter. What stands under `$and` means the same as without it, so that it is named the same."""
+    for member in elements(data, document):
+        if member.name == "$and" and member.type == ARRAY:
+            for part in elements(data, member.at):
+                if part.type == DOCUMENT:
+                    _filter(data, part.at, into)
+        else:
+            _flatten(data, member, member.name, into)
 
 
 def _flatten(data: bytes, element: Element, name: str, into: set[tuple[str, str]]) -> None:

@@ -80,6 +80,14 @@ def test_find_and_modify() -> None:
     assert effect_of(body) == Effect("mongo", "findAndModify", "emco.resources", key, ("count", "data", "keyId", "old"))
 
 
+def test_and_in_a_filter_makes_no_difference() -> None:
+    plain = {"findAndModify": "r", "query": {"a": "1", "b": "2"}}
+    parts = {"findAndModify": "r", "query": {"$and": [{"a": "1"}, {"$and": [{"b": "2"}]}]}}
+    either = {"findAndModify": "r", "query": {"$or": [{"a": "1"}]}}
+    assert effect_of(plain) == effect_of(parts)
+    assert effect_of(either).key == (("$or.0.a", "1"),)
+
+
 def test_statements_in_a_sequence_and_in_the_body_mean_the_same() -> None:
     statements = [{"q": {"a": "1"}, "u": {"$set": {"x": 1}}}, {"q": {"b": {"c": "2"}}, "u": {"y": 1, "_id": 4}}]
     expected = Effect("mongo", "update", "emco.resources", (("a", "1"), ("b.c", "2")), ("x", "y"))
