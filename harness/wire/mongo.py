@@ -9,10 +9,13 @@ import importlib
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
-from harness.wire.bson import ARRAY, DOCUMENT, Element, document_end, elements, scalar
+import bson
+from bson.codec_options import CodecOptions, DatetimeConversion
+
 from harness.wire.decoding import Data, DecodeError, Half, Sink
-from harness.wire.effects import Effect, Key
+from harness.wire.effects import Effect
 
 _HEADER = struct.Struct("<iiii")
 _INT32 = struct.Struct("<i")
@@ -23,6 +26,11 @@ _CHECKSUM, _MORE_TO_COME = 1, 2
 # mongod's limit is 48 000 000 bytes; a length beyond this is another protocol.
 _LONGEST = 64 * 1024 * 1024
 _PEEK = 96
+Document = dict[str, Any]
+# Nothing that is well-formed on the wire may fail to decode.
+_OPTIONS: CodecOptions[Document] = CodecOptions(
+    datetime_conversion=DatetimeConversion.DATETIME_MS, unicode_decode_error_handler="backslashreplace"
+)
 
 # The monitor's hello waits at the server for ten seconds and more (streaming protocol): it is not work under way.
 _HELLOS = frozenset({b"hello", b"isMaster", b"ismaster"})
@@ -87,7 +95,7 @@ class MongoCodec:
         if size < length:
             return 0
         start = self._up.offset
-        hold = self._command(bytes(data[at : at + length]), ident, opcode, start, start + length)
+        hold = self._command(_copy(data, at, length), ident, opcode, start, start + length)
         return -length if hold else length
 
     def _command(self, message: bytes, ident: int, opcode: int, start: int, end: int) -> bool:
@@ -117,7 +125,7 @@ class MongoCodec:
         effect = self.pending.pop(ident, None)
         if effect:
             hold = self._sink.reply_begins(ident, self._down.offset)
-            self._sink.reply(ident, ok=_succeeded(bytes(data[at : at + length])))
+            self._sink.reply(ident, ok=_succeeded(_copy(data, at, length)))
         else:
             hold = False
         if effect is not None and not self.pending:
@@ -172,6 +180,11 @@ def _walk(half: Half, data: Data, take: Callable[[Data, int, int], int]) -> None
         half.buffer += work[at:]
 
 
+def _copy(data: Data, at: int, length: int) -> bytes:
+    """A message of its own, copied once: slicing a bytearray alone would be a copy more."""
+    return bytes(memoryview(data)[at : at + length])
+
+
 def _peek(data: Data, at: int) -> bytes:
     """The command's name when the first section is its body, else nothing."""
     if data[at + 20] != 0:
@@ -180,25 +193,20 @@ def _peek(data: Data, at: int) -> bytes:
 
 
 class _Command:
-    """One command: its name, its body and the document sequences beside it."""
+    """One command: its name, its body, and whether a reply follows. Documents of sequences are part of the body."""
 
-    __slots__ = ("_body", "_data", "_database", "_first", "_sequences", "more_to_come")
+    __slots__ = ("_body", "_database", "more_to_come", "name")
 
-    def __init__(
-        self, data: bytes, body: int, database: str, sequences: dict[str, list[int]], *, more_to_come: bool
-    ) -> None:
-        self._data = data
-        self._body = body
-        self._database = database
-        self._sequences = sequences
-        self.more_to_come = more_to_come
-        first = next(elements(data, body), None)
-        if first is None:
+    def __init__(self, body: Document, database: str, *, more_to_come: bool) -> None:
+        if not body:
             raise DecodeError("a command is empty")
-        if first.name == "$query" and first.type == DOCUMENT:  # the old way to add options
-            self._body = first.at
-            first = next(elements(data, first.at), first)
-        self._first = first
+        self.name = next(iter(body))
+        if self.name == "$query" and isinstance(body["$query"], dict) and body["$query"]:  # the old way to add options
+            body = body["$query"]
+            self.name = next(iter(body))
+        self._body = body
+        self._database = database or str(body.get("$db", ""))
+        self.more_to_come = more_to_come
 
     @classmethod
     def of_message(cls, message: bytes) -> "_Command":
@@ -207,13 +215,13 @@ class _Command:
             raise DecodeError("an OP_MSG is too short")
         flags = _INT32.unpack_from(message, 16)[0]
         end = len(message) - (4 if flags & _CHECKSUM else 0)
-        body: int | None = None
-        sequences: dict[str, list[int]] = {}
+        body: Document | None = None
+        sequences: dict[str, list[Document]] = {}
         at = 20
         while at < end:
             kind = message[at]
             if kind == 0:
-                body, at = at + 1, document_end(message, at + 1)
+                body, at = _document(message, at + 1, end)
             elif kind == 1:
                 name, documents, at = _sequence(message, at + 1, end)
                 sequences.setdefault(name, []).extend(documents)
@@ -221,144 +229,124 @@ class _Command:
                 raise DecodeError(f"OP_MSG has no section of kind {kind}")
         if body is None:
             raise DecodeError("an OP_MSG has no body")
-        return cls(message, body, "", sequences, more_to_come=bool(flags & _MORE_TO_COME))
+        return cls({**body, **sequences}, "", more_to_come=bool(flags & _MORE_TO_COME))
 
     @classmethod
     def of_query(cls, message: bytes) -> "_Command | None":
         """From an OP_QUERY; None when it is a plain query."""
         stop = message.find(b"\0", 20)
-        if stop < 0 or len(message) < stop + 14:
+        if stop < 0:
             raise DecodeError("an OP_QUERY is cut short")
         name = message[20:stop].decode("utf-8", "backslashreplace")
-        document_end(message, stop + 9)
+        body, _ = _document(message, stop + 9, len(message))
         if not name.endswith(".$cmd"):
             return None
-        return cls(message, stop + 9, name.removesuffix(".$cmd"), {}, more_to_come=False)
+        return cls(body, name.removesuffix(".$cmd"), more_to_come=False)
 
     def is_read(self) -> bool:
         """Whether it changes nothing."""
-        name = self._first.name.encode()
+        name = self.name.encode()
         if name == b"aggregate":
-            return not self._writes_out()
+            stages = _documents(self._body.get("pipeline"))
+            return not any("$out" in stage or "$merge" in stage for stage in stages)
         return name in _READS or name in _LOOK_INSIDE
 
     def waits(self) -> bool:
         """Whether the answer may take as long as it likes: hello of a monitor, the next event of a tailing cursor."""
-        name = self._first.name.encode()
-        if name == b"getMore":
-            return any(element.name == "maxTimeMS" for element in elements(self._data, self._body))
-        return name in _HELLOS or self.more_to_come
+        if self.name == "getMore" and "maxTimeMS" in self._body:
+            return True
+        return self.name.encode() in _HELLOS or self.more_to_come
 
     def effect(self) -> Effect:
         """The effect that it is."""
-        name = self._first.name
-        if not self._database:
-            self._database = self._text("$db")
-        collection = scalar(self._data, self._first) if self._first.type == 0x02 else None
+        body, op = self._body, _SAME.get(self.name, self.name)
+        collection = body[self.name]
         key: set[tuple[str, str]] = set()
         fields: set[str] = set()
-        if name.lower() == "findandmodify":
-            self._statement(self._body, "query", "update", key, fields)
-        for document in self._documents(_SEQUENCES.get(name, "")):
-            if name == "insert":
-                self._inserted(document, key, fields)
+        if op == "findAndModify":
+            _filter(body.get("query"), key)
+            fields.update(_updated(body.get("update")))
+        for document in _documents(body.get(_SEQUENCES.get(op, ""))):
+            if op == "insert":
+                fields.update(name for name in document if name != "_id")
+                if not isinstance(document.get("_id"), bson.ObjectId):  # which is random and tells nothing
+                    _flatten(document.get("_id"), "_id", key)
             else:
-                self._statement(document, "q", "u", key, fields)
-        target = f"{self._database}.{collection}" if collection else self._database
-        sorted_key: Key = tuple(sorted(key))
-        return Effect("mongo", _SAME.get(name, name), target, sorted_key, tuple(sorted(fields)))
-
-    def _text(self, name: str) -> str:
-        for element in elements(self._data, self._body):
-            if element.name == name:
-                return scalar(self._data, element) or ""
-        return ""
-
-    def _writes_out(self) -> bool:
-        for element in elements(self._data, self._body):
-            if element.name == "pipeline" and element.type == ARRAY:
-                for stage in elements(self._data, element.at):
-                    if stage.type == DOCUMENT and any(
-                        part.name in ("$out", "$merge") for part in elements(self._data, stage.at)
-                    ):
-                        return True
-        return False
-
-    def _documents(self, name: str) -> Iterator[int]:
-        yield from self._sequences.get(name, ())
-        if name:
-            for element in elements(self._data, self._body):
-                if element.name == name and element.type == ARRAY:
-                    yield from (item.at for item in elements(self._data, element.at) if item.type == DOCUMENT)
-
-    def _inserted(self, document: int, key: set[tuple[str, str]], fields: set[str]) -> None:
-        for element in elements(self._data, document):
-            if element.name != "_id":
-                fields.add(element.name)
-            elif element.type != 0x07:  # an object id is random and tells nothing
-                _flatten(self._data, element, "_id", key)
-
-    def _statement(self, document: int, query: str, update: str, key: set[tuple[str, str]], fields: set[str]) -> None:
-        for element in elements(self._data, document):
-            if element.name == query and element.type == DOCUMENT:
-                _filter(self._data, element.at, key)
-            elif element.name == update:
-                fields.update(_updated(self._data, element))
+                _filter(document.get("q"), key)
+                fields.update(_updated(document.get("u")))
+        target = f"{self._database}.{collection}" if isinstance(collection, str) else self._database
+        return Effect("mongo", op, target, tuple(sorted(key)), tuple(sorted(fields)))
 
 
-def _filter(data: bytes, document: int, into: set[tuple[str, str]]) -> None:
+def _documents(value: object) -> list[Document]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _filter(document: object, into: set[tuple[str, str]]) -> None:
     """The scalars of a filter. What stands under `$and` means the same as without it, so that it is named the same."""
-    for member in elements(data, document):
-        if member.name == "$and" and member.type == ARRAY:
-            for part in elements(data, member.at):
-                if part.type == DOCUMENT:
-                    _filter(data, part.at, into)
-        else:
-            _flatten(data, member, member.name, into)
-
-
-def _flatten(data: bytes, element: Element, name: str, into: set[tuple[str, str]]) -> None:
-    if element.type in (DOCUMENT, ARRAY):
-        for member in elements(data, element.at):
-            _flatten(data, member, f"{name}.{member.name}", into)
+    if not isinstance(document, dict):
         return
-    text = scalar(data, element)
-    if text is not None:
-        into.add((name, text))
+    for name, value in document.items():
+        if name == "$and" and isinstance(value, list):
+            for part in value:
+                _filter(part, into)
+        else:
+            _flatten(value, name, into)
 
 
-def _updated(data: bytes, update: Element) -> Iterator[str]:
+def _flatten(value: object, name: str, into: set[tuple[str, str]]) -> None:
+    if isinstance(value, str):
+        into.add((name, str(value)))
+    elif isinstance(value, bool):
+        into.add((name, "true" if value else "false"))
+    elif isinstance(value, float):
+        into.add((name, f"{value:g}"))
+    elif isinstance(value, int | bson.ObjectId):
+        into.add((name, str(value)))
+    elif isinstance(value, dict):
+        for part, inner in value.items():
+            _flatten(inner, f"{name}.{part}", into)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            _flatten(inner, f"{name}.{number}", into)
+
+
+def _updated(update: object) -> Iterator[str]:
     """Top-level names that an update sets or unsets: of operators, of a replacement, or of a pipeline's stages."""
-    if update.type == ARRAY:
-        for stage in elements(data, update.at):
-            if stage.type == DOCUMENT:
-                yield from _updated(data, stage)
-    elif update.type == DOCUMENT:
-        for element in elements(data, update.at):
-            if not element.name.startswith("$"):
-                if element.name != "_id":
-                    yield element.name
-            elif element.type == DOCUMENT:
-                yield from (member.name.partition(".")[0] for member in elements(data, element.at))
-            elif element.name == "$unset":
-                members = elements(data, element.at) if element.type == ARRAY else (element,)
-                yield from ((scalar(data, member) or "").partition(".")[0] for member in members)
+    for part in update if isinstance(update, list) else [update]:
+        for name, value in part.items() if isinstance(part, dict) else ():
+            if not name.startswith("$"):
+                if name != "_id":
+                    yield name
+            elif isinstance(value, dict):
+                yield from (member.partition(".")[0] for member in value)
+            elif name == "$unset":
+                members = value if isinstance(value, list) else [value]
+                yield from (str(member).partition(".")[0] for member in members)
 
 
-def _sequence(message: bytes, at: int, end: int) -> tuple[str, list[int], int]:
-    """A kind 1 section: its name, where its documents start, where it ends."""
+def _document(data: bytes, at: int, limit: int) -> tuple[Document, int]:
+    """The document at `at`, and where it ends."""
+    size = _INT32.unpack_from(data, at)[0] if at + 5 <= limit else 0
+    if size < 5 or at + size > limit:
+        raise DecodeError("a BSON document is cut short")
+    try:
+        return bson.decode(memoryview(data)[at : at + size], _OPTIONS), at + size
+    except bson.errors.BSONError as error:
+        raise DecodeError(f"a BSON document cannot be read: {error}") from error
+
+
+def _sequence(message: bytes, at: int, end: int) -> tuple[str, list[Document], int]:
+    """A kind 1 section: its name, its documents, where it ends."""
     size = _INT32.unpack_from(message, at)[0] if at + 4 <= end else 0
     stop = message.find(b"\0", at + 4, end)
     if size < 5 or at + size > end or not 0 <= stop < at + size:
         raise DecodeError("a document sequence of an OP_MSG is cut short")
-    documents = []
-    position = stop + 1
-    while position < at + size:
-        documents.append(position)
-        position = document_end(message, position)
-    if position != at + size:
-        raise DecodeError("a document sequence of an OP_MSG has a wrong size")
-    return message[at + 4 : stop].decode("utf-8", "backslashreplace"), documents, position
+    try:
+        documents = bson.decode_all(memoryview(message)[stop + 1 : at + size], _OPTIONS)
+    except bson.errors.BSONError as error:
+        raise DecodeError(f"a document sequence of an OP_MSG cannot be read: {error}") from error
+    return message[at + 4 : stop].decode("utf-8", "backslashreplace"), documents, at + size
 
 
 def _succeeded(message: bytes) -> bool:
@@ -367,18 +355,13 @@ def _succeeded(message: bytes) -> bool:
     if opcode == _OP_COMPRESSED:
         opcode, message = _decompressed(message)
     if opcode == _OP_REPLY:
-        body = 36
+        at = 36
     elif len(message) > 20 and message[20] == 0:
-        body = 21
+        at = 21
     else:
         raise DecodeError("a reply has no body first")
-    ok = False
-    for element in elements(message, body):
-        if element.name == "ok":
-            ok = scalar(message, element) in ("1", "true")
-        elif element.name == "writeErrors" and element.type == ARRAY and next(elements(message, element.at), None):
-            return False
-    return ok
+    body, _ = _document(message, at, len(message))
+    return body.get("ok") == 1 and not body.get("writeErrors")
 
 
 def _decompressed(message: bytes) -> tuple[int, bytes]:
