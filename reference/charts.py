@@ -1,8 +1,8 @@
 """Helm charts, as far as the reference EMCO renders them.
 
 A template may hold `{{ .Values.a.b }}`, `{{ .Release.Name }}`, `{{ .Release.Namespace }}`, `{{ .Chart.Name }}`,
-`{{ .Chart.Version }}`, literals, and the pipes `default X` and `quote`, with `-` to trim blanks. Anything else is refused
-with a sentence: a chart that is rendered wrongly would be worse than one that is not.
+`{{ .Chart.Version }}`, literals, and the pipes `default X` and `quote`, with `-` to trim blanks. Anything else is
+refused with a sentence: a chart that is rendered wrongly would be worse than one that is not.
 """
 
 import io
@@ -17,7 +17,7 @@ import yaml
 
 _ACTION = re.compile(r"{{(-?)\s*(.*?)\s*(-?)}}", re.DOTALL)
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|`[^`]*`|\||\S+')
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FIRST = (
     "Namespace",
     "NetworkPolicy",
@@ -115,11 +115,11 @@ def render(template: str, scope: Mapping[str, Any], *, where: str) -> str:
 
 def _evaluate(expression: str, scope: Mapping[str, Any], *, where: str) -> Any:
     stages: list[list[str]] = [[]]
-    for token in _TOKEN.findall(expression):
-        if token == "|":
+    for word in _TOKEN.findall(expression):
+        if word == "|":
             stages.append([])
         else:
-            stages[-1].append(token)
+            stages[-1].append(word)
     if stages[0][:1] in (["quote"], ["default"]):
         # `default X .Values.y` and `quote .Values.y` are the pipes written in front.
         *function, argument = stages[0]
@@ -204,7 +204,9 @@ def _read_archive(content: bytes, *, what: str) -> dict[str, bytes]:
 
 
 def _top_folder(files: Mapping[str, bytes]) -> str:
-    tops = sorted(path.removesuffix("/Chart.yaml") for path in files if path.count("/") == 1 and path.endswith("/Chart.yaml"))
+    tops = sorted(
+        path.removesuffix("/Chart.yaml") for path in files if path.count("/") == 1 and path.endswith("/Chart.yaml")
+    )
     if not tops:
         raise ChartError("the chart has no Chart.yaml in a top folder")
     return tops[0]
@@ -212,7 +214,7 @@ def _top_folder(files: Mapping[str, bytes]) -> str:
 
 def _load_mapping(content: bytes, *, what: str) -> dict[str, Any]:
     try:
-        loaded = yaml.load(content, Loader=_LOADER)
+        loaded = yaml.load(content, Loader=_LOADER)  # noqa: S506 - it is the safe one, in C
     except yaml.YAMLError as error:
         raise ChartError(f"{what} is not YAML: {error}") from error
     if loaded is None:

@@ -1,9 +1,10 @@
 """clm: cluster providers, clusters with their kubeconfigs, labels, key-value pairs, sync objects, clm's controllers.
 
-A cluster is two records: its own, and the CloudConfig with the kubeconfig, which no schema ties to it. EMCO writes the
-cluster first, so that a crash leaves a cluster without a kubeconfig (B1), and deletes it first, so that a crash leaves a
-kubeconfig without a cluster, over which the next cluster of the name stumbles (B2). Without these defects the kubeconfig
-comes first when made and goes last, a create replaces what it finds, and what was left alone is removed at the start.
+A cluster is two records: its own, and the CloudConfig with the kubeconfig, which no schema ties to it. EMCO writes
+the cluster first, so that a crash leaves a cluster without a kubeconfig (B1), and deletes it first, so that a crash
+leaves a kubeconfig without a cluster, over which the next cluster of the name stumbles (B2). Without these defects the
+kubeconfig comes first when made and goes last, a create replaces what it finds, and what was left alone is removed at
+the start.
 """
 
 import base64
@@ -59,7 +60,8 @@ class Clusters(Crud):
             return await super().list(request)
         provider = {"clusterProvider": request.match_info["clusterProvider"]}
         found = await self.records.query(
-            {**provider, "clusterLabel": label, "keyId": "{cluster,clusterLabel,clusterProvider}"}, {"cluster": 1, "_id": 0}
+            {**provider, "clusterLabel": label, "keyId": "{cluster,clusterLabel,clusterProvider}"},
+            {"cluster": 1, "_id": 0},
         )
         return reply(200, [document["cluster"] for document in found])
 

@@ -85,10 +85,12 @@ def root(context: str) -> str:
 
 
 def cluster_path(app: str, cluster: str) -> str:
+    """Where an app on a cluster is kept, below the root of its context."""
     return f"app/{app}/cluster/{cluster}/"
 
 
 def resource_path(app: str, cluster: str, resource: str) -> str:
+    """Where a resource of an app on a cluster is kept, below the root of its context."""
     return f"{cluster_path(app, cluster)}resource/{resource}/"
 
 

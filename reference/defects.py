@@ -26,8 +26,12 @@ _LC = "dcm POST logical-clouds/{lc}/"
 _RSYNC_ANY = ("rsync, any event",)
 
 DEFECTS: tuple[Defect, ...] = (
-    Defect("A1", "4 A1", "data and stateInfo of a group are two writes", ("orchestrator POST deployment-intent-groups",)),
-    Defect("A2", "4 A2", "data and chart of an app are two writes", ("orchestrator POST apps", "orchestrator PUT apps")),
+    Defect(
+        "A1", "4 A1", "data and stateInfo of a group are two writes", ("orchestrator POST deployment-intent-groups",)
+    ),
+    Defect(
+        "A2", "4 A2", "data and chart of an app are two writes", ("orchestrator POST apps", "orchestrator PUT apps")
+    ),
     Defect(
         "A3",
         "4 A3",
@@ -40,7 +44,9 @@ DEFECTS: tuple[Defect, ...] = (
         "data and field `app` of an app intent are two writes",
         ("orchestrator POST app-intents", "orchestrator PUT app-intents"),
     ),
-    Defect("A6a", "4 A6 (a)", "nothing records the context while it is built: a crash leaks it", (_DIG + "instantiate",)),
+    Defect(
+        "A6a", "4 A6 (a)", "nothing records the context while it is built: a crash leaks it", (_DIG + "instantiate",)
+    ),
     Defect(
         "A6b",
         "4 A6 (b)",
@@ -49,10 +55,10 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect("A7", "4 A7", "terminate is recorded only after rsync accepted it", (_DIG + "terminate",)),
     Defect("A8", "4 A8", "stopflag and state are two writes that nothing ties together", (_DIG + "stop",)),
-    Defect("A9", "4 A9", "context, rsync's acceptance, Updated and Instantiated are not tied together", (_DIG + "update",)),
     Defect(
-        "A10", "4 A10", "as A9, over the records of two groups: the source's and the target's", (_DIG + "migrate",)
+        "A9", "4 A9", "context, rsync's acceptance, Updated and Instantiated are not tied together", (_DIG + "update",)
     ),
+    Defect("A10", "4 A10", "as A9, over the records of two groups: the source's and the target's", (_DIG + "migrate",)),
     Defect("A11", "4 A11", "rsync's acceptance, Updated and Instantiated are not tied together", (_DIG + "rollback",)),
     Defect(
         "A12",
@@ -76,7 +82,8 @@ DEFECTS: tuple[Defect, ...] = (
     Defect(
         "C1",
         "4 C1",
-        "data, privatekey and stateInfo of a level 1 logical cloud are three writes; without the last it cannot be deleted",
+        "data, privatekey and stateInfo of a level 1 logical cloud are three writes; without the last one it cannot be "
+        "deleted",
         ("dcm POST logical-clouds (level 1)",),
     ),
     Defect(
@@ -91,7 +98,9 @@ DEFECTS: tuple[Defect, ...] = (
         "the old context is deleted first, the new one is recorded last",
         (_LC + "instantiate",),
     ),
-    Defect("C6", "4 C6", "terminate is recorded only after rsync accepted it; a repeat answers 409", (_LC + "terminate",)),
+    Defect(
+        "C6", "4 C6", "terminate is recorded only after rsync accepted it; a repeat answers 409", (_LC + "terminate",)
+    ),
     Defect("C7", "4 C7", "stopflag and state are two writes that nothing ties together", (_LC + "stop",)),
     Defect(
         "C9",
@@ -100,7 +109,12 @@ DEFECTS: tuple[Defect, ...] = (
         "delete fail",
         ("dcm DELETE logical-clouds",),
     ),
-    Defect("R1", "6.5 R1", "an etcd that fails while rsync starts counts as one that holds nothing to restore", ("rsync start",)),
+    Defect(
+        "R1",
+        "6.5 R1",
+        "an etcd that fails while rsync starts counts as one that holds nothing to restore",
+        ("rsync start",),
+    ),
     Defect("R2", "6.5 R2", "one context that cannot be restored ends the restoring of the others", ("rsync start",)),
     Defect(
         "R3",
@@ -124,8 +138,8 @@ DEFECTS: tuple[Defect, ...] = (
     Defect(
         "R9",
         "6.5 R9",
-        "an event that is not allowed (terminate twice) or comes while stopped sets a failed status; an event that comes "
-        "twice is run twice",
+        "an event that is not allowed (terminate twice) or comes while stopped sets a failed status; an event that "
+        "comes twice is run twice",
         _RSYNC_ANY,
     ),
     Defect("R10", "6.5 R10", "no edge is watched after a restart until an event touches it", ("rsync start",)),

@@ -13,7 +13,7 @@ import yaml
 
 LABEL = "emco/deployment-id"
 _STATES = "/apis/k8splugin.io/v1alpha1"
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _REACH_LIMIT = 32.0
 
 _KINDS: Mapping[tuple[str, str], tuple[str, bool]] = {
@@ -60,7 +60,7 @@ class Access:
 def read_kubeconfig(text: bytes) -> Access:
     """The access of the current context. Raises EdgeError when the kubeconfig cannot be used."""
     try:
-        config = yaml.load(text, Loader=_LOADER)
+        config = yaml.load(text, Loader=_LOADER)  # noqa: S506 - it is the safe one, in C
         contexts = {item["name"]: item["context"] for item in config["contexts"]}
         context = contexts[config["current-context"]]
         cluster = {item["name"]: item["cluster"] for item in config["clusters"]}[context["cluster"]]
@@ -213,5 +213,3 @@ class Edge:
         except ValueError as error:
             raise EdgeError(f"{method} {path} was not answered in JSON") from error
         return answer
-
-

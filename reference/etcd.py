@@ -43,9 +43,7 @@ class Etcd:
     async def list(self, prefix: str, *, keys_only: bool = False) -> dict[str, bytes]:
         """All keys that begin with `prefix`, in order. Raises StoreError."""
         start = prefix.encode()
-        reply = await self._call(
-            self._range, kv.RangeRequest(key=start, range_end=_after(start), keys_only=keys_only)
-        )
+        reply = await self._call(self._range, kv.RangeRequest(key=start, range_end=_after(start), keys_only=keys_only))
         return {pair.key.decode(): pair.value for pair in reply.kvs}
 
     async def put(self, key: str, value: bytes) -> None:
@@ -59,7 +57,7 @@ class Etcd:
         return reply.deleted
 
     async def put_all(self, values: Mapping[str, bytes], *, if_exists: Sequence[str] = ()) -> bool:
-        """Set several keys as one, if the keys `if_exists` are there; returns whether it was done. Raises StoreError."""
+        """Set several keys as one, if those of `if_exists` are there; says whether it was done. Raises StoreError."""
         request = kv.TxnRequest(
             compare=[
                 kv.Compare(key=key.encode(), target=kv.Compare.VERSION, result=kv.Compare.GREATER, version=0)
@@ -86,7 +84,8 @@ class Etcd:
 
 def _after(prefix: bytes) -> bytes:
     """The first key behind all keys that begin with `prefix`."""
-    assert prefix and prefix[-1] < 0xFF
+    assert prefix
+    assert prefix[-1] < 0xFF
     return prefix[:-1] + bytes([prefix[-1] + 1])
 
 

@@ -5,6 +5,7 @@ as it is, so that a crash leaves what EMCO leaves; with the defect off the journ
 """
 
 import logging
+
 from aiohttp import web
 
 from reference import state as states
@@ -121,7 +122,9 @@ class Groups(Crud):
             if state.last.state not in (states.APPROVED, states.TERMINATED, states.TERMINATE_STOPPED):
                 raise ApiError(500, f"The deployment intent group is {state.last.state}: it cannot be instantiated")
             await self._planner.plan(key)
-            intention = Intention("instantiate", key, context=new_id(), revision=state.revision + 1, journaled=mended[0])
+            intention = Intention(
+                "instantiate", key, context=new_id(), revision=state.revision + 1, journaled=mended[0]
+            )
             await self._perform(intention)
         return reply(202)
 
@@ -221,9 +224,7 @@ class Groups(Crud):
         try:
             data = await self.data(key)
             state = await self._state(key)
-            return reply(
-                200, await group_status(key, data, state, query=request.query, contexts=self._contexts)
-            )
+            return reply(200, await group_status(key, data, state, query=request.query, contexts=self._contexts))
         except ApiError as error:
             # EMCO answers 400 to whatever goes wrong here.
             raise ApiError(400, error.message) from error
@@ -291,9 +292,7 @@ class Groups(Crud):
     async def _do_stop(self, intention: Intention) -> None:
         state = await self._state(intention.key)
         await self._contexts.put(intention.context, "stopflag/", True)
-        stopped = (
-            states.INSTANTIATE_STOPPED if state.last.state != states.TERMINATED else states.TERMINATE_STOPPED
-        )
+        stopped = states.INSTANTIATE_STOPPED if state.last.state != states.TERMINATED else states.TERMINATE_STOPPED
         action = Action(stopped, intention.context, now(), state.last.revision)
         await self._record(intention, state.then(action))
 

@@ -3,8 +3,8 @@
 Before its first effect the call writes its intention into the member `pending` of the record that it is about, in one
 write: what it does and, where it makes an AppContext, the id that this will have. The work under that id is idempotent.
 The last write of the call sets the new state and removes `pending`, as one. A service that finds a pending intention at
-its start carries it out again, from its beginning, before it serves; when rsync definitely did not accept it, everything
-that was made is removed and the record is what it was before.
+its start carries it out again, from its beginning, before it serves; when rsync definitely did not accept it,
+everything that was made is removed and the record is what it was before.
 """
 
 import asyncio
@@ -149,9 +149,10 @@ class Journal:
             try:
                 for intention in await self._pending():
                     await self._settle(intention)
-                return
             except StoreError as error:
                 self._log.warning("recovery waits for the stores: %s", error)
+            else:
+                return
             await asyncio.sleep(pause)
             pause = min(pause * 2, 1.0)
 

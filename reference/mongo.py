@@ -73,7 +73,8 @@ class Mongo:
         await self._exchange({"hello": 1, "$db": "admin", "client": {"application": {"name": "reference"}}})
 
     async def _exchange(self, body: dict[str, Any]) -> dict[str, Any]:
-        assert self._reader is not None and self._writer is not None
+        assert self._reader is not None
+        assert self._writer is not None
         number = next(self._ids)
         payload = bson.encode(body)
         try:

@@ -7,7 +7,7 @@ from typing import Any
 from reference.charts import ChartError, Rendered, render_chart
 from reference.contexts import AppPlan, Contexts, Placement, meta
 from reference.errors import ApiError
-from reference.records import Key, Records
+from reference.records import Key, Records, key_id
 from reference.state import read_state
 
 _VERSION = ("project", "compositeApp", "compositeAppVersion")
@@ -72,10 +72,12 @@ class Planner:
             raise ApiError(500, "The group has no intent named genericPlacementIntent")
         others = sorted({name for item in intents for name in item} - {"genericPlacementIntent"})
         if others:
-            raise ApiError(500, f"The reference EMCO calls no controllers; the group's intents name {', '.join(others)}")
+            raise ApiError(
+                500, f"The reference EMCO calls no controllers; the group's intents name {', '.join(others)}"
+            )
         # EMCO looks an app's intent up by the separately written field `app`.
         parent = {**key, "genericPlacementIntent": placement}
-        ident = "{compositeApp,compositeAppVersion,deploymentIntentGroup,genericAppPlacementIntent,genericPlacementIntent,project}"
+        ident = key_id({**parent, "genericAppPlacementIntent": ""})
         found = await self._records.query({**parent, "keyId": ident, "app": {"$exists": True}}, {"app": 1, "data": 1})
         return {item["app"]: item["data"]["spec"]["intent"] for item in found if item.get("data")}
 
@@ -126,9 +128,7 @@ class Planner:
         )
         return sorted(f"{provider}+{document['cluster']}" for document in found)
 
-    async def _render(
-        self, version: Key, app: str, spec: Mapping[str, Any], *, namespace: str
-    ) -> list[Rendered]:
+    async def _render(self, version: Key, app: str, spec: Mapping[str, Any], *, namespace: str) -> list[Rendered]:
         chart = await self._records.find({**version, "app": app}, "appcontent")
         if chart is None:
             raise ApiError(500, f"The chart of app {app} is missing")

@@ -57,9 +57,9 @@ class Records:
         documents = await self.query({**key, "keyId": ident}, {tag: 1, "_id": 0})
         return [document.get(tag) for document in documents]
 
-    async def query(self, filter: Mapping[str, Any], projection: Mapping[str, int]) -> list[dict[str, Any]]:
+    async def query(self, wanted: Mapping[str, Any], projection: Mapping[str, int]) -> list[dict[str, Any]]:
         """All documents of a filter. Raises StoreError."""
-        reply = await self._mongo.command({"find": COLLECTION, "filter": dict(filter), "projection": dict(projection)})
+        reply = await self._mongo.command({"find": COLLECTION, "filter": dict(wanted), "projection": dict(projection)})
         cursor = reply["cursor"]
         documents: list[dict[str, Any]] = list(cursor["firstBatch"])
         while cursor["id"]:

@@ -90,7 +90,7 @@ class Rsync:
                 if not patient:
                     raise
                 if await self._contexts.accepted(question.context, event=question.event, other=question.other):
-                    return
+                    return None
                 if clock() > until:
                     raise
             # rsync may be on its way back; nothing announces it, so this is the back-off of the repeat.
@@ -126,10 +126,11 @@ class Rsync:
         while True:
             try:
                 await asyncio.wait_for(self._channel.__connect__(), max(until - clock(), 0.001))
-                return self._channel
             except (OSError, TimeoutError) as error:
                 if clock() + pause > until:
                     raise RpcLost(f"rsync at {address[0]}:{address[1]} is not ready") from error
+            else:
+                return self._channel
             # Nothing tells when a server begins to listen: this is the back-off of the reconnection.
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.2)

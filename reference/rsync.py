@@ -33,7 +33,7 @@ _DESIRED = "rsync/state/DesiredState/"
 _PENDING_TERMINATE = "rsync/state/PendingTerminateFlag/"
 _RETRY = 2.0
 _STOP_POLL = 1.0
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Stopped(Exception):
@@ -149,32 +149,50 @@ class RsyncService:
     # -- restarting --------------------------------------------------------------------------------------------------
 
     async def restore(self) -> None:
-        """Go on with what a former process left unfinished. Raises StoreError only where EMCO would not."""
+        """Go on with what a former process left unfinished; where EMCO gives up (R1, R2), wait for etcd instead."""
         pause = 0.05
         while True:
             try:
                 active = await self._contexts.etcd.list(ACTIVE)
-                for key in active:
-                    await self._restore_context(key.removeprefix(ACTIVE).rstrip("/"))
-                if "R10" not in self._defects:
-                    await self._watch_again()
-                return
             except StoreError as error:
                 self._log.warning("restoring: %s", error)
-                if "R1" in self._defects or "R2" in self._defects:
+                if "R1" in self._defects:
+                    return
+            else:
+                if await self._restore_all([key.removeprefix(ACTIVE).rstrip("/") for key in active]):
                     return
             await asyncio.sleep(pause)
             pause = min(pause * 2, 1.0)
+
+    async def _restore_all(self, active: list[str]) -> bool:
+        """Start on every context; returns whether there is nothing more to try."""
+        complete = True
+        for context in active:
+            try:
+                await self._restore_context(context)
+            except StoreError as error:
+                self._log.warning("restoring context %s: %s", context, error)
+                if "R2" in self._defects:
+                    return True
+                complete = False
+        try:
+            if "R10" not in self._defects:
+                await self._watch_again()
+        except StoreError as error:
+            self._log.warning("watching again: %s", error)
+            complete = False
+        return complete
 
     async def _restore_context(self, context: str) -> None:
         worker = self._workers.setdefault(context, Worker())
         if worker.running:
             return
+        exists = await self._contexts.exists(context)
         if "R3" in self._defects:
             # EMCO starts the thread and does not note that it runs.
             self._spawn(self._run(context, Worker()))
             return
-        if not await self._contexts.exists(context):
+        if not exists:
             await self._contexts.etcd.delete(f"{ACTIVE}{context}/")
             return
         self._start(context, worker)
@@ -191,6 +209,9 @@ class RsyncService:
     async def _run(self, context: str, worker: Worker) -> None:
         """Work off the queue of one context."""
         try:
+            if not await self._contexts.exists(context):
+                self._log.warning("context %s is gone", context)
+                return
             await self._initialise(context)
             while await self._next_event(context, worker):
                 pass
@@ -251,7 +272,11 @@ class RsyncService:
         async with self._workers.setdefault(context, Worker()).lock:
             queue = _with_status(await self._contexts.queue(context), number, outcome)
             prefix = root(context)
-            values = {prefix + _QUEUE: _queue_json(queue), prefix + "status/": go_json(value), prefix + _CURRENT: go_json(value)}
+            values = {
+                prefix + _QUEUE: _queue_json(queue),
+                prefix + "status/": go_json(value),
+                prefix + _CURRENT: go_json(value),
+            }
             if not await self._contexts.etcd.put_all(values, if_exists=[prefix]):
                 raise StoreError(f"AppContext {context} is gone")
 
@@ -374,7 +399,7 @@ class RsyncService:
                     await self._contexts.put(job.context, path, _APPLIED)
 
     async def _run_resource(self, job: Job, edge: Edge, name: str) -> None:
-        manifest = yaml.load(job.manifests[name], Loader=_LOADER)
+        manifest = yaml.load(job.manifests[name], Loader=_LOADER)  # noqa: S506 - it is the safe one, in C
         if job.event in (events.TERMINATE, events.UPDATE_DELETE):
             status = _DELETED
             try:
@@ -410,8 +435,6 @@ class RsyncService:
         while True:
             try:
                 await edge.reach()
-                await self._contexts.put(job.context, path, "Available")
-                return
             except EdgeUnreachable as error:
                 tries += 1
                 if self._config.max_retries is not None and tries > self._config.max_retries:
@@ -420,6 +443,9 @@ class RsyncService:
                 if shown != "Retrying":
                     shown = "Retrying"
                     await self._contexts.put(job.context, path, shown)
+            else:
+                await self._contexts.put(job.context, path, "Available")
+                return
             await asyncio.sleep(_RETRY)
 
     async def _connect(self, cluster: str) -> Edge:

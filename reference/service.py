@@ -46,7 +46,7 @@ class Part(Protocol):
 
 
 def main(service: str) -> None:
-    """Run a service in the working directory until SIGINT. Exits 2 for settings that cannot be used, 1 without mongo."""
+    """Run a service in the working directory until SIGINT. Exits 2 for settings that are unusable, 1 without mongo."""
     logging.basicConfig(level=logging.WARNING, format=f"%(asctime)s {service} %(message)s", stream=sys.stderr)
     try:
         config = read_config(service=service, directory=Path.cwd(), environment=os.environ)
@@ -96,9 +96,7 @@ async def run(config: Config, defects: Defects) -> None:
     etcd.close()
 
 
-def _part(
-    config: Config, *, records: Records, contexts: Contexts, defects: Defects, log: logging.Logger
-) -> Part:
+def _part(config: Config, *, records: Records, contexts: Contexts, defects: Defects, log: logging.Logger) -> Part:
     if config.service == "clm":
         return Clm(records=records, defects=defects)
     rsync = Rsync(records=records, contexts=contexts, ready=config.conn_ready)
@@ -115,7 +113,7 @@ async def _check_mongo(config: Config) -> None:
 
 
 async def _load_schema(config: Config, mongo: Mongo, records: Records, log: logging.Logger) -> None:
-    """Wait for the referential schema; the orchestrator stores it if it is not there. Creates are refused until then."""
+    """Wait for the referential schema; the orchestrator stores it if it is absent. Creates are refused until then."""
     segment = schema_segment()
     pause = config.schema_backoff
     while True:

@@ -1,9 +1,9 @@
 """The shapes of EMCO's resources: the JSON that clients send and get, and the documents that mongo holds.
 
-EMCO stores Go structs without names for the store, so a field is stored under its Go name in lower case, which is often
-not its JSON name (`compositeProfile` is stored as `profile`). A `Shape` holds both names and converts in both
-directions. As in Go, JSON names are matched without regard to case, unknown members are ignored, and absent ones get the
-type's zero value.
+EMCO stores Go structs without names for the store, so a field is stored under its Go name in lower case, which is
+often not its JSON name (`compositeProfile` is stored as `profile`). A `Shape` holds both names and converts in both
+directions. As in Go, JSON names are matched without regard to case, unknown members are ignored, and absent ones get
+the type's zero value.
 """
 
 from collections.abc import Mapping
@@ -93,7 +93,10 @@ def _spec(*fields: Field, stored: str = "spec") -> Field:
 
 NAMED = Shape((_metadata(),))
 CONTROLLER = Shape(
-    (_metadata(), _spec(Field("host", "host"), Field("port", "port", 0), Field("type", "type"), Field("priority", "priority", 0)))
+    (
+        _metadata(),
+        _spec(Field("host", "host"), Field("port", "port", 0), Field("type", "type"), Field("priority", "priority", 0)),
+    )
 )
 CLUSTER = Shape(
     (
@@ -173,9 +176,7 @@ _ANY_OF = Shape(
         Field("clusterLabel", "clusterlabelname", omit_empty=True),
     )
 )
-_ALL_OF = Shape(
-    (*_ANY_OF.fields, Field("anyOf", "anyofarray", None, shape=_ANY_OF, many=True, omit_empty=True))
-)
+_ALL_OF = Shape((*_ANY_OF.fields, Field("anyOf", "anyofarray", None, shape=_ANY_OF, many=True, omit_empty=True)))
 APP_INTENT = Shape(
     (
         _metadata(omit_empty=True),

@@ -52,7 +52,7 @@ class StateInfo:
         return list(dict.fromkeys(action.context for action in self.actions if action.context))
 
     def then(self, *actions: Action, status_context: str | None = None) -> "StateInfo":
-        """This with more actions."""
+        """The state after some more actions."""
         status = self.status_context if status_context is None else status_context
         return StateInfo(status, self.actions + actions)
 

@@ -31,11 +31,8 @@ class Rest:
 
     def add(self, method: str, path: str, handler: Handler, *, switches: tuple[str, ...] = ()) -> None:
         """Serve `method` on /v2`path`. `switches`: the defects with which a disconnect cancels the handler."""
-        if switches:
-            cancels = self._defects.any(switches)
-        else:
-            # A single write is atomic either way; EMCO as it is cancels it.
-            cancels = bool(self._defects.on)
+        # A single write is atomic either way; EMCO as it is cancels it.
+        cancels = self._defects.any(switches) if switches else bool(self._defects.on)
 
         async def serve(request: web.Request) -> web.Response:
             if cancels:
@@ -81,6 +78,7 @@ async def read_json(request: web.Request, *, required: bool = True) -> Any:
 
 
 def parse_json(raw: bytes, *, required: bool = True) -> Any:
+    """A body or field as JSON. Raises as read_json does."""
     if not raw.strip():
         if required:
             raise ApiError(400, "Empty body")
