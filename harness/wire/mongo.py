@@ -9,11 +9,10 @@ import importlib
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
-import bson
-from bson.codec_options import CodecOptions, DatetimeConversion
+from bson import ObjectId
 
+from harness.wire.bson import Document, all_documents, document
 from harness.wire.decoding import Data, DecodeError, Half, Sink
 from harness.wire.effects import Effect
 
@@ -26,11 +25,6 @@ _CHECKSUM, _MORE_TO_COME = 1, 2
 # mongod's limit is 48 000 000 bytes; a length beyond this is another protocol.
 _LONGEST = 64 * 1024 * 1024
 _PEEK = 96
-Document = dict[str, Any]
-# Nothing that is well-formed on the wire may fail to decode.
-_OPTIONS: CodecOptions[Document] = CodecOptions(
-    datetime_conversion=DatetimeConversion.DATETIME_MS, unicode_decode_error_handler="backslashreplace"
-)
 
 # The monitor's hello waits at the server for ten seconds and more (streaming protocol): it is not work under way.
 _HELLOS = frozenset({b"hello", b"isMaster", b"ismaster"})
@@ -221,7 +215,7 @@ class _Command:
         while at < end:
             kind = message[at]
             if kind == 0:
-                body, at = _document(message, at + 1, end)
+                body, at = document(message, at + 1, end)
             elif kind == 1:
                 name, documents, at = _sequence(message, at + 1, end)
                 sequences.setdefault(name, []).extend(documents)
@@ -238,7 +232,7 @@ class _Command:
         if stop < 0:
             raise DecodeError("an OP_QUERY is cut short")
         name = message[20:stop].decode("utf-8", "backslashreplace")
-        body, _ = _document(message, stop + 9, len(message))
+        body, _ = document(message, stop + 9, len(message))
         if not name.endswith(".$cmd"):
             return None
         return cls(body, name.removesuffix(".$cmd"), more_to_come=False)
@@ -266,14 +260,14 @@ class _Command:
         if op == "findAndModify":
             _filter(body.get("query"), key)
             fields.update(_updated(body.get("update")))
-        for document in _documents(body.get(_SEQUENCES.get(op, ""))):
+        for item in _documents(body.get(_SEQUENCES.get(op, ""))):
             if op == "insert":
-                fields.update(name for name in document if name != "_id")
-                if not isinstance(document.get("_id"), bson.ObjectId):  # which is random and tells nothing
-                    _flatten(document.get("_id"), "_id", key)
+                fields.update(name for name in item if name != "_id")
+                if not isinstance(item.get("_id"), ObjectId):  # which is random and tells nothing
+                    _flatten(item.get("_id"), "_id", key)
             else:
-                _filter(document.get("q"), key)
-                fields.update(_updated(document.get("u")))
+                _filter(item.get("q"), key)
+                fields.update(_updated(item.get("u")))
         target = f"{self._database}.{collection}" if isinstance(collection, str) else self._database
         return Effect("mongo", op, target, tuple(sorted(key)), tuple(sorted(fields)))
 
@@ -301,7 +295,7 @@ def _flatten(value: object, name: str, into: set[tuple[str, str]]) -> None:
         into.add((name, "true" if value else "false"))
     elif isinstance(value, float):
         into.add((name, f"{value:g}"))
-    elif isinstance(value, int | bson.ObjectId):
+    elif isinstance(value, int | ObjectId):
         into.add((name, str(value)))
     elif isinstance(value, dict):
         for part, inner in value.items():
@@ -325,27 +319,13 @@ def _updated(update: object) -> Iterator[str]:
                 yield from (str(member).partition(".")[0] for member in members)
 
 
-def _document(data: bytes, at: int, limit: int) -> tuple[Document, int]:
-    """The document at `at`, and where it ends."""
-    size = _INT32.unpack_from(data, at)[0] if at + 5 <= limit else 0
-    if size < 5 or at + size > limit:
-        raise DecodeError("a BSON document is cut short")
-    try:
-        return bson.decode(memoryview(data)[at : at + size], _OPTIONS), at + size
-    except bson.errors.BSONError as error:
-        raise DecodeError(f"a BSON document cannot be read: {error}") from error
-
-
 def _sequence(message: bytes, at: int, end: int) -> tuple[str, list[Document], int]:
     """A kind 1 section: its name, its documents, where it ends."""
     size = _INT32.unpack_from(message, at)[0] if at + 4 <= end else 0
     stop = message.find(b"\0", at + 4, end)
     if size < 5 or at + size > end or not 0 <= stop < at + size:
         raise DecodeError("a document sequence of an OP_MSG is cut short")
-    try:
-        documents = bson.decode_all(memoryview(message)[stop + 1 : at + size], _OPTIONS)
-    except bson.errors.BSONError as error:
-        raise DecodeError(f"a document sequence of an OP_MSG cannot be read: {error}") from error
+    documents = all_documents(message, stop + 1, at + size)
     return message[at + 4 : stop].decode("utf-8", "backslashreplace"), documents, at + size
 
 
@@ -360,7 +340,7 @@ def _succeeded(message: bytes) -> bool:
         at = 21
     else:
         raise DecodeError("a reply has no body first")
-    body, _ = _document(message, at, len(message))
+    body, _ = document(message, at, len(message))
     return body.get("ok") == 1 and not body.get("writeErrors")
 
 
