@@ -1,6 +1,5 @@
 """The command line: `emco-chaos`."""
 
-import os
 import secrets
 import sys
 import time
@@ -12,8 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from harness.defaults import GOLDEN, default_baseline, default_folders, make_redactor, make_settings
 from harness.evidence.encoding import MalformedError, to_json
-from harness.evidence.redaction import Redactor, redactor
+from harness.evidence.redaction import Redactor
 from harness.evidence.run_folder import create_run_folder, run_id
 from harness.faults import journal
 from harness.faults.victim import HarnessTrouble, ServiceDown, UsageError
@@ -39,8 +39,6 @@ Exit codes: **0** nothing new; **1** findings that are not in the baseline, or a
 **2** wrong usage or settings, nothing was started; **3** unknown outcomes or trouble of the harness.
 """,
 )
-ROOT = Path(__file__).parent.parent
-GOLDEN = ROOT / "fixtures" / "workloads" / "golden.yaml"
 
 Workload = Annotated[Path, typer.Option("--workload", "-w", help="emcoctl file with the calls.", show_default="the built-in golden workload")]
 Values = Annotated[Path | None, typer.Option("--values", help="Values file of the workload, as `emcoctl -v`.", show_default="<workload>.values.yaml if it is there")]
@@ -56,56 +54,6 @@ Out = Annotated[Path, typer.Option("--out", help="Where the run's folder is made
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output instead of tables.")]
 BaselineFile = Annotated[Path | None, typer.Option("--baseline", help="Accepted findings.", show_default="the one that belongs to the run, if any")]
 NoBaseline = Annotated[bool, typer.Option("--no-baseline", help="Accept nothing.")]
-
-
-def default_workers() -> int:
-    """One for each core, at most four: beyond that the disk and the memory of a laptop are in the way."""
-    return max(1, min(4, len(os.sched_getaffinity(0))))
-
-
-def default_folders() -> dict[str, Path]:
-    """Where state, cache and data are kept."""
-    home = Path.home()
-    state = Path(os.environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "emco-chaos"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "emco-chaos"
-    memory = Path("/dev/shm")  # noqa: S108  a folder of our own below it, mode 700: stores without a disk's wait
-    base = memory if os.access(memory, os.W_OK) else Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108  the same
-    return {"state_folder": state, "cache_folder": cache, "work_folder": base / f"emco-chaos-{os.getuid()}"}
-
-
-def make_settings(
-    *, workload: Path, values: Path | None, emco_bin: Path | None, reference: str, mongo_uri: str, etcd_endpoint: str, faults: str,
-    workers: int, seed: int, isolate: bool,
-) -> Settings:  # fmt: skip
-    """Settings from options. Raises UsageError."""
-    beside = workload.with_name(f"{workload.stem}.values.yaml")
-    if values is not None and not values.is_file():
-        raise UsageError(f"--values {values}: no such file")
-    return Settings(
-        workload=workload,
-        values=values or (beside if beside.is_file() else None),
-        emco_bin=emco_bin,
-        reference=reference,
-        mongo_uri=mongo_uri,
-        etcd_endpoint=etcd_endpoint,
-        faults=tuple(fault.strip() for fault in faults.split(",") if fault.strip()),
-        workers=1 if (mongo_uri or etcd_endpoint) and not workers else workers or default_workers(),
-        seed=seed,
-        isolate=isolate,
-        **default_folders(),
-    )
-
-
-def default_baseline(settings: Settings) -> Path | None:
-    """The baseline that belongs to what is run: the reference's defects are known, those of real binaries are yours."""
-    path = ROOT / "fixtures" / "baselines" / f"reference-{settings.reference}.yaml"
-    golden = settings.workload.resolve() == GOLDEN.resolve()
-    return path if settings.emco_bin is None and golden and path.is_file() else None
-
-
-def make_redactor() -> Redactor:
-    """With a salt of its own for each process: masks of equal secrets are equal within a run only."""
-    return redactor(salt=secrets.token_bytes(16), environment=os.environ)
 
 
 @app.command()

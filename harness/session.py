@@ -6,7 +6,7 @@ import fnmatch
 import platform
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -105,7 +105,7 @@ def run(
         status=state.status,  # type: ignore[arg-type]  # one of the three words, see _State
         settings=dict(settings.as_json()),
         versions=versions(),
-        plan=_only(state.plan or Plan(work.digest, work.title, ()), {point.id for point in state.points}),
+        plan=only(state.plan or Plan(work.digest, work.title, ()), {point.id for point in state.points}),
         results=_in_order(results, state.points),
         trouble=state.trouble,
         performance=state.performance,
@@ -151,8 +151,8 @@ async def _run(
             if state.plan is None:
                 raise UsageError("the workload was learned, but cannot be read back; is the cache folder writable?")
             state.points = chosen.of(state.plan)
-            show(_only(state.plan, {point.id for point in state.points}))
-            watcher.started(_only(state.plan, {point.id for point in state.points}))
+            show(only(state.plan, {point.id for point in state.points}))
+            watcher.started(only(state.plan, {point.id for point in state.points}))
             clock = time.monotonic()
             await run_points(crew, state.points, settings.seed, started=lambda _: None, finished=finished)
             seconds = time.monotonic() - clock
@@ -175,7 +175,7 @@ def _interrupt(task: "asyncio.Task[None]", state: _State, number: int) -> None:
     task.cancel()
 
 
-def _only(plan: Plan, ids: set[str]) -> Plan:
+def only(plan: Plan, ids: Collection[str]) -> Plan:
     """The plan with the chosen points only; calls without any stay, they were made."""
     calls = tuple(replace(call, points=tuple(point for point in call.points if point.id in ids)) for call in plan.calls)
     return replace(plan, calls=calls)

@@ -1,0 +1,71 @@
+"""What a run is done with when nothing else is said: folders, workload, baseline. Shared by command line and pytest."""
+
+import os
+import secrets
+from pathlib import Path
+
+from harness.evidence.redaction import Redactor, redactor
+from harness.faults.victim import UsageError
+from harness.platforms.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+GOLDEN = ROOT / "fixtures" / "workloads" / "golden.yaml"
+
+
+def default_workers() -> int:
+    """One for each core, at most four: beyond that the disk and the memory of a laptop are in the way."""
+    return max(1, min(4, len(os.sched_getaffinity(0))))
+
+
+def default_folders() -> dict[str, Path]:
+    """Where state, cache and data are kept."""
+    home = Path.home()
+    state = Path(os.environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "emco-chaos"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "emco-chaos"
+    memory = Path("/dev/shm")  # noqa: S108  a folder of our own below it, mode 700: stores without a disk's wait
+    base = memory if os.access(memory, os.W_OK) else Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108  the same
+    return {"state_folder": state, "cache_folder": cache, "work_folder": base / f"emco-chaos-{os.getuid()}"}
+
+
+def make_settings(  # noqa: PLR0913  one keyword for each option
+    *,
+    workload: Path,
+    values: Path | None,
+    emco_bin: Path | None,
+    reference: str,
+    mongo_uri: str,
+    etcd_endpoint: str,
+    faults: str,
+    workers: int,
+    seed: int,
+    isolate: bool,
+) -> Settings:
+    """Settings from options. Raises UsageError."""
+    beside = workload.with_name(f"{workload.stem}.values.yaml")
+    if values is not None and not values.is_file():
+        raise UsageError(f"--values {values}: no such file")
+    return Settings(
+        workload=workload,
+        values=values or (beside if beside.is_file() else None),
+        emco_bin=emco_bin,
+        reference=reference,
+        mongo_uri=mongo_uri,
+        etcd_endpoint=etcd_endpoint,
+        faults=tuple(fault.strip() for fault in faults.split(",") if fault.strip()),
+        workers=1 if (mongo_uri or etcd_endpoint) and not workers else workers or default_workers(),
+        seed=seed,
+        isolate=isolate,
+        **default_folders(),
+    )
+
+
+def default_baseline(settings: Settings) -> Path | None:
+    """The baseline that belongs to what is run: the reference's defects are known, those of real binaries are yours."""
+    path = ROOT / "fixtures" / "baselines" / f"reference-{settings.reference}.yaml"
+    golden = settings.workload.resolve() == GOLDEN.resolve()
+    return path if settings.emco_bin is None and golden and path.is_file() else None
+
+
+def make_redactor(salt: bytes | None = None) -> Redactor:
+    """With a salt of its own for each run: masks of equal secrets are equal within a run only."""
+    return redactor(salt=salt or secrets.token_bytes(16), environment=os.environ)
