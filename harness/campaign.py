@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
@@ -41,7 +42,8 @@ from harness.stores.snapshot import Snapshot
 PROFILE = Profile(
     rules=records.rules,
     slug=records.effect_slug,
-    at_work=records.at_work,
+    at_work=partial(records.at_work, restarted=False),
+    at_work_after_restart=partial(records.at_work, restarted=True),
     without_inert=records.without_inert,
     without_unowned=records.without_unowned,
 )
@@ -101,26 +103,49 @@ def _start_order(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _subject(call: Call, calls: tuple[Call, ...]) -> Subject:
     rungs = tuple(Rung(rung.name, rung.calls) for rung in call.ladder)
-    return Subject(call, call.undo, rungs, _teardown(call, calls) if call.lifecycle else ())
+    if not call.lifecycle:
+        return Subject(call, call.undo, rungs)
+    teardown = _teardown(call, calls)
+    return Subject(call, call.undo, rungs, teardown, _last_resorts(call, calls, teardown))
 
 
 def _teardown(call: Call, calls: tuple[Call, ...]) -> tuple[Call, ...]:
     """What the workload itself does to be rid of a resource: terminate it, delete its children and itself."""
-    terminate = next((one for one in calls if one.target == call.target and one.verb == "terminate"), None)
+    terminate = tuple(one for one in calls if one.target == call.target and one.verb == "terminate")[:1]
     deletes = tuple(one for one in calls if one.verb == "delete" and f"{one.target}/".startswith(f"{call.target}/"))
-    return ((terminate,) if terminate and call.verb != "terminate" else ()) + deletes if deletes else ()
+    return terminate + deletes if deletes else ()
+
+
+def _last_resorts(call: Call, calls: tuple[Call, ...], teardown: tuple[Call, ...]) -> tuple[Rung, ...]:
+    """Removing it; and bringing it up again first, for what refuses to be terminated as it is."""
+    if not teardown:
+        return ()
+    up = {
+        verb: one
+        for verb in ("approve", "instantiate")
+        for one in calls
+        if one.target == call.target and one.verb == verb
+    }
+    rungs = [Rung("removing it altogether", teardown)]
+    if "instantiate" in up:
+        rungs.append(Rung(f"{' + '.join(up)}, then removing it altogether", tuple(up.values()) + teardown))
+    return tuple(rungs)
 
 
 def _refused(one: RefusedCall) -> Subject:
     call = one.call
     rungs = tuple(Rung(rung.name, rung.calls) for rung in call.ladder)
-    return Subject(call, (), rungs, (), one.why, one.before)
+    return Subject(call, (), rungs, refused=one.why, before=one.before)
 
 
-def _digest(settings: Settings, calls: tuple[Call, ...], refused: tuple[RefusedCall, ...], needed: tuple[str, ...]) -> str:
+def _digest(
+    settings: Settings, calls: tuple[Call, ...], refused: tuple[RefusedCall, ...], needed: tuple[str, ...]
+) -> str:
     """Whatever changes what is learned changes the digest: workload, defects or binaries, and the code itself."""
     content = hashlib.sha256(digest(calls, refused).encode())
-    content.update(f"{settings.reference} {settings.max_retries} {settings.mongo_uri} {settings.etcd_endpoint}".encode())
+    content.update(
+        f"{settings.reference} {settings.max_retries} {settings.mongo_uri} {settings.etcd_endpoint}".encode()
+    )
     if settings.emco_bin:
         for binary in find_binaries(settings.emco_bin, needed).values():
             stat = binary.program.stat()
@@ -190,14 +215,18 @@ class Campaign:
             case = await self._case(point)
         except (DoesNotSettle, CallFails) as error:
             told = Told(None, str(error))
-            return PointResult(point, Outcome.UNKNOWN, f"its control runs failed: {error}", Proof(False, 0, "", "no injection"), told)
+            return PointResult(
+                point, Outcome.UNKNOWN, f"its control runs failed: {error}", Proof(False, 0, "", "no injection"), told
+            )
         replayer = Replayer(self.lab, PROFILE, self._limits, {point.call: case}, self._memory)
         return await replayer.run(point)
 
     async def _case(self, point: CrashPoint) -> Case:
         name = f"{point.call} {point.effect}" if point.side == "refused" else point.call
         if name not in self._cases or point.side == "refused":
-            self._cases[name] = await self._refused_case(point) if point.side == "refused" else await self._learned_case(point.call)
+            self._cases[name] = (
+                await self._refused_case(point) if point.side == "refused" else await self._learned_case(point.call)
+            )
         return self._cases[name]
 
     async def _learned_case(self, name: str) -> Case:
@@ -230,7 +259,9 @@ class Campaign:
         base = await stable(self.lab, PROFILE, self._limits, before)
         rules = PROFILE.rules(())
         controls = Controls(before=(base,), after=(), twice=base, repeat=Told(None))
-        return Case(Lesson(subject, base, Told(None), (), base), controls, expected_states(controls, rules), rules)
+        return Case(
+            Lesson(subject, base, Told(None), (), base), controls, expected_states(controls, PROFILE, rules), rules
+        )
 
     def _loaded(self) -> tuple[Lesson, ...]:
         if not self._lessons:
@@ -257,7 +288,9 @@ def make_plan(work: Work, settings: Settings, lessons: tuple[Lesson, ...]) -> Pl
     for one in work.refused:
         if points := by_name.pop(one.call.name, None):
             call = one.call
-            plans.append(CallPlan(call.name, call.service, call.method, call.path, (), tuple(points), "must be refused"))
+            plans.append(
+                CallPlan(call.name, call.service, call.method, call.path, (), tuple(points), "must be refused")
+            )
     return Plan(work.digest, work.title, tuple(plans), (), work.not_tested)
 
 
@@ -271,7 +304,9 @@ def library_folder(settings: Settings, work: Work, environment: str) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def open_campaign(settings: Settings, work: Work, *, name: str, limits: Limits | None = None) -> AsyncIterator[Campaign]:
+async def open_campaign(
+    settings: Settings, work: Work, *, name: str, limits: Limits | None = None
+) -> AsyncIterator[Campaign]:
     """Bring an environment up for a campaign and take it down again. `name` is part of its folder's name."""
     limits = limits or Limits()
     folder = settings.work_folder / f"{os.getpid()}-{name}"
@@ -281,7 +316,9 @@ async def open_campaign(settings: Settings, work: Work, *, name: str, limits: Li
     folder.mkdir(mode=0o700, parents=True)
     (folder / MARKER).touch()
     try:
-        async with open_lab(settings, limits, services=work.services, edges=work.edges, folder=folder, undo=undo) as lab:
+        async with open_lab(
+            settings, limits, services=work.services, edges=work.edges, folder=folder, undo=undo
+        ) as lab:
             yield Campaign(work, settings, lab, limits, Library(library_folder(settings, work, lab.environment)))
     finally:
         shutil.rmtree(folder)

@@ -23,7 +23,8 @@ from harness.reporting.compare import compare as compare_runs
 from harness.reporting.progress import Progress
 from harness.reporting.summary import read_summary
 from harness.reporting.table import print_comparison, print_findings, print_plan, print_table, print_verdict
-from harness.session import Chosen, ConsoleWatcher, Ended, run as run_session
+from harness.session import Chosen, ConsoleWatcher, Ended
+from harness.session import run as run_session
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,25 +41,67 @@ Exit codes: **0** nothing new; **1** findings that are not in the baseline, or a
 """,
 )
 
-Workload = Annotated[Path, typer.Option("--workload", "-w", help="emcoctl file with the calls.", show_default="the built-in golden workload")]
-Values = Annotated[Path | None, typer.Option("--values", help="Values file of the workload, as `emcoctl -v`.", show_default="<workload>.values.yaml if it is there")]
-EmcoBin = Annotated[Path | None, typer.Option("--emco-bin", help="Folder with real EMCO binaries (DIR/<service>/<service>).", show_default="the reference EMCO")]
-Reference = Annotated[str, typer.Option("--reference", help="Defects of the reference EMCO: faithful, fixed, or switches such as B1,C1.")]
-MongoUri = Annotated[str, typer.Option("--mongo-uri", envvar="EMCO_CHAOS_MONGO_URI", help="A running standalone mongo, empty or marked as the harness's.", show_default="an embedded one")]
-EtcdEndpoint = Annotated[str, typer.Option("--etcd-endpoint", help="A running etcd, host:port, empty or marked.", show_default="an embedded one")]
-Faults = Annotated[str, typer.Option("--faults", help="Which points: crash, disconnect, none (calls that must be refused).")]
-Workers = Annotated[int, typer.Option("--workers", "-n", help="Environments side by side.", show_default="cores, at most 4")]
+Workload = Annotated[
+    Path,
+    typer.Option("--workload", "-w", help="emcoctl file with the calls.", show_default="the built-in golden workload"),
+]
+Values = Annotated[
+    Path | None,
+    typer.Option(
+        "--values",
+        help="Values file of the workload, as `emcoctl -v`.",
+        show_default="<workload>.values.yaml if it is there",
+    ),
+]
+EmcoBin = Annotated[
+    Path | None,
+    typer.Option(
+        "--emco-bin",
+        help="Folder with real EMCO binaries (DIR/<service>/<service>).",
+        show_default="the reference EMCO",
+    ),
+]
+Reference = Annotated[
+    str, typer.Option("--reference", help="Defects of the reference EMCO: faithful, fixed, or switches such as B1,C1.")
+]
+MongoUri = Annotated[
+    str,
+    typer.Option(
+        "--mongo-uri",
+        envvar="EMCO_CHAOS_MONGO_URI",
+        help="A running standalone mongo, empty or marked as the harness's.",
+        show_default="an embedded one",
+    ),
+]
+EtcdEndpoint = Annotated[
+    str,
+    typer.Option("--etcd-endpoint", help="A running etcd, host:port, empty or marked.", show_default="an embedded one"),
+]
+Faults = Annotated[
+    str, typer.Option("--faults", help="Which points: crash, disconnect, none (calls that must be refused).")
+]
+Workers = Annotated[
+    int, typer.Option("--workers", "-n", help="Environments side by side.", show_default="cores, at most 4")
+]
 Seed = Annotated[int, typer.Option("--seed", help="Decides the order of calls.")]
-Isolate = Annotated[bool, typer.Option("--isolate/--no-isolate", help="Use a network namespace for each worker where the system allows it.")]
+Isolate = Annotated[
+    bool,
+    typer.Option("--isolate/--no-isolate", help="Use a network namespace for each worker where the system allows it."),
+]
 Out = Annotated[Path, typer.Option("--out", help="Where the run's folder is made.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output instead of tables.")]
-BaselineFile = Annotated[Path | None, typer.Option("--baseline", help="Accepted findings.", show_default="the one that belongs to the run, if any")]
+BaselineFile = Annotated[
+    Path | None,
+    typer.Option("--baseline", help="Accepted findings.", show_default="the one that belongs to the run, if any"),
+]
 NoBaseline = Annotated[bool, typer.Option("--no-baseline", help="Accept nothing.")]
 
 
 @app.command()
 def run(
-    points: Annotated[list[str] | None, typer.Argument(help="Ids or patterns of crash points.", show_default="all")] = None,
+    points: Annotated[
+        list[str] | None, typer.Argument(help="Ids or patterns of crash points.", show_default="all")
+    ] = None,
     *,
     workload: Workload = GOLDEN,
     values: Values = None,
@@ -70,7 +113,9 @@ def run(
     workers: Workers = 0,
     seed: Seed = 0,
     isolate: Isolate = True,
-    shard: Annotated[str, typer.Option(help="Run the K-th of N equal parts of the plan, as K/N; `merge` puts them together.")] = "1/1",
+    shard: Annotated[
+        str, typer.Option(help="Run the K-th of N equal parts of the plan, as K/N; `merge` puts them together.")
+    ] = "1/1",
     most: Annotated[int, typer.Option("--most", help="Run at most so many points.", show_default="all")] = 0,
     out: Out = Path("reports/out"),
     baseline: BaselineFile = None,
@@ -203,7 +248,9 @@ def write_baseline(
     today = date.today()  # noqa: DTZ011  expiry dates are local days
     previous = baselines.read_baseline(file) if file.exists() else baselines.Baseline()
     until = today + timedelta(days=days)
-    made = baselines.from_run(read_summary(run_folder).results, previous, today=today, reason=reason, owner=owner, expires=until)
+    made = baselines.from_run(
+        read_summary(run_folder).results, previous, today=today, reason=reason, owner=owner, expires=until
+    )
     baselines.write_baseline(file, made)
     typer.echo(f"{file}: {len(made.entries)} accepted findings")
 

@@ -49,11 +49,22 @@ async def _everything(settings: Settings, work: Work, console: Console) -> tuple
         taught = []
         for number, lesson in enumerate(lessons, 1):
             controls = await campaign.controls(lesson)
-            console.print(f"control runs {number}/{len(lessons)} {lesson.subject.call.name}", highlight=False, markup=False)
+            console.print(
+                f"control runs {number}/{len(lessons)} {lesson.subject.call.name}", highlight=False, markup=False
+            )
             call = lesson.subject.call
             masks = tuple(f"{mask.where} {mask.path}" for mask in controls.masks)
             taught.append(
-                Taught(call.name, call.method, call.path, call.service, lesson.told.status, lesson.effects, len(controls.effects), masks)
+                Taught(
+                    call.name,
+                    call.method,
+                    call.path,
+                    call.service,
+                    lesson.told.status,
+                    lesson.effects,
+                    len(controls.effects),
+                    masks,
+                )
             )
         return tuple(taught)
 
@@ -61,7 +72,9 @@ async def _everything(settings: Settings, work: Work, console: Console) -> tuple
 async def _learned(campaign: Campaign, console: Console) -> tuple[Lesson, ...]:
     total = len(campaign.work.subjects)
     try:
-        return await campaign.learn(lambda index, call: console.print(f"learning {index + 1}/{total} {call}", highlight=False, markup=False))
+        return await campaign.learn(
+            lambda index, call: console.print(f"learning {index + 1}/{total} {call}", highlight=False, markup=False)
+        )
     except (CallFails, DoesNotSettle) as error:
         raise HarnessTrouble(str(error)) from error
 
@@ -69,8 +82,15 @@ async def _learned(campaign: Campaign, console: Console) -> tuple[Lesson, ...]:
 def print_lessons(console: Console, taught: tuple[Taught, ...]) -> None:
     """Every call with its effects, in order."""
     for call in taught:
-        console.print(f"\n{call.call}  {call.method} {call.path} -> {call.told}, {call.runs} runs", style="bold", highlight=False, markup=False)
+        console.print(
+            f"\n{call.call}  {call.method} {call.path} -> {call.told}, {call.runs} runs",
+            style="bold",
+            highlight=False,
+            markup=False,
+        )
         for seen in call.effects:
-            console.print(f"  {seen.source:<13} {seen.slug:<44} {seen.text}", highlight=False, markup=False, soft_wrap=True)
+            console.print(
+                f"  {seen.source:<13} {seen.slug:<44} {seen.text}", highlight=False, markup=False, soft_wrap=True
+            )
         for mask in call.masks:
             console.print(f"  masked, since it varies: {mask}", highlight=False, markup=False, soft_wrap=True)

@@ -68,7 +68,7 @@ class Worker:
             await self._process.wait()
 
     def _say(self, order: dict[str, Any]) -> None:
-        assert self._process.stdin is not None  # noqa: S101  it was started with a pipe
+        assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
 
     async def _next(self, event: str, limit: float) -> dict[str, Any]:
@@ -78,13 +78,15 @@ class Worker:
         return line
 
     async def _line(self, limit: float) -> dict[str, Any]:
-        assert self._process.stdout is not None  # noqa: S101  it was started with a pipe
+        assert self._process.stdout is not None
         try:
             text = await asyncio.wait_for(self._process.stdout.readline(), limit)
         except TimeoutError:
             raise WorkerTrouble("harness", f"a worker said nothing for {limit:g} s; its log: {self._tail()}") from None
         if not text:
-            raise WorkerTrouble("harness", f"a worker ended (exit {await self._process.wait()}); its log: {self._tail()}")
+            raise WorkerTrouble(
+                "harness", f"a worker ended (exit {await self._process.wait()}); its log: {self._tail()}"
+            )
         line: dict[str, Any] = json.loads(text)
         if line["event"] == "trouble":
             raise WorkerTrouble(line["kind"], line["text"])
@@ -137,7 +139,12 @@ def grouped(points: Sequence[CrashPoint], seed: int) -> list[list[CrashPoint]]:
 
 
 async def run_points(
-    crew: Sequence[Worker], points: Sequence[CrashPoint], seed: int, *, started: Callable[[CrashPoint], None], finished: Callable[[PointResult], None]
+    crew: Sequence[Worker],
+    points: Sequence[CrashPoint],
+    seed: int,
+    *,
+    started: Callable[[CrashPoint], None],
+    finished: Callable[[PointResult], None],
 ) -> None:
     """Run all points; raises the first trouble of a worker after the others have ended their points."""
     queue = grouped(points, seed)

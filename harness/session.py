@@ -74,7 +74,13 @@ class Ended:
 
 
 def run(
-    settings: Settings, chosen: Chosen, folder: RunFolder, baseline: Baseline, watcher: Watcher, *, show: Callable[[Plan], None]
+    settings: Settings,
+    chosen: Chosen,
+    folder: RunFolder,
+    baseline: Baseline,
+    watcher: Watcher,
+    *,
+    show: Callable[[Plan], None],
 ) -> Ended:
     """Do a run. Raises UsageError before anything is started when the settings are wrong.
 
@@ -111,7 +117,9 @@ def run(
         performance=state.performance,
     )
     write_summary(folder, summary)
-    held = apply_baseline(baseline, summary.results, today=date.today(), selected_ids={point.id for point in state.points})  # noqa: DTZ011  expiry dates are local days
+    held = apply_baseline(
+        baseline, summary.results, today=date.today(), selected_ids={point.id for point in state.points}
+    )  # noqa: DTZ011  expiry dates are local days
     return Ended(summary, held, judge(summary, held), folder)
 
 
@@ -134,7 +142,7 @@ async def _run(
     show: Callable[[Plan], None], state: _State,
 ) -> None:  # fmt: skip
     task = asyncio.current_task()
-    assert task is not None  # noqa: S101  inside a coroutine there is one
+    assert task is not None
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _interrupt, task, state, number)
@@ -205,7 +213,12 @@ class ConsoleWatcher:
     def learned(self, index: int, call: str, total: int) -> None:
         if self._console.is_terminal:
             end = "\n" if index + 1 == total else "\r"
-            self._console.print(f"learning {index + 1}/{total} {call}".ljust(self._console.width - 1), end=end, highlight=False, markup=False)
+            self._console.print(
+                f"learning {index + 1}/{total} {call}".ljust(self._console.width - 1),
+                end=end,
+                highlight=False,
+                markup=False,
+            )
         elif (index + 1) % 20 == 0 or index + 1 == total:
             self._console.print(f"learned {index + 1} of {total} calls", highlight=False)
 

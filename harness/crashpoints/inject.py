@@ -58,7 +58,7 @@ async def _crash(lab: Lab, limits: Limits, point: CrashPoint, client: "asyncio.T
     death = await lab.victim(point.service).crash()
     connections, ended = await lab.relay.ended(point.service, limit=limits.ended)
     lab.relay.drop(point.service)
-    killed = death.signal == 9  # noqa: PLR2004  SIGKILL
+    killed = death.signal == 9
     proof = Proof(
         proven=killed and connections == ended and connections > 0,
         injections=1,
@@ -67,7 +67,9 @@ async def _crash(lab: Lab, limits: Limits, point: CrashPoint, client: "asyncio.T
     )
     done, _ = await asyncio.wait({client}, timeout=limits.answer)
     if not done:
-        raise HarnessTrouble(f"{point.service} is dead, but the client's connection to it did not end in {limits.answer:g} s")
+        raise HarnessTrouble(
+            f"{point.service} is dead, but the client's connection to it did not end in {limits.answer:g} s"
+        )
     return Injected(proof, client.result())
 
 
@@ -82,7 +84,12 @@ async def _disconnect(lab: Lab, limits: Limits, point: CrashPoint, client: "asyn
     gave_up = await lab.relay.gave_up(point.service, limit=limits.reaction)
     lab.relay.release(point.service, drop_held=True)
     reaction = "the service gave the operation up" if gave_up else "the service went on"
-    proof = Proof(client.cancelled(), 1, hit.effect.describe(), f"client's connection closed while the effect was held; {reaction}")
+    proof = Proof(
+        client.cancelled(),
+        1,
+        hit.effect.describe(),
+        f"client's connection closed while the effect was held; {reaction}",
+    )
     return Injected(proof, Told(None, "client disconnected"))
 
 
@@ -92,6 +99,6 @@ async def _after_answer(lab: Lab, limits: Limits, point: CrashPoint, call: Call)
     death = await lab.victim(point.service).crash()
     connections, ended = await lab.relay.ended(point.service, limit=limits.ended)
     lab.relay.drop(point.service)
-    killed = death.signal == 9  # noqa: PLR2004  SIGKILL
+    killed = death.signal == 9
     how = f"{death.describe()}, {ended} of {connections} connections ended, after the client had its answer"
     return Injected(Proof(killed and connections == ended, 1, "answer delivered to the client", how), told)

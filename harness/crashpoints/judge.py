@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from harness.crashpoints.learn import Controls
 from harness.crashpoints.lab import Profile
+from harness.crashpoints.learn import Controls
 from harness.crashpoints.model import Attempt, Change, Outcome, Told
 from harness.stores.canonical import Canonical, CanonicalRules, canonical, difference
 from harness.stores.snapshot import Snapshot
@@ -51,15 +51,16 @@ class Verdict:
     leaks: tuple[str, ...] = ()
 
 
-def expected_states(controls: Controls, rules: CanonicalRules) -> Expected:
-    """Canonical forms of the control states."""
+def expected_states(controls: Controls, profile: Profile, rules: CanonicalRules) -> Expected:
+    """Canonical forms of the control states; without their inert leftovers, too, since a faulted run may have fewer."""
 
     def forms(*snapshots: Snapshot | None) -> tuple[Canonical, ...]:
         unique: dict[str, Canonical] = {}
         for snapshot in snapshots:
             if snapshot is not None:
-                form = canonical(snapshot, rules)
-                unique.setdefault(form.digest, form)
+                for one in (snapshot, profile.without_inert(snapshot)[0]):
+                    form = canonical(one, rules)
+                    unique.setdefault(form.digest, form)
         return tuple(unique.values())
 
     return Expected(
@@ -72,7 +73,9 @@ def expected_states(controls: Controls, rules: CanonicalRules) -> Expected:
     )
 
 
-def match(snapshot: Snapshot, expected: Expected, profile: Profile, rules: CanonicalRules, *, wanted: tuple[str, ...]) -> Match:
+def match(
+    snapshot: Snapshot, expected: Expected, profile: Profile, rules: CanonicalRules, *, wanted: tuple[str, ...]
+) -> Match:
     """Whether a state is one of the wanted control states: as it is, without inert leftovers, without what is unowned."""
     whole = canonical(snapshot, rules)
     if name := _among(whole, expected, wanted):
@@ -94,7 +97,9 @@ def _among(form: Canonical, expected: Expected, wanted: tuple[str, ...]) -> str:
     return ""
 
 
-def nearest(snapshot: Snapshot, expected: Expected, rules: CanonicalRules, *, names: tuple[str, ...]) -> tuple[str, tuple[Change, ...]]:
+def nearest(
+    snapshot: Snapshot, expected: Expected, rules: CanonicalRules, *, names: tuple[str, ...]
+) -> tuple[str, tuple[Change, ...]]:
     """The control state with the fewest differing entries, and those."""
     form = canonical(snapshot, rules)
     best: tuple[str, tuple[Change, ...]] | None = None
@@ -167,8 +172,17 @@ def _judge_partial(tried: Examination, where: str, delta: tuple[Change, ...], re
             reason = f"repeating gives the after-state, but there remains: {'; '.join(repeat.orphans)}"
             return Verdict(Outcome.ORPHANS, reason, where, delta, repair, repeat.orphans)
         if repeat.leaks:
-            return Verdict(Outcome.LEAKS, f"repeating heals; left behind: {'; '.join(repeat.leaks)}", where, delta, "retry", repeat.leaks)
-        return Verdict(Outcome.RETRY_HEALS, "partial; repeating the call gives exactly the after-state", where, delta, "retry")
+            return Verdict(
+                Outcome.LEAKS,
+                f"repeating heals; left behind: {'; '.join(repeat.leaks)}",
+                where,
+                delta,
+                "retry",
+                repeat.leaks,
+            )
+        return Verdict(
+            Outcome.RETRY_HEALS, "partial; repeating the call gives exactly the after-state", where, delta, "retry"
+        )
     if repeat.reached:
         reason = "repeating gives the after-state, but then the undo fails"
         return Verdict(Outcome.ORPHANS, reason, where, delta, repair, repeat.orphans + repeat.leaks)
@@ -176,7 +190,9 @@ def _judge_partial(tried: Examination, where: str, delta: tuple[Change, ...], re
     lie = f"; repeating answers {answer.status} over a partial record" if answer.kind == "refused" else ""
     if repair:
         return Verdict(Outcome.NEEDS_REPAIR, f"repeating does not heal, {repair} does{lie}", where, delta, repair)
-    return Verdict(Outcome.STUCK, f"nothing heals: not repeating, not undo and redo, no rung of the ladder{lie}", where, delta)
+    return Verdict(
+        Outcome.STUCK, f"nothing heals: not repeating, not undo and redo, no rung of the ladder{lie}", where, delta
+    )
 
 
 def _repair(tried: Examination) -> str:

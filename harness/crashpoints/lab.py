@@ -40,7 +40,8 @@ class Subject:
 
     undo:    calls that undo it, in order; empty: it has no inverse
     rungs:   the repair ladder
-    teardown: calls that remove what the call belongs to altogether: the last rung
+    teardown: calls that remove what the call belongs to altogether
+    last_resorts: the last rungs: other ways to the state to which the teardown leads
     refused: why the call must be refused; empty for a call that must succeed
     before:  for a refused call: the number of the workload's call before which it is tried
     """
@@ -49,6 +50,7 @@ class Subject:
     undo: tuple[Call, ...] = ()
     rungs: tuple[Rung, ...] = ()
     teardown: tuple[Call, ...] = ()
+    last_resorts: tuple[Rung, ...] = ()
     refused: str = ""
     before: int = -1
 
@@ -59,7 +61,7 @@ class Profile:
 
     rules:           how snapshots are made canonical, with masks learned so far
     slug:            readable name of an effect
-    at_work:         why the system is not at rest, from a snapshot; empty when it is
+    at_work:         why the system is not at rest, from a snapshot, and from one just after a restart; empty when it is
     without_inert:   a snapshot without leftovers that nothing will ever act on; and those, a line each
     without_unowned: a snapshot without anything that no record owns; and that, a line each
     """
@@ -67,6 +69,7 @@ class Profile:
     rules: Callable[[tuple[Mask, ...]], CanonicalRules]
     slug: Callable[[Effect], str]
     at_work: Callable[[Snapshot], str]
+    at_work_after_restart: Callable[[Snapshot], str]
     without_inert: Callable[[Snapshot], tuple[Snapshot, tuple[str, ...]]]
     without_unowned: Callable[[Snapshot], tuple[Snapshot, tuple[str, ...]]]
 
@@ -107,8 +110,11 @@ class Lab(Protocol):
     def connectivity_retries(self) -> int:
         """How many answers so far were nothing but a lost connection between services, and were therefore repeated."""
 
-    async def clean_slate(self, snapshot: Snapshot) -> None:
-        """Kill all services, restore the snapshot, start them together, wait until each answers."""
+    async def clean_slate(self, snapshot: Snapshot, *, only: frozenset[str] | None = None) -> None:
+        """Kill all services, restore the snapshot, start them together, wait until each answers.
+
+        only: start just these; the others stay down, so that none of them goes on with what it knew before
+        """
 
     async def snapshot(self) -> Snapshot: ...
 

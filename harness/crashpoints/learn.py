@@ -34,6 +34,18 @@ class Lesson:
     after: Snapshot
 
     @property
+    def services(self) -> frozenset[str] | None:
+        """The services that the call and what undoes or repairs it need; None for all of them.
+
+        All, as soon as any but the called service had work from it.
+        """
+        if self.involves_others:
+            return None
+        subject = self.subject
+        steps = [*subject.undo, *subject.teardown, *(call for rung in subject.rungs for call in rung.calls)]
+        return frozenset({subject.call.service, *(call.service for call in steps)})
+
+    @property
     def involves_others(self) -> bool:
         """Whether any service but the called one had work from it."""
         return any(seen.source != self.subject.call.service for seen in self.effects) or any(
@@ -73,7 +85,17 @@ class DoesNotSettle(HarnessTrouble):
     """A call has other effects each time, or the system does not come to rest after it."""
 
 
-async def settle(lab: Lab, profile: Profile, limits: Limits, *, quiet: float) -> tuple[Snapshot, str]:
+async def fresh(
+    lab: Lab, profile: Profile, limits: Limits, snapshot: Snapshot, *, only: frozenset[str] | None = None
+) -> Snapshot:
+    """A clean slate with this snapshot, once what a start alone sets off is done; what is there then."""
+    await lab.clean_slate(snapshot, only=only)
+    return (await settle(lab, profile, limits, quiet=limits.quiet, restarted=only is None))[0]
+
+
+async def settle(
+    lab: Lab, profile: Profile, limits: Limits, *, quiet: float, restarted: bool = False
+) -> tuple[Snapshot, str]:
     """Wait until nothing happens any more and return what is there, and why it is not at rest if it is not.
 
     Quiet is "no effect for `quiet` seconds and no request under way"; what is at work then gets `at_rest` seconds to
@@ -84,7 +106,7 @@ async def settle(lab: Lab, profile: Profile, limits: Limits, *, quiet: float) ->
         await lab.relay.quiet(seconds=quiet, limit=limits.at_rest * 10)
         seen = lab.relay.seq()
         snapshot = await lab.snapshot()
-        why = profile.at_work(snapshot)
+        why = (profile.at_work_after_restart if restarted else profile.at_work)(snapshot)
         if not why or waited > limits.at_rest * 10:
             return snapshot, why
         moved = await lab.relay.moved(seen, limit=limits.at_rest)
@@ -120,6 +142,8 @@ async def learn_controls(lab: Lab, profile: Profile, limits: Limits, lesson: Les
     """Run what has no fault: call; restart and call again; restart, undo, redo."""
     subject = lesson.subject
     base = await stable(lab, profile, limits, lesson.before)
+    if lesson.services is not None:
+        await fresh(lab, profile, limits, base, only=lesson.services)
     runs: list[tuple[Seen, ...]] = [_own(lesson.effects, subject.call.service)]
     while True:
         again = await observe(lab, profile, limits, subject, base, must_rest=False)
@@ -128,16 +152,13 @@ async def learn_controls(lab: Lab, profile: Profile, limits: Limits, lesson: Les
             break
         if len(runs) >= MOST_RUNS:
             raise DoesNotSettle(f"{subject.call.name} has other effects in each of {MOST_RUNS} runs: {_variants(runs)}")
-        await lab.clean_slate(base)
-        await settle(lab, profile, limits, quiet=limits.quiet_async)
+        await fresh(lab, profile, limits, base, only=lesson.services)
     quiet = limits.quiet_async if lesson.involves_others else limits.quiet
     if lesson.involves_others:
-        await lab.clean_slate(again.after)
-        await settle(lab, profile, limits, quiet=quiet)
+        await fresh(lab, profile, limits, again.after, only=lesson.services)
     repeat = await lab.send(subject.call)
     twice, _ = await settle(lab, profile, limits, quiet=quiet)
-    await lab.clean_slate(again.after)
-    restarted, _ = await settle(lab, profile, limits, quiet=quiet)
+    restarted = await fresh(lab, profile, limits, again.after, only=lesson.services)
     rules = profile.rules(())
     controls = Controls(
         before=(base,),
@@ -160,8 +181,7 @@ async def stable(lab: Lab, profile: Profile, limits: Limits, snapshot: Snapshot)
     """
     rules = profile.rules(())
     for _ in range(MOST_RUNS):
-        await lab.clean_slate(snapshot)
-        restarted, _ = await settle(lab, profile, limits, quiet=limits.quiet_async)
+        restarted = await fresh(lab, profile, limits, snapshot)
         if canonical(restarted, rules).digest == canonical(snapshot, rules).digest:
             return snapshot
         snapshot = restarted
@@ -179,8 +199,7 @@ async def _undo_and_redo(lab: Lab, profile: Profile, limits: Limits, subject: Su
 
 
 async def _tear_down(lab: Lab, profile: Profile, limits: Limits, subject: Subject, controls: Controls) -> Controls:
-    await lab.clean_slate(controls.after[0])
-    await settle(lab, profile, limits, quiet=limits.quiet_async)
+    await fresh(lab, profile, limits, controls.after[0])
     for call in subject.teardown:
         await lab.send(call)
         torn, _ = await settle(lab, profile, limits, quiet=limits.quiet_async)

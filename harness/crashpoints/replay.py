@@ -17,7 +17,7 @@ from harness.crashpoints.judge import (
     nearest,
 )
 from harness.crashpoints.lab import Lab, Limits, Profile, Subject
-from harness.crashpoints.learn import Controls, Lesson, settle
+from harness.crashpoints.learn import Controls, Lesson, fresh, settle
 from harness.crashpoints.model import Attempt, CrashPoint, Outcome, PointResult, Proof, Told
 from harness.faults.victim import HarnessTrouble, ServiceDown
 from harness.stores.canonical import CanonicalRules, Mask, canonical
@@ -41,7 +41,7 @@ class Case:
 def make_case(lesson: Lesson, controls: Controls, profile: Profile, masks: tuple[Mask, ...]) -> Case:
     """Put together what was learned of a call; masks are those of the whole campaign."""
     rules = profile.rules(masks)
-    return Case(lesson, controls, expected_states(controls, rules), rules)
+    return Case(lesson, controls, expected_states(controls, profile, rules), rules)
 
 
 class Memory:
@@ -74,13 +74,14 @@ class Replayer:
         try:
             result = await (self._refused(case, point) if point.side == "refused" else self._faulted(case, point))
         except HarnessTrouble as trouble:
-            result = _unknown(point, Proof(False, 0, "", str(trouble)), Told(None), str(trouble), self._lab.log_tail(point.service))
+            result = _unknown(
+                point, Proof(False, 0, "", str(trouble)), Told(None), str(trouble), self._lab.log_tail(point.service)
+            )
         return _timed(result, time.monotonic() - started)
 
     async def _faulted(self, case: Case, point: CrashPoint) -> PointResult:
         lab, limits = self._lab, self._limits
-        await lab.clean_slate(case.controls.before[0])
-        await lab.relay.quiet(seconds=limits.quiet, limit=limits.at_rest)
+        await fresh(lab, self._profile, limits, case.controls.before[0], only=case.lesson.services)
         injected = await inject(lab, self._profile, limits, point, case.subject.call)
         if not injected.proof.proven:
             reason = f"the fault is not proven: {injected.proof.how}"
@@ -95,9 +96,10 @@ class Replayer:
     async def _restarted(self, case: Case, point: CrashPoint) -> Snapshot | ServiceDown:
         """What was there at the crash, once the others are at rest; then the victim is started again."""
         if point.fault == "crash":
-            if case.lesson.involves_others:
-                await self._lab.relay.quiet(seconds=self._limits.quiet_async, limit=self._limits.at_rest)
-            at_crash = await self._lab.snapshot()
+            if case.lesson.involves_others:  # what the others have still to do is not the victim's to heal
+                at_crash, _ = await settle(self._lab, self._profile, self._limits, quiet=self._limits.quiet_async)
+            else:
+                at_crash = await self._lab.snapshot()
             try:
                 await self._lab.victim(point.service).start()
             except ServiceDown as down:
@@ -113,7 +115,10 @@ class Replayer:
     ) -> PointResult:
         wanted = ("after", "before")
         found = match(state, case.expected, self._profile, case.rules, wanted=wanted)
-        healed = point.fault == "crash" and not match(at_crash, case.expected, self._profile, case.rules, wanted=wanted).clean
+        healed = (
+            point.fault == "crash"
+            and not match(at_crash, case.expected, self._profile, case.rules, wanted=wanted).clean
+        )
         verdict = judge_whole(injected.told, found, self_healed=healed)
         attempts: tuple[Attempt, ...] = ()
         if verdict is None:
@@ -134,27 +139,23 @@ class Replayer:
     async def _examine(self, case: Case, state: Snapshot) -> Examination:
         """Each attempt from a fresh copy of the state, so that none helps the next."""
         subject = case.subject
-        await self._lab.clean_slate(state)
-        await self._lab.relay.quiet(seconds=self._limits.quiet, limit=self._limits.at_rest)
+        await fresh(self._lab, self._profile, self._limits, state, only=case.lesson.services)
         repeat, repeat_match = await self._try(case, "repeat", (subject.call,), ("after", "twice"))
         undo_after = undo = redo = None
         redo_match = Match("")
         if subject.undo:
             if repeat_match.reached:
                 undo_after, _ = await self._try(case, "undo after repeat", subject.undo, ("undone", "before"))
-            await self._lab.clean_slate(state)
-            await self._lab.relay.quiet(seconds=self._limits.quiet, limit=self._limits.at_rest)
+            await fresh(self._lab, self._profile, self._limits, state, only=case.lesson.services)
             undo, _ = await self._try(case, "undo", subject.undo, ("before", "undone"))
             redo, redo_match = await self._try(case, "redo", (subject.call,), ("after", "redone", "twice"))
         rungs: list[Attempt] = []
         healed = bool(repeat.reached or (redo is not None and redo.reached and undo is not None and undo.reached))
         wanted = ("after", "redone", "twice", "undone", "before")
         ladder = [(rung.name, rung.calls, wanted) for rung in subject.rungs]
-        if subject.teardown:
-            ladder.append(("removing it altogether", subject.teardown, ("torn", "before")))
+        ladder += [(rung.name, rung.calls, ("torn", "before")) for rung in subject.last_resorts]
         for name, calls, reach in () if healed else ladder:
-            await self._lab.clean_slate(state)
-            await self._lab.relay.quiet(seconds=self._limits.quiet, limit=self._limits.at_rest)
+            await fresh(self._lab, self._profile, self._limits, state, only=case.lesson.services)
             attempt, _ = await self._try(case, name, calls, reach)
             rungs.append(attempt)
             if attempt.reached:
@@ -190,14 +191,16 @@ class Replayer:
         tried = await self._examine_refused(case, state)
         changes = nearest(state, case.expected, case.rules, names=("before",))[1]
         healed = next((attempt for attempt in tried if attempt.reached), None)
-        reason = f"refused with {told.status}, but the state changed" + (f"; {healed.name} helps" if healed else "; nothing heals")
+        reason = f"refused with {told.status}, but the state changed" + (
+            f"; {healed.name} helps" if healed else "; nothing heals"
+        )
         outcome = Outcome.NEEDS_REPAIR if healed else Outcome.STUCK
         return PointResult(point, outcome, reason, proof, told, "before", changes, tried, healed.name if healed else "")
 
     async def _examine_refused(self, case: Case, state: Snapshot) -> tuple[Attempt, ...]:
         tried = []
         for rung in case.subject.rungs:
-            await self._lab.clean_slate(state)
+            await fresh(self._lab, self._profile, self._limits, state, only=case.lesson.services)
             attempt, _ = await self._try(case, rung.name, rung.calls, ("before", "undone"))
             tried.append(attempt)
         return tuple(tried)

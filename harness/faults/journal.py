@@ -102,7 +102,9 @@ def _kill_process(arguments: Mapping[str, str]) -> str:
 def _remove_tree(arguments: Mapping[str, str]) -> str:
     path = Path(arguments["path"])
     if not (path / MARKER).exists():
-        return f"folder {path} was gone already" if not path.exists() else f"folder {path} left: it is not the harness's"
+        return (
+            f"folder {path} was gone already" if not path.exists() else f"folder {path} left: it is not the harness's"
+        )
     shutil.rmtree(path)
     return f"folder {path} removed"
 

@@ -17,6 +17,9 @@ _CLONE_NEWNET = 0x40000000
 _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
+_NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY = 20
+_NLM_F_REQUEST = 1
 
 
 def _libc() -> ctypes.CDLL:
@@ -61,6 +64,24 @@ def mount_privately(source: str, target: str) -> None:
     _checked(libc.unshare(_CLONE_NEWNS), "unshare(CLONE_NEWNS)")
     _checked(libc.mount(b"none", b"/", None, _MS_REC_PRIVATE, None), "mount --make-rprivate /")
     _checked(libc.mount(source.encode(), target.encode(), None, _MS_BIND, None), f"mount --bind {source} {target}")
+
+
+def socket_inode(source: tuple[str, int], target: tuple[str, int]) -> int:
+    """Inode of the IPv4 TCP socket that is connected from source to target on this machine; 0 when there is none.
+
+    Asked of the kernel by sock_diag(7) for exactly this socket: /proc/net/tcp may leave out lines while sockets come
+    and go.
+    """
+    ports = struct.pack("!HH", source[1], target[1])
+    addresses = socket.inet_aton(source[0]).ljust(16, b"\0") + socket.inet_aton(target[0]).ljust(16, b"\0")
+    identity = ports + addresses + struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
+    body = struct.pack("=BBBBI", socket.AF_INET, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF) + identity
+    header = struct.pack("=IHHII", 16 + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
+        netlink.sendto(header + body, (0, 0))
+        answer = netlink.recv(4096)
+    kind = struct.unpack_from("=H", answer, 4)[0]
+    return int(struct.unpack_from("=I", answer, 84)[0]) if kind == _SOCK_DIAG_BY_FAMILY else 0
 
 
 def _map_user(uid: int, gid: int) -> None:

@@ -23,6 +23,7 @@ class Settings:
     workers:           environments side by side
     seed:              decides the order of points
     isolate:           use a network namespace where the system allows it
+    all_services:      start all services for every point, also those that the call has nothing to do with
     state_folder:      undo journals and locks;  cache_folder: what was learned;  work_folder: data and logs of environments
     """
 
@@ -37,6 +38,7 @@ class Settings:
     workers: int = 1
     seed: int = 0
     isolate: bool = True
+    all_services: bool = False
     max_retries: str = ""
     state_folder: Path = Path()
     cache_folder: Path = Path()
@@ -48,16 +50,20 @@ class Settings:
         unknown = [fault for fault in self.faults if fault not in FAULTS]
         if unknown or not self.faults:
             raise UsageError(f"unknown fault {unknown[0] if unknown else ''!r}; known: {', '.join(FAULTS)}")
-        if not 1 <= self.workers <= 64:  # noqa: PLR2004  a typo, not a wish
+        if not 1 <= self.workers <= 64:
             raise UsageError(f"{self.workers} workers: a number from 1 to 64 is expected")
         if self.emco_bin and self.reference != "faithful":
             raise UsageError("--reference chooses defects of the reference EMCO; it has no meaning with --emco-bin")
         external = bool(self.mongo_uri) or bool(self.etcd_endpoint)
         if external and self.workers > 1:
-            raise UsageError("workers need stores of their own: with --mongo-uri or --etcd-endpoint only one worker can run")
+            raise UsageError(
+                "workers need stores of their own: with --mongo-uri or --etcd-endpoint only one worker can run"
+            )
         for option, text in (("--mongo-uri", self.mongo_uri), ("--etcd-endpoint", self.etcd_endpoint)):
             if text and _host_and_port(text) is None:
-                raise UsageError(f"{option} {_without_password(text)}: a host and a port are expected, as in mongodb://127.0.0.1:27017")
+                raise UsageError(
+                    f"{option} {_without_password(text)}: a host and a port are expected, as in mongodb://127.0.0.1:27017"
+                )
 
     @property
     def etcd_address(self) -> tuple[str, int] | None:
@@ -72,7 +78,10 @@ class Settings:
     def as_json(self) -> Mapping[str, Any]:
         """For summaries: paths as text, passwords taken out."""
         values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
-        return values | {"mongo_uri": _without_password(self.mongo_uri), "etcd_endpoint": _without_password(self.etcd_endpoint)}
+        return values | {
+            "mongo_uri": _without_password(self.mongo_uri),
+            "etcd_endpoint": _without_password(self.etcd_endpoint),
+        }
 
 
 def _host_and_port(text: str) -> tuple[str, int] | None:

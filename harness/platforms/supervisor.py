@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import socket
-import subprocess  # noqa: S404  starts only the fork server, with an argument list
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -50,7 +50,7 @@ class ForkServer:
     def __init__(self, module: str | None = None, *, env: Mapping[str, str] | None = None) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", "harness.platforms.forkserver", str(theirs.fileno())]
-        self._process = subprocess.Popen(  # noqa: S603  fixed argument list
+        self._process = subprocess.Popen(
             [*command, module] if module else command,
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
@@ -61,12 +61,20 @@ class ForkServer:
         self._socket.settimeout(60.0)
 
     def start(self, spec: ProcessSpec, log: int) -> int:
-        request = {"argv": list(spec.argv), "call": spec.call, "cwd": str(spec.cwd), "env": dict(spec.env), "mount": spec.mount}
+        request = {
+            "argv": list(spec.argv),
+            "call": spec.call,
+            "cwd": str(spec.cwd),
+            "env": dict(spec.env),
+            "mount": spec.mount,
+        }
         try:
             socket.send_fds(self._socket, [json.dumps(request).encode()], [log])
             answer = self._socket.recv(65536)
         except OSError as error:
-            raise HarnessTrouble(f"the fork server does not answer ({error}); it could not start {spec.name}") from error
+            raise HarnessTrouble(
+                f"the fork server does not answer ({error}); it could not start {spec.name}"
+            ) from error
         if not answer:
             raise HarnessTrouble(f"the fork server ended (exit {self._process.poll()}); it could not start {spec.name}")
         return int(json.loads(answer)["pid"])
@@ -130,7 +138,9 @@ class Supervised:
             raise HarnessTrouble(f"{self.name} was never started")
         ready = asyncio.ensure_future(self._poll())
         try:
-            await asyncio.wait({ready, running.ended}, timeout=self.spec.start_limit, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {ready, running.ended}, timeout=self.spec.start_limit, return_when=asyncio.FIRST_COMPLETED
+            )
             if ready.done():
                 ready.result()
                 return
@@ -155,7 +165,9 @@ class Supervised:
         """SIGKILL, and what was reaped. Raises HarnessTrouble when it did not run."""
         running = self._running
         if running is None or running.ended.done():
-            raise HarnessTrouble(f"{self.name} was to be killed, but it did not run any more; its log: {self.log_tail(400)}")
+            raise HarnessTrouble(
+                f"{self.name} was to be killed, but it did not run any more; its log: {self.log_tail(400)}"
+            )
         signal.pidfd_send_signal(running.descriptor, signal.SIGKILL)
         return await asyncio.wait_for(asyncio.shield(running.ended), 10)
 

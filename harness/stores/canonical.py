@@ -41,17 +41,21 @@ class CanonicalRules:
 
     id_keys:   patterns of etcd keys whose group 1 is a random id
     id_fields: names of fields, anywhere in documents, that hold such an id (a dangling one is known only from here)
+    id_object: the id that an edge's object carries; empty for none
     id_prefix: ids are renamed to `<id_prefix>-1`, `-2` ...
     label:     what a document is called, from its content (`{project} proj1`)
     object_label: the same for an edge's object
+    prepare:   takes out of a snapshot what comes and goes without meaning
     unordered: dotted paths of arrays without an order
     """
 
     id_keys: tuple[str, ...]
     id_fields: frozenset[str]
+    id_object: Callable[[Document], str]
     id_prefix: str
     label: Callable[[Document], str]
     object_label: Callable[[Document], str]
+    prepare: Callable[[Snapshot], Snapshot] = lambda snapshot: snapshot
     masks: tuple[Mask, ...] = ()
     unordered: tuple[str, ...] = ()
 
@@ -77,6 +81,7 @@ class Delta:
 
 def canonical(snapshot: Snapshot, rules: CanonicalRules) -> Canonical:
     """The canonical form."""
+    snapshot = rules.prepare(snapshot)
     raw = _entries(snapshot, rules)
     ids = _find_ids(snapshot, raw, rules)
     names = _name_ids(ids, raw, rules)
@@ -89,7 +94,9 @@ def canonical(snapshot: Snapshot, rules: CanonicalRules) -> Canonical:
         masked = _masked(label, _renamed(value, rename), rules)
         number = 2
         unique = label
-        while unique in entries:  # two documents of the same key are a finding of their own and must not hide each other
+        while (
+            unique in entries
+        ):  # two documents of the same key are a finding of their own and must not hide each other
             unique = f"{label} (copy {number})"
             number += 1
         entries[unique] = masked
@@ -175,8 +182,10 @@ def _find_ids(snapshot: Snapshot, raw: Iterable[tuple[str, Any]], rules: Canonic
         for pattern in patterns:
             if match := pattern.search(_readable(key)):
                 ids.add(match.group(1))
-    for _, value in raw:
+    for where, value in raw:
         ids.update(_id_fields(value, rules.id_fields))
+        if where.startswith("edge ") and (name := rules.id_object(value)):
+            ids.add(name)
     return ids
 
 
@@ -278,7 +287,9 @@ def _apply(value: Any, path: tuple[str, ...], mask: Mask) -> Any:
             return {name: member for name, member in value.items() if step not in (name, "*")}
         return {name: _apply(member, rest, mask) if step in (name, "*") else member for name, member in value.items()}
     if isinstance(value, list):
-        return [_apply(member, rest, mask) if step in (str(index), "*") else member for index, member in enumerate(value)]
+        return [
+            _apply(member, rest, mask) if step in (str(index), "*") else member for index, member in enumerate(value)
+        ]
     return value
 
 

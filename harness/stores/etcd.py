@@ -68,8 +68,10 @@ class Etcd:
     async def _call(self, method: str, body: Mapping[str, Any]) -> dict[str, Any]:
         try:
             async with self._session.post(f"http://{self.address}/v3/kv/{method}", json=body) as answer:
-                if answer.status != 200:  # noqa: PLR2004  the one status of the gateway that is no error
-                    raise StoreError(f"etcd at {self.address}: {method} answered {answer.status}: {(await answer.text())[:200]}")
+                if answer.status != 200:
+                    raise StoreError(
+                        f"etcd at {self.address}: {method} answered {answer.status}: {(await answer.text())[:200]}"
+                    )
                 result: dict[str, Any] = await answer.json(content_type=None)
                 return result
         except (aiohttp.ClientError, TimeoutError) as error:

@@ -33,7 +33,9 @@ class Mongo:
     async def __aenter__(self) -> "Mongo":
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self._client.close()
 
     async def check(self) -> Mapping[str, Any]:

@@ -55,10 +55,14 @@ def read_snapshot(path: Path) -> Snapshot:
     try:
         content = msgspec.json.decode(path.read_bytes())
         if content["format"] != FORMAT:
-            raise SnapshotError(f"{path}: snapshot format {content['format']}, this version reads {FORMAT}; learn again")
+            raise SnapshotError(
+                f"{path}: snapshot format {content['format']}, this version reads {FORMAT}; learn again"
+            )
         return Snapshot(
             environment=content["environment"],
-            mongo={name: tuple(base64.b64decode(raw) for raw in documents) for name, documents in content["mongo"].items()},
+            mongo={
+                name: tuple(base64.b64decode(raw) for raw in documents) for name, documents in content["mongo"].items()
+            },
             etcd={base64.b64decode(key): base64.b64decode(value) for key, value in content["etcd"]},
             edges={name: tuple(objects) for name, objects in content["edges"].items()},
         )

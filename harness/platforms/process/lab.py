@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -74,7 +75,8 @@ class ProcessLab:
         self._relay = relay
         self._owners = owners
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(force_close=True, limit=0), timeout=aiohttp.ClientTimeout(total=limits.answer)
+            connector=aiohttp.TCPConnector(force_close=True, limit=0),
+            timeout=aiohttp.ClientTimeout(total=limits.answer),
         )
 
     @property
@@ -93,7 +95,7 @@ class ProcessLab:
     def log_tail(self, service: str) -> str:
         return self.services[service].log_tail() if service in self.services else ""
 
-    async def clean_slate(self, snapshot: Snapshot) -> None:
+    async def clean_slate(self, snapshot: Snapshot, *, only: frozenset[str] | None = None) -> None:
         """Kill all services, make stores and edges exactly the snapshot, start the services together."""
         if snapshot.environment != self.environment:
             raise HarnessTrouble(
@@ -103,7 +105,7 @@ class ProcessLab:
         await asyncio.gather(self.mongo.restore(snapshot.mongo), self.etcd.restore(snapshot.etcd))
         for name, edge in self.edges.items():
             await edge.restore(list(snapshot.edges.get(str(name), ())))
-        await self.start_services(empty=not snapshot.mongo)
+        await self.start_services(empty=not snapshot.mongo, only=None if self.settings.all_services else only)
         self.clean_slates += 1
 
     async def kill_services(self) -> None:
@@ -114,14 +116,14 @@ class ProcessLab:
         for name in self.services:
             self._relay.drop(name)
 
-    async def start_services(self, *, empty: bool = False) -> None:
+    async def start_services(self, *, empty: bool = False, only: frozenset[str] | None = None) -> None:
         """Start all together. On empty stores the orchestrator goes first: it stores the schema that the others wait for."""
         waiting = []
         for name, service in self.services.items():
             if empty and name == "orchestrator":
                 await service.start()
-        for service in self.services.values():
-            if service.pid is None:
+        for name, service in self.services.items():
+            if service.pid is None and (only is None or name in only):
                 service.launch()
                 waiting.append(service.answering())
         self._owners.pids = {name: service.pid for name, service in self.services.items()}
@@ -203,7 +205,13 @@ def _only_connectivity(told: Told) -> bool:
 
 @contextlib.asynccontextmanager
 async def open_lab(
-    settings: Settings, limits: Limits, *, services: tuple[str, ...], edges: tuple[EdgeName, ...], folder: Path, undo: Path
+    settings: Settings,
+    limits: Limits,
+    *,
+    services: tuple[str, ...],
+    edges: tuple[EdgeName, ...],
+    folder: Path,
+    undo: Path,
 ) -> AsyncIterator[ProcessLab]:
     """Bring an environment up: namespace, stores, relays, edges; services are started by the first clean slate.
 
@@ -227,7 +235,9 @@ async def open_lab(
         emulators = {name: EdgeEmulator(str(name)) for name in edges}
         supervised = {}
         for index, service in enumerate(services):
-            supervised[service] = await _service(settings, layout, folder, service, index, binaries, relay, reference, journal, mongo, etcd)
+            supervised[service] = await _service(
+                settings, layout, folder, service, index, binaries, relay, reference, journal, mongo, etcd
+            )
         endpoints = await _links(layout, services, emulators, relay, owners)
         lab = ProcessLab(settings, limits, layout, supervised, mongo, etcd, emulators, relay, owners, endpoints)
         stack.push_async_callback(lab.close)
@@ -244,7 +254,12 @@ def _layout(settings: Settings, stack: contextlib.AsyncExitStack) -> Layout:
 
 
 async def _stores(
-    settings: Settings, layout: Layout, folder: Path, launcher: ForkServer, journal: Journal, stack: contextlib.AsyncExitStack
+    settings: Settings,
+    layout: Layout,
+    folder: Path,
+    launcher: ForkServer,
+    journal: Journal,
+    stack: contextlib.AsyncExitStack,
 ) -> tuple[Mongo, Etcd]:
     """Start both stores, or connect to the named ones, and make sure that they may be used."""
     host, port = layout.store(MONGO_PORT)
@@ -287,20 +302,31 @@ async def _service(
         upstream = settings.store_address(target) or layout.store(port)
         await relay.open(Link(service, target, protocol, layout.store_relay(index, port), upstream))  # type: ignore[arg-type]
     spec = service_spec(
-        service, index, layout, folder, binary=binaries.get(service), defects=settings.reference, max_retries=settings.max_retries
+        service,
+        index,
+        layout,
+        folder,
+        binary=binaries.get(service),
+        defects=settings.reference,
+        max_retries=settings.max_retries,
     )
     return Supervised(spec, starter, journal)
 
 
 async def _links(
-    layout: Layout, services: tuple[str, ...], edges: Mapping[EdgeName, EdgeEmulator], relay: Relay, owners: SocketOwners
+    layout: Layout,
+    services: tuple[str, ...],
+    edges: Mapping[EdgeName, EdgeEmulator],
+    relay: Relay,
+    owners: SocketOwners,
 ) -> Endpoints:
     """Relays before every service that others call by gRPC and before every edge; how workloads have to name them."""
     grpc = {}
     for service in services:
         if SERVICES[service].grpc_port is not None:
             listen = layout.grpc_relay(service)
-            await relay.open(Link("?", service, "grpc", listen, layout.grpc(service), streams=_STREAMS, identify=owners))
+            who = partial(owners.of, local=listen)
+            await relay.open(Link("?", service, "grpc", listen, layout.grpc(service), streams=_STREAMS, identify=who))
             grpc[service] = listen
     kubeconfigs = {}
     for index, (name, edge) in enumerate(edges.items()):

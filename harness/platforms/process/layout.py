@@ -3,13 +3,13 @@ snapshot, which holds addresses, fits every worker; otherwise each takes a block
 
 import fcntl
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from harness.emco.services import SERVICES
 from harness.faults.victim import HarnessTrouble
+from harness.platforms.linux import socket_inode
 
 Address = tuple[str, int]
 MONGO_PORT = 27017
@@ -99,40 +99,32 @@ class Block:
 class SocketOwners:
     """Tells which service a connection comes from: all of them look up rsync under one address in mongo.
 
-    Looked up in /proc when a connection is accepted, which is rare: services keep their gRPC connections.
+    Asked when a connection is accepted, which is rare: services keep their gRPC connections.
     """
 
-    def __init__(self, pids: "Mapping[str, int | None] | None" = None) -> None:
-        self.pids: dict[str, int | None] = dict(pids or {})
+    def __init__(self) -> None:
+        self.pids: dict[str, int | None] = {}
 
-    def __call__(self, peer: Address) -> str:
-        inode = _inode(peer)
+    def of(self, peer: Address, local: Address) -> str:
+        """Name of the service whose socket is connected from `peer` to `local`; `?` when it is none of them."""
+        inode = str(socket_inode(peer, local))
         for service, pid in self.pids.items():
-            if pid is not None and inode and inode in _sockets(pid):
+            if pid is not None and inode in _sockets(pid):
                 return service
         return "?"
-
-
-def _inode(address: Address) -> str:
-    numbers = bytes(int(part) for part in address[0].split("."))
-    wanted = f"{int.from_bytes(numbers, 'little'):08X}:{address[1]:04X}"
-    mapped = f"0000000000000000FFFF0000{wanted}"  # Go dials IPv4 through IPv6 sockets now and then
-    for table in ("tcp", "tcp6"):
-        with Path(f"/proc/thread-self/net/{table}").open(encoding="ascii") as lines:
-            for line in lines:
-                fields = line.split()
-                if fields[1] in (wanted, mapped):
-                    return fields[9]
-    return ""
 
 
 def _sockets(pid: int) -> set[str]:
     found = set()
     try:
-        for entry in os.scandir(f"/proc/{pid}/fd"):
-            target = os.readlink(entry.path)
-            if target.startswith("socket:["):
-                found.add(target[8:-1])
-    except FileNotFoundError:  # it ended, or closed the file, meanwhile
+        entries = list(os.scandir(f"/proc/{pid}/fd"))
+    except FileNotFoundError:  # the process ended
         return found
+    for entry in entries:
+        try:
+            target = os.readlink(entry.path)
+        except FileNotFoundError:  # closed meanwhile; the others still count
+            continue
+        if target.startswith("socket:["):
+            found.add(target[8:-1])
     return found

@@ -50,7 +50,11 @@ def _with_schemas(service: str, program: Path) -> Binary:
     for name in needed:
         if not (program.parent / name).is_dir():
             raise UsageError(f"{program}: the folder {name}/ must stand beside it, as EMCO's build leaves it")
-    return Binary(service, program, tuple(program.parent / name for name in ("json-schemas", "ref-schemas") if (program.parent / name).is_dir()))
+    return Binary(
+        service,
+        program,
+        tuple(program.parent / name for name in ("json-schemas", "ref-schemas") if (program.parent / name).is_dir()),
+    )
 
 
 def find_program(name: str, setting: str) -> str:
@@ -60,7 +64,9 @@ def find_program(name: str, setting: str) -> str:
         return str(beside)
     found = shutil.which(name)
     if found is None:
-        raise UsageError(f"{name} was not found, neither on PATH nor beside {sys.executable}. Install it (pip install 'emco-chaos[embedded]') or name a running one by {setting}")
+        raise UsageError(
+            f"{name} was not found, neither on PATH nor beside {sys.executable}. Install it (pip install 'emco-chaos[embedded]') or name a running one by {setting}"
+        )
     return found
 
 
@@ -75,8 +81,21 @@ def mongo_spec(layout: Layout, folder: Path, ready: Callable[[int], Awaitable[No
         env=_environment(work),
         log=folder / "mongo.log",
         ready=ready,
-        argv=(program, "--host", host, "--port", str(port), "--storage-path", str(work / "data"), "--standalone",
-              "--sync-on-commit", "--cache-size", "128M", "--log-level", "WARNING"),  # fmt: skip
+        argv=(
+            program,
+            "--host",
+            host,
+            "--port",
+            str(port),
+            "--storage-path",
+            str(work / "data"),
+            "--standalone",
+            "--sync-on-commit",
+            "--cache-size",
+            "128M",
+            "--log-level",
+            "WARNING",
+        ),  # fmt: skip
         start_limit=60.0,
     )
 
@@ -91,9 +110,25 @@ def etcd_spec(layout: Layout, folder: Path, ready: Callable[[int], Awaitable[Non
         env=_environment(work),
         log=folder / "etcd.log",
         ready=ready,
-        argv=(find_program("etcd", "--etcd-endpoint"), "--name", "a", "--data-dir", str(work / "data"),
-              "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer,
-              "--initial-advertise-peer-urls", peer, "--initial-cluster", f"a={peer}", "--log-level", "warn"),  # fmt: skip
+        argv=(
+            find_program("etcd", "--etcd-endpoint"),
+            "--name",
+            "a",
+            "--data-dir",
+            str(work / "data"),
+            "--listen-client-urls",
+            client,
+            "--advertise-client-urls",
+            client,
+            "--listen-peer-urls",
+            peer,
+            "--initial-advertise-peer-urls",
+            peer,
+            "--initial-cluster",
+            f"a={peer}",
+            "--log-level",
+            "warn",
+        ),  # fmt: skip
         start_limit=60.0,
     )
 
@@ -124,7 +159,9 @@ def service_spec(
             link.symlink_to(source.resolve())
     program = binary.program.resolve()
     temporary = _folder(work, "tmp")
-    place = next(place for place in _PLACES if not any(str(path).startswith(f"{place}/") for path in (program, work.resolve())))
+    place = next(
+        place for place in _PLACES if not any(str(path).startswith(f"{place}/") for path in (program, work.resolve()))
+    )
     env["TMPDIR"] = place
     ready = _Answers(service, layout, log, schema=service != "rsync")
     return ProcessSpec(service, work, env, log, ready, argv=(str(program),), mount=(str(temporary), place))
