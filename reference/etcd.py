@@ -5,13 +5,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from grpclib.client import Channel, UnaryUnaryMethod
-from grpclib.exceptions import GRPCError, StreamTerminatedError
+from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from h2.exceptions import H2Error
 
 from reference.errors import StoreError
 from reference.proto import etcd_kv_pb2 as kv
 
 _Request = TypeVar("_Request")
 _Reply = TypeVar("_Reply")
+
+
+# grpclib's connection drops its members when it is closed: a call that is about to use them gets an AttributeError.
+CONNECTION_ERRORS = (StreamTerminatedError, ProtocolError, H2Error, AttributeError)
+"""What grpclib and h2 raise, besides OSError, when a connection ends in the middle of a call."""
 
 
 class Etcd:
@@ -75,7 +81,7 @@ class Etcd:
             return await method(request)
         except TimeoutError as error:
             raise StoreError(f"etcd at {self._where} does not answer") from error
-        except (OSError, GRPCError, StreamTerminatedError) as error:
+        except (OSError, GRPCError, *CONNECTION_ERRORS) as error:
             raise StoreError(f"etcd at {self._where} failed: {_why(error)}") from error
 
     def close(self) -> None:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from grpclib.client import Channel, UnaryUnaryMethod
-from grpclib.exceptions import GRPCError, StreamTerminatedError
+from grpclib.exceptions import GRPCError
 
 from reference.contexts import Contexts
 from reference.errors import RpcError, RpcLost
+from reference.etcd import CONNECTION_ERRORS
 from reference.proto import installapp_pb2, updateapp_pb2
 from reference.records import Records
 
@@ -107,7 +108,7 @@ class Rsync:
             raise RpcError(f"rsync refused {question.path}: {error.message or error.status.name}") from error
         except TimeoutError as error:
             raise RpcLost(f"rsync did not answer {question.path} within {question.limit:g} s") from error
-        except (OSError, StreamTerminatedError) as error:
+        except (OSError, *CONNECTION_ERRORS) as error:
             raise RpcLost(f"The connection to rsync failed during {question.path}: {error}") from error
         if not getattr(answer, question.accepted):
             raise RpcError(f"rsync did not accept: {getattr(answer, question.message)}")
