@@ -44,8 +44,9 @@ class Background:
         """Bring the environment up. Raises what open_campaign raises, UsageError for one."""
         self._thread.start()
         self._ready.wait()
-        if self._error is not None:
-            raise self._error
+        if (error := self._error) is not None:
+            self._error = None
+            raise error
 
     def do(self, act: Callable[[Campaign], Coroutine[Any, Any, T]]) -> T:
         """Let the environment's thread do something and wait for it; an interrupt here ends it there as well."""
@@ -76,14 +77,17 @@ class Background:
         self._thread.join(_CLOSE_LIMIT)
         if self._thread.is_alive():
             raise HarnessTrouble(f"the environment was not down within {_CLOSE_LIMIT:g} s; see `emco-chaos rollback`")
+        if (error := self._error) is not None:
+            self._error = None
+            raise error
 
     def _serve(self) -> None:
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._live())
         except asyncio.CancelledError:
-            self._error = HarnessTrouble("the environment was closed")
-        except BaseException as error:  # noqa: BLE001  raised in the caller's thread by open()
+            pass  # close() asked for it
+        except BaseException as error:  # noqa: BLE001  raised in the caller's thread, by open() or close()
             self._error = error
         finally:
             self._ready.set()

@@ -41,6 +41,7 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
     isolate: bool,
 ) -> Settings:
     """Settings from options. Raises UsageError."""
+    folders = default_folders()
     beside = workload.with_name(f"{workload.stem}.values.yaml")
     if values is not None and not values.is_file():
         raise UsageError(f"--values {values}: no such file")
@@ -55,7 +56,9 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
         workers=1 if (mongo_uri or etcd_endpoint) and not workers else workers or default_workers(),
         seed=seed,
         isolate=isolate,
-        **default_folders(),
+        state_folder=folders["state_folder"],
+        cache_folder=folders["cache_folder"],
+        work_folder=folders["work_folder"],
     )
 
 

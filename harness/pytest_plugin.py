@@ -1,1 +1,174 @@
-"""The pytest plugin: options, markers, one test per crash point. pytest loads it by its entry point."""
+"""The pytest plugin: options, markers, one test per crash point, and what a session ends with.
+
+A session that has nothing to do with EMCO pays for this file only: whatever is heavy is in harness.pytest_support,
+which is imported when a crash point or one of the fixtures is wanted for the first time.
+
+Under pytest-xdist the process that starts the workers makes the plan, before they start, and hands it over; workers
+only read it, so all collect the same. It cannot collect, so it goes by the folders on the command line and the ini
+setting `emco_crash_points`.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from harness.pytest_support import EmcoSession
+
+pytest_plugins = ["fixtures.emco", "fixtures.edges", "fixtures.faults", "fixtures.evidence"]
+
+HANDOVER = "emco_chaos"
+_SESSION: pytest.StashKey["EmcoSession"] = pytest.StashKey()
+
+_OPTIONS = (
+    ("workload", "FILE", "emcoctl file with the calls; default: the built-in golden workload"),
+    ("values", "FILE", "values file of the workload, as `emcoctl -v`; default: <workload>.values.yaml if it is there"),
+    ("bin", "DIR", "folder with real EMCO binaries (DIR/<service>/<service>); default: the reference EMCO"),
+    ("reference", "DEFECTS", "defects of the reference EMCO: faithful (default), fixed, or switches such as B1,C1"),
+    ("faults", "KINDS", "which points: crash, disconnect, none (calls that must be refused); default: all"),
+    ("seed", "NUMBER", "order of the calls; 0 (default): as in the workload"),
+    ("baseline", "FILE", "accepted findings; default: the one that belongs to what is run, if any"),
+    ("out", "DIR", "where the run's folder is made; default: reports/out below the root directory"),
+    ("mongo_uri", "URI", "a running standalone mongo, empty or marked as the harness's; default: an embedded one"),
+    ("etcd_endpoint", "HOST:PORT", "a running etcd, empty or marked as the harness's; default: an embedded one"),
+)
+_SWITCHES = (
+    ("no_baseline", "accept no finding: every failure fails"),
+    ("no_isolate", "use no network namespace, also where the system allows one"),
+)
+_MARKERS = (
+    "crash_point(pattern, ...): only these crash points, ids or patterns; for tests with the argument `crash_point`",
+    "emco_real: needs real EMCO binaries, skipped without --emco-bin",
+    "emco_slow: takes minutes; leave out with -m 'not emco_slow'",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The group `emco`; every option is an ini setting, too: `emco_bin` for --emco-bin. Paths there are the file's."""
+    group = parser.getgroup("emco", "EMCO crash points")
+    for name, metavar, text in _OPTIONS:
+        flag = f"--emco-{name.replace('_', '-')}"
+        group.addoption(flag, dest=f"emco_{name}", metavar=metavar, default=None, help=text)
+        parser.addini(f"emco_{name}", f"as {flag}", default="")
+    for name, text in _SWITCHES:
+        flag = f"--emco-{name.replace('_', '-')}"
+        group.addoption(flag, dest=f"emco_{name}", action="store_true", default=None, help=text)
+        parser.addini(f"emco_{name}", f"as {flag}", type="bool", default=False)
+    parser.addini(
+        "emco_crash_points",
+        "folders, from the root directory, with tests of crash points: with `-n` the plan is made before collection",
+        type="linelist",
+        default=["scenarios/crash_mid_call"],
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers."""
+    for marker in _MARKERS:
+        config.addinivalue_line("markers", marker)
+
+
+def emco_session(config: pytest.Config) -> "EmcoSession":
+    """What this pytest session has of EMCO; made when it is asked for the first time."""
+    if _SESSION not in config.stash:
+        from harness.pytest_support import EmcoSession
+
+        config.stash[_SESSION] = EmcoSession(config, getattr(config, "workerinput", {}).get(HANDOVER))
+    return config.stash[_SESSION]
+
+
+def _existing(config: pytest.Config) -> "EmcoSession | None":
+    return config.stash.get(_SESSION, None)
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Refuse wrong options, and make the plan where it will be needed. Starts nothing else."""
+    config = session.config
+    if _is_worker(config):
+        return
+    if _plan_is_wanted(config):
+        emco_session(config).make_plan()
+    elif any(config.getoption(f"emco_{name}") is not None for name, _, _ in _OPTIONS):
+        emco_session(config).check()
+
+
+def _plan_is_wanted(config: pytest.Config) -> bool:
+    """Whether a folder with tests of crash points is among what will be collected, as the command line has it."""
+    if config.getoption("showfixtures") or config.getoption("show_fixtures_per_test"):
+        return False
+    here = config.invocation_params.dir
+    folders = [config.rootpath / name for name in config.getini("emco_crash_points")]
+    ignored = [here / name for name in config.getoption("ignore", None) or ()]
+    folders = [folder for folder in folders if folder.is_dir() and not any(_within(folder, one) for one in ignored)]
+    wanted = [here / argument.partition("::")[0] for argument in config.args]
+    return any(_within(folder, one) or _within(one, folder) for folder in folders for one in wanted)
+
+
+def _within(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """pytest-xdist: a worker gets what was made here."""
+    if (session := _existing(node.config)) is not None:
+        node.workerinput[HANDOVER] = session.handover()
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """What is run, and where the run's folder is."""
+    session = _existing(config)
+    return session.header() if session is not None and not _is_worker(config) else []
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each crash point."""
+    if "crash_point" not in metafunc.fixturenames:
+        return
+    config = metafunc.config
+    if config.getoption("showfixtures") or config.getoption("show_fixtures_per_test"):
+        metafunc.parametrize("crash_point", ())
+        return
+    patterns = [str(name) for marker in metafunc.definition.iter_markers("crash_point") for name in marker.args]
+    metafunc.parametrize("crash_point", emco_session(config).parameters(patterns))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Write down which points are to run, once -k and the like have chosen."""
+    chosen = [item.callspec.params.get("crash_point") for item in session.items if hasattr(item, "callspec")]
+    points = [point for point in chosen if point is not None]
+    if points and not session.config.getoption("collectonly"):
+        emco_session(session.config).chosen(points)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """emco_real: skipped without binaries."""
+    config = item.config
+    if item.get_closest_marker("emco_real") and not (config.getoption("emco_bin") or config.getini("emco_bin")):
+        pytest.skip("needs real EMCO binaries: give --emco-bin DIR")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Take the environment down; the process that has all results writes the summary."""
+    if (emco := _existing(session.config)) is not None:
+        emco.close()
+        if not _is_worker(session.config):
+            emco.finish(int(exitstatus))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The table per call and the counts."""
+    if (session := _existing(config)) is not None:
+        session.show(terminalreporter)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Whatever happened before: nothing stays up."""
+    if (session := _existing(config)) is not None:
+        session.close()

@@ -1,0 +1,449 @@
+"""What a pytest session has of EMCO: settings, plan, one environment, the accepted findings, and the run's folder.
+
+harness.pytest_plugin imports this when it is needed, not before: it brings in everything.
+"""
+
+import dataclasses
+import random
+import secrets
+import shlex
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import cached_property
+from io import StringIO
+from os import environ
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from harness.background import Background
+from harness.campaign import Work, make_plan, prepare
+from harness.crashpoints.library import Library
+from harness.crashpoints.model import CrashPoint, Grade, Plan, PointResult, RunSummary
+from harness.defaults import GOLDEN, default_baseline, make_redactor, make_settings
+from harness.evidence.encoding import from_json, redacted
+from harness.evidence.redaction import Redactor
+from harness.evidence.run_folder import RESULTS, RunFolder, create_run_folder, read_lines, run_id
+from harness.faults.victim import HarnessTrouble, UsageError
+from harness.platforms.settings import FAULTS, Settings
+from harness.reporting.baseline import Baseline, BaselineError, BaselineVerdict, Entry, apply, read_baseline
+from harness.reporting.findings import finding, merged
+from harness.reporting.labels import KNOWN, message, write_allure_session
+from harness.reporting.signoff import write_signoff
+from harness.reporting.summary import SCHEMA, write_summary
+from harness.reporting.table import finding_lines, print_table, print_verdict
+from harness.reporting.verdict import Verdict, judge
+from harness.session import Chosen, only, versions
+
+_PLAN = "plan.json"
+_MOST_WARNINGS = 20
+
+
+class KnownFinding(AssertionError):
+    """A crash point failed exactly as its entry in the baseline says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What the process that starts pytest-xdist's workers hands to them, so that all do the same.
+
+    plan: None when no crash points are planned;  salt: of the redactor, in hex
+    """
+
+    settings: Settings
+    digest: str
+    plan: Plan | None
+    base: Path
+    run: str
+    salt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A session's run that is over."""
+
+    summary: RunSummary
+    baseline: BaselineVerdict
+    verdict: Verdict
+    page: Path
+
+
+class EmcoSession:
+    """One per pytest process; `handed` comes from the process that started this one as a worker."""
+
+    def __init__(self, config: pytest.Config, handed: str | None) -> None:
+        self._config = config
+        self._handed = msgspec.json.decode(handed, type=Handover, dec_hook=_path) if handed else None
+        self._salt = bytes.fromhex(self._handed.salt) if self._handed else secrets.token_bytes(16)
+        self._began, self._clock = datetime.now(UTC), time.monotonic()
+        self._run = self._handed.run if self._handed else run_id(self._began, secrets.token_hex(2))
+        self._plan = self._handed.plan if self._handed else None
+        self._background: Background | None = None
+        self._failed = ""
+        self._terminated: Any = None
+        self.today = date.today()  # noqa: DTZ011  expiry dates are local days
+        self.ended: Ended | None = None
+
+    # -- settings ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def settings(self) -> Settings:
+        """From options and ini file. Raises pytest.UsageError with a sentence."""
+        return self._handed.settings if self._handed else _settings(self._config)
+
+    @cached_property
+    def work(self) -> Work:
+        """The workload, read. Raises pytest.UsageError with a sentence."""
+        try:
+            work = prepare(self.settings)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from error
+        # A worker goes by what was learned before it started, also when a source file was changed since.
+        return dataclasses.replace(work, digest=self._handed.digest) if self._handed else work
+
+    @cached_property
+    def baseline(self) -> Baseline:
+        """The accepted findings. Raises pytest.UsageError with file and line."""
+        if _option(self._config, "no_baseline"):
+            return Baseline()
+        path = _file(self._config, "baseline") or default_baseline(self.settings)
+        try:
+            return read_baseline(path) if path else Baseline()
+        except BaselineError as error:
+            raise pytest.UsageError(str(error)) from error
+
+    @cached_property
+    def redactor(self) -> Redactor:
+        """The same in all processes of a run."""
+        return make_redactor(self._salt)
+
+    @cached_property
+    def folder(self) -> RunFolder:
+        """The run's folder; made by whoever needs it first."""
+        try:
+            return create_run_folder(self._base, run=self._run, redactor=self.redactor)
+        except FileExistsError:
+            return RunFolder(self._base / self._run, self.redactor)
+
+    @property
+    def _base(self) -> Path:
+        if self._handed:
+            return self._handed.base
+        return _file(self._config, "out") or self._config.rootpath / "reports" / "out"
+
+    def check(self) -> None:
+        """Refuse wrong settings before anything starts. Raises pytest.UsageError."""
+        _ = self.work, self.baseline
+
+    def header(self) -> list[str]:
+        """For the head of pytest's output."""
+        points = f", {len(self._plan.points())} crash points planned" if self._plan else ""
+        return [f"emco: {self.work.title}, seed {self.settings.seed}{points}, run {self._base / self._run}"]
+
+    # -- the plan ---------------------------------------------------------------------------------------------------
+
+    def make_plan(self) -> None:
+        """Learn what the workload's calls do, unless that was done under the same digest. Raises pytest.UsageError."""
+        self.check()
+        self._plan = self._stored_plan()
+        if self._plan is None:
+            self._learn()
+            self._plan = self._stored_plan()
+            if self._plan is None:
+                raise pytest.UsageError(
+                    "the workload was learned, but cannot be read back; is the cache folder writable?"
+                )
+        if self._config.pluginmanager.hasplugin("dsession"):
+            self.close()  # workers have environments of their own
+
+    def _stored_plan(self) -> Plan | None:
+        """A plan is the same whatever addresses it was learned with."""
+        for folder in sorted(self.settings.cache_folder.glob(f"{self.work.digest}-*")):
+            library = Library(folder)
+            lessons = tuple(library.lesson(index, subject) for index, subject in enumerate(self.work.subjects))
+            known = tuple(lesson for lesson in lessons if lesson is not None)
+            if len(known) == len(lessons):
+                return make_plan(self.work, self.settings, known)
+        return None
+
+    def _learn(self) -> None:
+        reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        total = len(self.work.subjects)
+
+        def told(index: int, call: str) -> None:
+            if reporter is not None and reporter.isatty:
+                reporter.rewrite(f"emco: learning {index + 1}/{total} {call}", erase=True)
+
+        try:
+            self.environment.do(lambda campaign: campaign.learn(told))
+        except HarnessTrouble as trouble:
+            raise pytest.UsageError(f"the workload cannot be learned: {trouble}") from trouble
+        if reporter is not None and reporter.isatty:
+            reporter.rewrite("", erase=True)
+
+    def handover(self) -> str:
+        """For a worker."""
+        given = Handover(
+            self.settings, self.work.digest, self._plan, self._base.absolute(), self._run, self._salt.hex()
+        )
+        return msgspec.json.encode(given, enc_hook=str).decode()
+
+    @property
+    def plan(self) -> Plan:
+        """All crash points. Raises pytest.UsageError in a worker that was given none."""
+        if self._plan is None:
+            if hasattr(self._config, "workerinput"):
+                raise pytest.UsageError(
+                    "this pytest-xdist worker was given no crash points: with -n they are planned before collection, "
+                    "and only for the folders of the ini setting emco_crash_points. Name this test's folder there, "
+                    "or run without -n"
+                )
+            self.make_plan()
+        assert self._plan is not None
+        return self._plan
+
+    def parameters(self, patterns: Sequence[str]) -> list[Any]:
+        """The parameters of a test of crash points: all, or those that fit a pattern, each with its id and marks."""
+        try:
+            points = Chosen(tuple(patterns)).of(self.plan)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from error
+        return [
+            pytest.param(point, id=point.id, marks=self._marks(point)) for point in _ordered(points, self.settings.seed)
+        ]
+
+    def _marks(self, point: CrashPoint) -> list[pytest.MarkDecorator]:
+        marks = [pytest.mark.crash_point(point.id)]
+        if self._config.pluginmanager.hasplugin("xdist"):
+            marks.append(pytest.mark.xdist_group(point.call))  # --dist loadgroup: a call's control runs are made once
+        entry = self.entry(point)
+        if entry is not None and self.today <= entry.expires:
+            until = f"{entry.owner}, until {entry.expires.isoformat()}"
+            reason = f"{KNOWN}: {entry.outcome.value}: {entry.reason} ({until})"
+            marks.append(pytest.mark.xfail(reason=reason, raises=KnownFinding, strict=True))
+        return marks
+
+    def entry(self, point: CrashPoint) -> Entry | None:
+        """The accepted finding of a point."""
+        return next((entry for entry in self.baseline.entries if entry.id == point.id), None)
+
+    def point(self, named: CrashPoint | str) -> CrashPoint:
+        """A point of the plan by its id. Raises pytest.UsageError."""
+        if isinstance(named, CrashPoint):
+            return named
+        found = next((point for point in self.plan.points() if point.id == named), None)
+        if found is None:
+            raise pytest.UsageError(f"there is no crash point {named!r}; `emco-chaos points` lists them all")
+        return found
+
+    # -- the environment --------------------------------------------------------------------------------------------
+
+    @property
+    def environment(self) -> Background:
+        """The environment of this process, brought up at first use. Raises pytest.UsageError or HarnessTrouble."""
+        if self._failed:
+            raise HarnessTrouble(self._failed)
+        if self._background is None:
+            name = getattr(self._config, "workerinput", {}).get("workerid", "pytest")
+            self._background = Background(self.settings, self.work, name=name)
+            self._tidy_on_sigterm()
+            try:
+                self._background.open()
+            except UsageError as error:
+                self._failed = str(error)
+                raise pytest.UsageError(str(error)) from error
+            except Exception as error:
+                self._failed = f"there is no environment: {error}"
+                raise
+        return self._background
+
+    def _tidy_on_sigterm(self) -> None:
+        """SIGTERM ends pytest like Ctrl-C does: everything is undone, the summary is written."""
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            self._terminated = signal.signal(signal.SIGTERM, _interrupt)
+
+    def close(self) -> None:
+        """Take the environment down, if there is one."""
+        if self._terminated is not None:
+            signal.signal(signal.SIGTERM, self._terminated)
+            self._terminated = None
+        background, self._background = self._background, None
+        if background is not None:
+            background.close()
+
+    # -- results ----------------------------------------------------------------------------------------------------
+
+    def chosen(self, points: Sequence[CrashPoint]) -> None:
+        """Write down what will be run. All workers chose the same: the first one writes."""
+        if not (self.folder.path / _PLAN).exists():
+            self.folder.write_json(_PLAN, only(self.plan, {point.id for point in points}))
+
+    def finish(self, exitstatus: int) -> None:
+        """Write summary, report page and what allure wants at the end; nothing when no crash point was to be run."""
+        path = self._base / self._run / _PLAN
+        if self.ended is not None or not path.exists():
+            return
+        plan = from_json(path.read_bytes(), Plan, where=str(path))
+        lines = self.folder.path / RESULTS
+        results, problems = read_lines(lines, PointResult) if lines.exists() else ((), ())
+        results = merged(results, plan)
+        status, trouble = _status(exitstatus, len(results), len(plan.points()), problems)
+        summary = RunSummary(
+            schema=SCHEMA,
+            run=self.folder.run,
+            title=self.work.title,
+            reference=self.settings.emco_bin is None,
+            started=self._began.isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - self._clock, 2),
+            seed=self.settings.seed,
+            status=status,  # type: ignore[arg-type]  # one of the three words, see _status
+            settings=dict(self.settings.as_json()),
+            versions=versions(),
+            plan=plan,
+            results=results,
+            trouble=trouble,
+        )
+        write_summary(self.folder, summary)
+        ids = {point.id for point in plan.points()}
+        held = apply(self.baseline, results, today=self.today, selected_ids=ids)
+        verdict = judge(summary, held)
+        self.ended = Ended(summary, held, verdict, write_signoff(self.folder, summary, verdict, held))
+        if allure := self._config.getoption("allure_report_dir", None):
+            write_allure_session(Path(allure), summary, self.redactor, environment=environ)
+
+    def show(self, reporter: pytest.TerminalReporter) -> None:
+        """The end of pytest's output: table per call, what was left behind, counts."""
+        if self.ended is None:
+            return
+        summary, text = self.ended.summary, StringIO()
+        console = Console(file=text, force_terminal=reporter.hasmarkup, width=reporter._tw.fullwidth)  # noqa: SLF001  pytest's own plugins do so
+        print_table(console, summary)
+        warned = [result for result in redacted(summary, self.redactor).results if result.grade is Grade.WARN]
+        for result in warned[:_MOST_WARNINGS]:
+            console.print(f"warning: {result.point.id}: {result.reason}", markup=False, highlight=False, soft_wrap=True)
+        if len(warned) > _MOST_WARNINGS:
+            console.print(
+                f"... and {len(warned) - _MOST_WARNINGS} more warnings; summary.json has all", highlight=False
+            )
+        print_verdict(console, summary, self.ended.verdict, self.ended.baseline, self.redactor)
+        console.print(f"report: {self.ended.page}", markup=False, highlight=False, soft_wrap=True)
+        reporter.section("EMCO crash points")
+        reporter.write(text.getvalue())
+
+    def judge(self, result: PointResult, replay: str) -> None:
+        """Fail the test unless the result is a pass, a warning, or exactly as the baseline accepts it.
+
+        replay: the pytest command that shows it again. Raises KnownFinding for what is accepted, HarnessTrouble for an
+        unknown outcome, pytest's failure for the rest.
+        """
+        entry = self.entry(result.point)
+        if result.grade is Grade.ERROR:
+            raise HarnessTrouble(self._text(message(result, self.redactor), result, replay))
+        if entry is None:
+            if result.grade in (Grade.FAIL, Grade.BLOCKER):
+                pytest.fail(self._text(message(result, self.redactor), result, replay), pytrace=False)
+            return
+        held = apply(Baseline((entry,)), (result,), today=self.today, selected_ids={result.point.id})
+        if held.known:
+            raise KnownFinding(message(result, self.redactor, accepted=entry.reason))
+        if held.worse:
+            first = f"{message(result, self.redactor)}; worse than accepted: {held.worse[0].sentence()}"
+        elif held.expired:
+            first = f"baseline entry expired: {held.expired[0].sentence()}"
+        else:
+            first = f"baseline entry to be removed or lowered: {held.vanished[0].sentence()}"
+        pytest.fail(self._text(first, result, replay), pytrace=False)
+
+    def _text(self, first: str, result: PointResult, replay: str) -> str:
+        """A failure's message: the sentence, then what differs, what the client was told, the seed, how to replay."""
+        details = list(finding_lines(finding(redacted(result, self.redactor))))
+        reason, replay_line = details[0], details[-1]
+        middle = details[1:-1] if reason in first else details[:-1]
+        logs = [f"log: {line}" for line in self.redactor.text(result.logs).splitlines()[-20:]]
+        lines = [*middle, *logs, f"seed: {self.settings.seed}", replay_line, f"or: {replay}"]
+        return "\n".join([first, *(f"  {line}" for line in lines)])
+
+    def replay_line(self, nodeid: str) -> str:
+        """The pytest command for one test, with the options of this run that decide what is tested."""
+        place = nodeid[: nodeid.rindex("]") + 1] if "]" in nodeid else nodeid  # pytest-xdist adds `@group`
+        given = ["pytest", place]
+        for name in ("workload", "values", "bin", "reference", "mongo_uri", "etcd_endpoint", "baseline"):
+            if (value := self._config.getoption(f"emco_{name}")) is not None:
+                given += [f"--emco-{name.replace('_', '-')}", value]
+        if self._config.getoption("emco_no_baseline"):
+            given.append("--emco-no-baseline")
+        return self.redactor.text(shlex.join(given))
+
+
+def _settings(config: pytest.Config) -> Settings:
+    """Raises pytest.UsageError."""
+    seed = str(_option(config, "seed") or "0")
+    if not seed.isdecimal():
+        raise pytest.UsageError(f"--emco-seed {seed}: a number is expected")
+    workers = len(config.getoption("tx", None) or ()) if config.pluginmanager.hasplugin("dsession") else 1
+    try:
+        return make_settings(
+            workload=_file(config, "workload") or GOLDEN,
+            values=_file(config, "values"),
+            emco_bin=_file(config, "bin"),
+            reference=_option(config, "reference") or "faithful",
+            mongo_uri=_option(config, "mongo_uri"),
+            etcd_endpoint=_option(config, "etcd_endpoint"),
+            faults=_option(config, "faults") or ",".join(FAULTS),
+            workers=workers,
+            seed=int(seed),
+            isolate=not _option(config, "no_isolate"),
+        )
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _option(config: pytest.Config, name: str) -> Any:
+    """An option as given on the command line or, failing that, in the ini file."""
+    given = config.getoption(f"emco_{name}")
+    return given if given is not None else config.getini(f"emco_{name}")
+
+
+def _file(config: pytest.Config, name: str) -> Path | None:
+    """An option that names a file or folder: from where pytest was called, or from the ini file's folder."""
+    if given := config.getoption(f"emco_{name}"):
+        return Path(config.invocation_params.dir / given)
+    if text := config.getini(f"emco_{name}"):
+        return Path((config.inipath.parent if config.inipath else config.rootpath) / text)
+    return None
+
+
+def _ordered(points: Sequence[CrashPoint], seed: int) -> list[CrashPoint]:
+    """Call by call: as in the workload, or shuffled by the seed; the points of a call stay together."""
+    calls = list(dict.fromkeys(point.call for point in points))
+    if seed:
+        random.Random(seed).shuffle(calls)  # noqa: S311  an order, not a secret
+    place = {call: number for number, call in enumerate(calls)}
+    return sorted(points, key=lambda point: place[point.call])
+
+
+def _status(exitstatus: int, ran: int, planned: int, problems: Sequence[str]) -> tuple[str, str]:
+    if exitstatus == pytest.ExitCode.INTERRUPTED:
+        return "interrupted", "the session was interrupted"
+    if exitstatus == pytest.ExitCode.INTERNAL_ERROR or problems:
+        return "failed", "; ".join(problems) or "pytest had an internal error"
+    if ran < planned:
+        return "interrupted", f"{planned - ran} of {planned} points have no result"
+    return "complete", ""
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    raise KeyboardInterrupt(f"ended by {signal.Signals(number).name}")
+
+
+def _path(kind: type, value: Any) -> Any:
+    if kind is Path:
+        return Path(value)
+    raise NotImplementedError(f"no way to read a {kind}")
