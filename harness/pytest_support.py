@@ -324,7 +324,8 @@ class EmcoSession:
             return
         summary, text = self.ended.summary, StringIO()
         console = Console(file=text, force_terminal=reporter.hasmarkup, width=reporter._tw.fullwidth)  # noqa: SLF001  pytest's own plugins do so
-        print_table(console, summary)
+        calls = tuple(call for call in summary.plan.calls if call.points)  # what was chosen
+        print_table(console, dataclasses.replace(summary, plan=dataclasses.replace(summary.plan, calls=calls)))
         warned = [result for result in redacted(summary, self.redactor).results if result.grade is Grade.WARN]
         for result in warned[:_MOST_WARNINGS]:
             console.print(f"warning: {result.point.id}: {result.reason}", markup=False, highlight=False, soft_wrap=True)
