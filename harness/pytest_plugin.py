@@ -140,10 +140,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Write down which points are to run, once -k and the like have chosen."""
-    chosen = [item.callspec.params.get("crash_point") for item in session.items if hasattr(item, "callspec")]
-    points = [point for point in chosen if point is not None]
-    if points and not session.config.getoption("collectonly"):
-        emco_session(session.config).chosen(points)
+    emco = _existing(session.config)
+    if emco is not None and not session.config.getoption("collectonly"):
+        emco.chosen([item.callspec.params.get("crash_point") for item in session.items if hasattr(item, "callspec")])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -280,10 +280,11 @@ class EmcoSession:
 
     # -- results ----------------------------------------------------------------------------------------------------
 
-    def chosen(self, points: Sequence[CrashPoint]) -> None:
-        """Write down what will be run. All workers chose the same: the first one writes."""
-        if not (self.folder.path / _PLAN).exists():
-            self.folder.write_json(_PLAN, only(self.plan, {point.id for point in points}))
+    def chosen(self, parameters: Sequence[object]) -> None:
+        """Write down which of the collected parameters are points to run; all workers chose the same, one writes."""
+        ids = {point.id for point in parameters if isinstance(point, CrashPoint)}
+        if ids and not (self.folder.path / _PLAN).exists():
+            self.folder.write_json(_PLAN, only(self.plan, ids))
 
     def finish(self, exitstatus: int) -> None:
         """Write summary, report page and what allure wants at the end; nothing when no crash point was to be run."""
@@ -333,7 +334,10 @@ class EmcoSession:
             console.print(
                 f"... and {len(warned) - _MOST_WARNINGS} more warnings; summary.json has all", highlight=False
             )
-        print_verdict(console, summary, self.ended.verdict, self.ended.baseline, self.redactor)
+        # Without its reasons: they begin with the exit code of `emco-chaos run`, and pytest has its own.
+        print_verdict(console, summary, Verdict(0, ()), self.ended.baseline, self.redactor)
+        for reason in redacted(self.ended.verdict, self.redactor).reasons:
+            console.print(reason, markup=False, highlight=False, soft_wrap=True)
         console.print(f"report: {self.ended.page}", markup=False, highlight=False, soft_wrap=True)
         reporter.section("EMCO crash points")
         reporter.write(text.getvalue())
