@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from harness.crashpoints.lab import Call, Lab, Limits, Profile
 from harness.crashpoints.model import CrashPoint, Proof, Told
@@ -26,11 +27,12 @@ async def inject(lab: Lab, profile: Profile, limits: Limits, point: CrashPoint, 
     def matches(effect: Effect) -> bool:
         return profile.slug(effect) == point.effect
 
-    side = "before" if point.side == "before" else "after"
+    side: Literal["before", "after"] = "before" if point.side == "before" else "after"
     armed = lab.relay.arm(Trigger(source=point.service, side=side, matches=matches, occurrence=point.occurrence))
     client = lab.begin(call)
     try:
-        await asyncio.wait({client, armed.hit}, timeout=limits.hit, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {client, armed.hit}
+        await asyncio.wait(either, timeout=limits.hit, return_when=asyncio.FIRST_COMPLETED)
         if not armed.hit.done():
             armed.disarm()
             return await _not_reached(client, limits, point)
@@ -83,6 +85,8 @@ async def _disconnect(lab: Lab, limits: Limits, point: CrashPoint, client: "asyn
     await asyncio.wait({client}, timeout=limits.ended)
     gave_up = await lab.relay.gave_up(point.service, limit=limits.reaction)
     lab.relay.release(point.service, drop_held=True)
+    # A service that goes on does so from now: what comes next has yet to begin.
+    await lab.relay.quiet(seconds=limits.quiet_async, limit=limits.answer, from_now=True)
     reaction = "the service gave the operation up" if gave_up else "the service went on"
     proof = Proof(
         client.cancelled(),

@@ -88,7 +88,7 @@ class Limits:
     """
 
     quiet: float = 0.015
-    quiet_async: float = 0.06
+    quiet_async: float = 0.04
     at_rest: float = 2.5
     hit: float = 30.0
     ended: float = 5.0

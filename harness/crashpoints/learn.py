@@ -15,11 +15,12 @@ MOST_RUNS = 5
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One effect as learned: readable slug, decoded description, who made it."""
+    """One effect as learned: readable slug, decoded description, who made it, where it went."""
 
     slug: str
     source: str
     store: str
+    target: str
     text: str
 
 
@@ -34,16 +35,17 @@ class Lesson:
     after: Snapshot
 
     @property
-    def services(self) -> frozenset[str] | None:
-        """The services that the call and what undoes or repairs it need; None for all of them.
+    def services(self) -> frozenset[str]:
+        """The services that have to run: those that had work from the call, and those that undoing and repairing call.
 
-        All, as soon as any but the called service had work from it.
+        Services reach each other by gRPC only, and the relays see that; whoever is not among these learns nothing of it.
         """
-        if self.involves_others:
-            return None
         subject = self.subject
         steps = [*subject.undo, *subject.teardown, *(call for rung in subject.rungs for call in rung.calls)]
-        return frozenset({subject.call.service, *(call.service for call in steps)})
+        asked = (seen.target for seen in self.effects if seen.store == "grpc")
+        return frozenset(
+            {subject.call.service, *(seen.source for seen in self.effects), *asked, *(call.service for call in steps)}
+        )
 
     @property
     def involves_others(self) -> bool:
@@ -90,7 +92,7 @@ async def fresh(
 ) -> Snapshot:
     """A clean slate with this snapshot, once what a start alone sets off is done; what is there then."""
     await lab.clean_slate(snapshot, only=only)
-    return (await settle(lab, profile, limits, quiet=limits.quiet, restarted=only is None))[0]
+    return (await settle(lab, profile, limits, quiet=limits.quiet, restarted=True))[0]
 
 
 async def settle(
@@ -134,7 +136,7 @@ async def observe(
 def seen(observations: tuple[Observation, ...], profile: Profile) -> tuple[Seen, ...]:
     """Observations as learned effects."""
     return tuple(
-        Seen(profile.slug(one.effect), one.source, one.effect.store, one.effect.describe()) for one in observations
+        Seen(profile.slug(one.effect), one.source, one.effect.store, one.target, one.effect.describe()) for one in observations
     )
 
 
@@ -142,8 +144,7 @@ async def learn_controls(lab: Lab, profile: Profile, limits: Limits, lesson: Les
     """Run what has no fault: call; restart and call again; restart, undo, redo."""
     subject = lesson.subject
     base = await stable(lab, profile, limits, lesson.before)
-    if lesson.services is not None:
-        await fresh(lab, profile, limits, base, only=lesson.services)
+    await fresh(lab, profile, limits, base, only=lesson.services)
     runs: list[tuple[Seen, ...]] = [_own(lesson.effects, subject.call.service)]
     while True:
         again = await observe(lab, profile, limits, subject, base, must_rest=False)
@@ -190,6 +191,7 @@ async def stable(lab: Lab, profile: Profile, limits: Limits, snapshot: Snapshot)
 
 async def _undo_and_redo(lab: Lab, profile: Profile, limits: Limits, subject: Subject, controls: Controls) -> Controls:
     answers = []
+    undone = controls.after[0]
     for call in subject.undo:
         answers.append(await lab.send(call))
     undone, _ = await settle(lab, profile, limits, quiet=limits.quiet_async)
@@ -200,6 +202,7 @@ async def _undo_and_redo(lab: Lab, profile: Profile, limits: Limits, subject: Su
 
 async def _tear_down(lab: Lab, profile: Profile, limits: Limits, subject: Subject, controls: Controls) -> Controls:
     await fresh(lab, profile, limits, controls.after[0])
+    torn = controls.after[0]
     for call in subject.teardown:
         await lab.send(call)
         torn, _ = await settle(lab, profile, limits, quiet=limits.quiet_async)

@@ -16,7 +16,7 @@ from harness.crashpoints.judge import (
     match,
     nearest,
 )
-from harness.crashpoints.lab import Lab, Limits, Profile, Subject
+from harness.crashpoints.lab import Call, Lab, Limits, Profile, Subject
 from harness.crashpoints.learn import Controls, Lesson, fresh, settle
 from harness.crashpoints.model import Attempt, CrashPoint, Outcome, PointResult, Proof, Told
 from harness.faults.victim import HarnessTrouble, ServiceDown
@@ -151,9 +151,10 @@ class Replayer:
             redo, redo_match = await self._try(case, "redo", (subject.call,), ("after", "redone", "twice"))
         rungs: list[Attempt] = []
         healed = bool(repeat.reached or (redo is not None and redo.reached and undo is not None and undo.reached))
-        wanted = ("after", "redone", "twice", "undone", "before")
-        ladder = [(rung.name, rung.calls, wanted) for rung in subject.rungs]
-        ladder += [(rung.name, rung.calls, ("torn", "before")) for rung in subject.last_resorts]
+        anywhere: tuple[str, ...] = ("after", "redone", "twice", "undone", "before")
+        removed: tuple[str, ...] = ("torn", "before")
+        ladder = [(rung.name, rung.calls, anywhere) for rung in subject.rungs]
+        ladder += [(rung.name, rung.calls, removed) for rung in subject.last_resorts]
         for name, calls, reach in () if healed else ladder:
             await fresh(self._lab, self._profile, self._limits, state, only=case.lesson.services)
             attempt, _ = await self._try(case, name, calls, reach)
@@ -163,11 +164,11 @@ class Replayer:
         return Examination(repeat, repeat_match, undo_after, undo, redo, redo_match, tuple(rungs))
 
     async def _try(
-        self, case: Case, name: str, calls: tuple[object, ...], wanted: tuple[str, ...]
+        self, case: Case, name: str, calls: tuple[Call, ...], wanted: tuple[str, ...]
     ) -> tuple[Attempt, Match]:
         answers: list[Told] = []
         for call in calls:
-            answers.append(await self._lab.send(call))  # type: ignore[arg-type]  # calls of a subject are Calls
+            answers.append(await self._lab.send(call))
         state, why = await settle(self._lab, self._profile, self._limits, quiet=self._quiet(case))
         found = match(state, case.expected, self._profile, case.rules, wanted=wanted)
         reached = "" if found.orphans else found.reached  # what still runs unowned is no way back

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from harness.faults.journal import Journal, process_started
 from harness.faults.victim import Death, HarnessTrouble, ServiceDown

@@ -7,6 +7,7 @@ theirs unless a rule says otherwise. What the ids, masks and labels are is told 
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,15 +18,16 @@ import msgspec
 from harness.stores.snapshot import Snapshot
 
 Document = Mapping[str, Any]
+_STEP = re.compile(r"(?<!\\)\.")
 
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """Replaces values that differ from run to run.
+    r"""Replaces values that differ from run to run.
 
     name:  shown in their place, as `<name>`
     where: pattern of the entry's label (searched)
-    path:  dotted path in the entry; `*` stands for one step, `**` for any number
+    path:  dotted path in the entry; `*` stands for one step, `**` for any number, `\.` for a dot in a name
     drop:  take the value out instead of showing `<name>` (things a cluster adds); with an empty path the whole entry
     """
 
@@ -86,21 +88,21 @@ def canonical(snapshot: Snapshot, rules: CanonicalRules) -> Canonical:
     ids = _find_ids(snapshot, raw, rules)
     names = _name_ids(ids, raw, rules)
     rename = _renamer(names)
-    entries: dict[str, Any] = {}
+    by_label: dict[str, list[Any]] = {}
     for where, value in raw:
         label = rename(where)
-        if any(mask.drop and not mask.path and re.search(mask.where, label) for mask in rules.masks):
-            continue
-        masked = _masked(label, _renamed(value, rename), rules)
-        number = 2
-        unique = label
-        while (
-            unique in entries
-        ):  # two documents of the same key are a finding of their own and must not hide each other
-            unique = f"{label} (copy {number})"
-            number += 1
-        entries[unique] = masked
+        if not _left_out(label, rules):
+            by_label.setdefault(label, []).append(_masked(label, _renamed(value, rename), rules))
+    entries: dict[str, Any] = {}
+    for label, values in by_label.items():
+        entries[label], *copies = sorted(values, key=_order) if len(values) > 1 else values
+        # Two documents of the same key are a finding of their own and must not hide each other.
+        entries |= {f"{label} (copy {number})": copy for number, copy in enumerate(copies, 2)}
     return from_entries(entries, names)
+
+
+def _left_out(label: str, rules: CanonicalRules) -> bool:
+    return any(mask.drop and not mask.path and re.search(mask.where, label) for mask in rules.masks)
 
 
 def from_entries(entries: Mapping[str, Any], names: Mapping[str, str]) -> Canonical:
@@ -128,7 +130,8 @@ def learn_masks(one: Canonical, two: Canonical) -> tuple[Mask, ...]:
     masks = []
     for where in sorted(set(one.entries) & set(two.entries)):
         for path in _differing_paths(one.entries[where], two.entries[where], ()):
-            masks.append(Mask("varies", f"^{re.escape(where)}$", ".".join(path)))
+            escaped = ".".join(step.replace(".", r"\.") for step in path)
+            masks.append(Mask("varies", f"^{re.escape(where)}$", escaped))
     return tuple(masks)
 
 
@@ -203,27 +206,65 @@ def _id_fields(value: Any, names: frozenset[str]) -> Iterable[str]:
 
 
 def _name_ids(ids: set[str], raw: list[tuple[str, Any]], rules: CanonicalRules) -> dict[str, str]:
-    """Names that do not depend on the ids' values: by first mention in mongo, then by what etcd and edges say of them."""
+    """Names that do not depend on the ids' values: by first mention in mongo, then by what etcd and edges say of them.
+
+    Ids that look alike are told apart by the ids that they are mentioned with, again and again; those that are still
+    alike then can be swapped, so that it does not matter which is taken first.
+    """
     if not ids:
         return {}
-    token = re.compile("|".join(sorted(map(re.escape, ids), key=len, reverse=True)))
-    blind = _renamer(dict.fromkeys(ids, "?"))
-    first: dict[str, int] = {}
-    mongo = sorted((entry for entry in raw if entry[0].startswith("mongo ")), key=lambda entry: entry[0])
-    for _, value in mongo:
-        for text in _texts(value):
-            for match in token.finditer(text):
-                first.setdefault(match.group(), len(first))
-    content: dict[str, list[str]] = {name: [] for name in ids}
+    entries = _mentioning(ids, raw)
+    rank = dict.fromkeys(ids, 0)
+    while True:
+        keys = _looks(entries, rank, rules)
+        places = {key: place for place, key in enumerate(sorted(set(keys.values())))}
+        if len(places) == len(ids):
+            order = sorted(ids, key=lambda name: places[keys[name]])
+            return {name: f"{rules.id_prefix}-{number}" for number, name in enumerate(order, 1)}
+        stuck = len(places) == len(set(rank.values()))
+        rank = {name: 2 * places[keys[name]] + 1 for name in ids}
+        if stuck:
+            tied = Counter(rank.values())
+            first = min(place for place, count in tied.items() if count > 1)
+            rank[min(name for name in ids if rank[name] == first)] -= 1
+
+
+_Mentioning = tuple[str, Any, tuple[str, ...]]
+_Look = tuple[int, bool, tuple[tuple[int, int], ...], tuple[tuple[bytes, int], ...]]
+
+
+def _mentioning(ids: set[str], raw: list[tuple[str, Any]]) -> list[_Mentioning]:
+    """The entries that mention ids, and those in the order in which they do."""
+    token = _token(ids)
+    found = []
     for where, value in raw:
-        if where.startswith("mongo "):
-            continue
-        masked = f"{blind(where)} {_masked(blind(where), _renamed(value, blind), rules)!r}"
-        mentioned = set(token.findall(where)) or {found for text in _texts(value) for found in token.findall(text)}
-        for name in mentioned:
-            content[name].append(masked)
-    order = sorted(ids, key=lambda name: (first.get(name, len(ids)), sorted(content[name])))
-    return {name: f"{rules.id_prefix}-{number}" for number, name in enumerate(order, 1)}
+        mentions = [*token.findall(where), *(name for text in _texts(value) for name in token.findall(text))]
+        if mentions:
+            found.append((where, value, tuple(mentions)))
+    return found
+
+
+def _looks(entries: list[_Mentioning], rank: Mapping[str, int], rules: CanonicalRules) -> dict[str, _Look]:
+    """How each id looks as long as only the ids' ranks are known: where it stands in mongo, and where elsewhere."""
+    blind = _renamer({name: f"?{number}" for name, number in rank.items()})
+    shown = []
+    for where, value, mentions in entries:
+        label = blind(where)
+        if not _left_out(label, rules):
+            text = label.encode() + b" " + _order(_masked(label, _renamed(value, blind), rules))
+            shown.append((text, where.startswith("mongo "), mentions))
+    number = {text: place for place, text in enumerate(sorted({text for text, is_mongo, _ in shown if is_mongo}))}
+    mongo: dict[str, list[tuple[int, int]]] = {name: [] for name in rank}
+    others: dict[str, list[tuple[bytes, int]]] = {name: [] for name in rank}
+    for text, is_mongo, mentions in shown:
+        for position, name in enumerate(mentions):
+            if is_mongo:
+                mongo[name].append((number[text], position))
+            else:
+                others[name].append((text, position))
+    return {
+        name: (rank[name], not mongo[name], tuple(sorted(mongo[name])), tuple(sorted(others[name]))) for name in rank
+    }
 
 
 def _texts(value: Any) -> Iterable[str]:
@@ -243,9 +284,14 @@ def _texts(value: Any) -> Iterable[str]:
 def _renamer(names: Mapping[str, str]) -> Callable[[str], str]:
     if not names:
         return lambda text: text
-    alternatives = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
-    token = re.compile(rf"(?<![0-9])(?:{alternatives})(?![0-9])")
+    token = _token(names)
     return lambda text: token.sub(lambda match: names[match.group()], text)
+
+
+def _token(ids: Iterable[str]) -> re.Pattern[str]:
+    """An id in a text; digits beside it would make it another number."""
+    alternatives = "|".join(sorted(map(re.escape, ids), key=len, reverse=True))
+    return re.compile(rf"(?<![0-9])(?:{alternatives})(?![0-9])")
 
 
 def _renamed(value: Any, rename: Callable[[str], str]) -> Any:
@@ -265,7 +311,8 @@ def _renamed(value: Any, rename: Callable[[str], str]) -> Any:
 def _masked(where: str, value: Any, rules: CanonicalRules) -> Any:
     for mask in rules.masks:
         if re.search(mask.where, where):
-            value = _apply(value, tuple(mask.path.split(".")), mask)
+            steps = (step.replace(r"\.", ".") for step in _STEP.split(mask.path))
+            value = _apply(value, tuple(steps), mask)
     for path in rules.unordered:
         value = _sorted_at(value, tuple(path.split(".")))
     return value
@@ -282,14 +329,14 @@ def _apply(value: Any, path: tuple[str, ...], mask: Mask) -> Any:
         if isinstance(value, list):
             return [_apply(member, path, mask) for member in value]
         return value
+    drop = mask.drop and not rest
     if isinstance(value, dict):
-        if mask.drop and not rest:
-            return {name: member for name, member in value.items() if step not in (name, "*")}
-        return {name: _apply(member, rest, mask) if step in (name, "*") else member for name, member in value.items()}
+        hit = {name: step in (name, "*") for name in value}
+        kept = {name: member for name, member in value.items() if not (drop and hit[name])}
+        return {name: _apply(member, rest, mask) if hit[name] else member for name, member in kept.items()}
     if isinstance(value, list):
-        return [
-            _apply(member, rest, mask) if step in (str(index), "*") else member for index, member in enumerate(value)
-        ]
+        marked = [(member, step in (str(index), "*")) for index, member in enumerate(value)]
+        return [_apply(member, rest, mask) if hit else member for member, hit in marked if not (drop and hit)]
     return value
 
 
@@ -313,7 +360,7 @@ def _differing_paths(one: Any, two: Any, path: tuple[str, ...]) -> Iterable[tupl
     elif isinstance(one, list) and isinstance(two, list) and len(one) == len(two):
         for index, (left, right) in enumerate(zip(one, two, strict=True)):
             yield from _differing_paths(left, right, (*path, str(index)))
-    elif one != two and type(one) is type(two):
+    elif one != two and type(one) is type(two) and not isinstance(one, dict | list):
         yield path
 
 

@@ -40,8 +40,8 @@ class Etcd:
         answer = await self._call("range", {"key": _encode(MARKER_KEY)})
         if content and not answer.get("kvs"):
             raise StoreError(
-                f"etcd at {self.address} holds {len(content)} keys and lacks the harness's marker: restore would replace them. "
-                f"Give an empty etcd, or put the key {MARKER_KEY.decode()} to opt in."
+                f"etcd at {self.address} holds {len(content)} keys and lacks the harness's marker: restore would "
+                f"replace them. Give an empty etcd, or put the key {MARKER_KEY.decode()} to opt in."
             )
         await self._call("put", {"key": _encode(MARKER_KEY), "value": _encode(b"1")})
 

@@ -323,17 +323,20 @@ class Relay:
         """When the last effect was requested or answered, seconds of the clock; the relay's first link before that."""
         return max((source.last_effect_at for source in self._sources.values()), default=self.clock())
 
-    async def quiet(self, *, seconds: float, limit: float, ignore: AbstractSet[str] = frozenset()) -> bool:
+    async def quiet(
+        self, *, seconds: float, limit: float, ignore: AbstractSet[str] = frozenset(), from_now: bool = False
+    ) -> bool:
         """Wait until there was no effect for `seconds` and nothing is under way; False if it takes longer than `limit`.
 
-        ignore: sources that do not matter
+        ignore: sources that do not matter;  from_now: the seconds count from now, whatever was before
         """
+        earliest = self.clock() + seconds if from_now else 0.0
         deadline = self.clock() + limit
         while True:
             now = self.clock()
             watched = [source for name, source in self._sources.items() if name not in ignore]
             busy = any(connection.under_way() for source in watched for connection in source.connections)
-            due = max((source.last_effect_at for source in watched), default=now - seconds) + seconds
+            due = max(max((source.last_effect_at for source in watched), default=now - seconds) + seconds, earliest)
             if not busy and now >= due:
                 return True
             if now >= deadline:

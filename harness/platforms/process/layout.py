@@ -115,7 +115,7 @@ class SocketOwners:
 
 
 def _sockets(pid: int) -> set[str]:
-    found = set()
+    found: set[str] = set()
     try:
         entries = list(os.scandir(f"/proc/{pid}/fd"))
     except FileNotFoundError:  # the process ended
