@@ -30,6 +30,8 @@ class Journal:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", encoding="utf-8")
+        if (written := path.read_bytes()) and not written.endswith(b"\n"):
+            self._file.write("\n")  # a line that a killed process left unfinished must not swallow the next
         self._next = 1 + max((undo.number for undo in _all(path)), default=0)
 
     def record(self, kind: str, **arguments: str) -> int:
@@ -74,9 +76,9 @@ def rollback(path: Path) -> tuple[str, ...]:
 
 
 def owner_alive(path: Path) -> bool:
-    """Whether the harness that writes this journal still runs (its name is `<pid>-<start time>.undo`)."""
-    pid, _, started = path.stem.partition("-")
-    return process_started(int(pid)) == started
+    """Whether the harness that writes this journal still runs (its name begins `<pid>-<start time>.`)."""
+    pid, _, started = path.name.partition(".")[0].partition("-")
+    return pid.isdigit() and started != "" and process_started(int(pid)) == started
 
 
 def process_started(pid: int) -> str:
@@ -93,9 +95,13 @@ def process_started(pid: int) -> str:
 
 def _kill_process(arguments: Mapping[str, str]) -> str:
     pid, started, what = int(arguments["pid"]), arguments["started"], arguments["what"]
-    if process_started(pid) != started:
-        return f"process {pid} ({what}) was gone already"
-    os.kill(pid, signal.SIGKILL)
+    gone = f"process {pid} ({what}) was gone already"
+    if not started or process_started(pid) != started:
+        return gone
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:  # ended meanwhile
+        return gone
     return f"process {pid} ({what}) killed"
 
 
@@ -124,7 +130,7 @@ def _lines(path: Path) -> list[dict[str, int]]:
         try:
             lines.append(json.loads(text))
         except json.JSONDecodeError:
-            break
+            continue
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Tests of the relay are coroutines: each runs in an event loop of its own."""
+"""Tests may be coroutines: each runs in an event loop of its own."""
 
 import asyncio
 import inspect
