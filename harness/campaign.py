@@ -258,7 +258,8 @@ class Campaign:
         before = lessons[subject.before].before if subject.before < len(lessons) else lessons[-1].after
         base = await stable(self.lab, PROFILE, self._limits, before)
         rules = PROFILE.rules(())
-        controls = Controls(before=(base,), after=(), twice=base, repeat=Told(None))
+        stays = frozenset(PROFILE.at_work_after_restart(base, self.lab.running))
+        controls = Controls(before=(base,), after=(), twice=base, repeat=Told(None), stays=stays)
         return Case(
             Lesson(subject, base, Told(None), (), base), controls, expected_states(controls, PROFILE, rules), rules
         )

@@ -61,15 +61,17 @@ class Profile:
 
     rules:           how snapshots are made canonical, with masks learned so far
     slug:            readable name of an effect
-    at_work:         why the system is not at rest, from a snapshot, and from one just after a restart; empty when it is
+    at_work:         why the system is not at rest, a sentence each, from a snapshot and the services that run; nothing
+                     when it is
+    at_work_after_restart: the same just after a start of these services
     without_inert:   a snapshot without leftovers that nothing will ever act on; and those, a line each
     without_unowned: a snapshot without anything that no record owns; and that, a line each
     """
 
     rules: Callable[[tuple[Mask, ...]], CanonicalRules]
     slug: Callable[[Effect], str]
-    at_work: Callable[[Snapshot], str]
-    at_work_after_restart: Callable[[Snapshot], str]
+    at_work: Callable[[Snapshot, frozenset[str]], tuple[str, ...]]
+    at_work_after_restart: Callable[[Snapshot, frozenset[str]], tuple[str, ...]]
     without_inert: Callable[[Snapshot], tuple[Snapshot, tuple[str, ...]]]
     without_unowned: Callable[[Snapshot], tuple[Snapshot, tuple[str, ...]]]
 
@@ -105,6 +107,10 @@ class Lab(Protocol):
 
     @property
     def relay(self) -> Relay: ...
+
+    @property
+    def running(self) -> frozenset[str]:
+        """The services that were started by the last clean slate and since."""
 
     @property
     def connectivity_retries(self) -> int:

@@ -63,6 +63,7 @@ class Controls:
     after:   the state after, and the same after a restart of everything
     twice:   after the call was made twice;  repeat: what the second one was told
     undone:  after call and undo;  redone: after call, undo and call
+    stays:   what a start leaves undone in the state before, though it should not
     torn:    after the call, when what it belongs to was removed altogether
     """
 
@@ -71,6 +72,7 @@ class Controls:
     twice: Snapshot
     repeat: Told
     undone: Snapshot | None = None
+    stays: frozenset[str] = frozenset()
     undo: tuple[Told, ...] = ()
     redone: Snapshot | None = None
     redo: Told | None = None
@@ -88,15 +90,30 @@ class DoesNotSettle(HarnessTrouble):
 
 
 async def fresh(
-    lab: Lab, profile: Profile, limits: Limits, snapshot: Snapshot, *, only: frozenset[str] | None = None
+    lab: Lab,
+    profile: Profile,
+    limits: Limits,
+    snapshot: Snapshot,
+    *,
+    only: frozenset[str] | None = None,
+    stays: frozenset[str] = frozenset(),
 ) -> Snapshot:
-    """A clean slate with this snapshot, once what a start alone sets off is done; what is there then."""
+    """A clean slate with this snapshot, once what a start alone sets off is done; what is there then.
+
+    stays: what is known to be left undone by a start
+    """
     await lab.clean_slate(snapshot, only=only)
-    return (await settle(lab, profile, limits, quiet=limits.quiet, restarted=True))[0]
+    return (await settle(lab, profile, limits, quiet=limits.quiet, restarted=True, stays=stays))[0]
 
 
 async def settle(
-    lab: Lab, profile: Profile, limits: Limits, *, quiet: float, restarted: bool = False
+    lab: Lab,
+    profile: Profile,
+    limits: Limits,
+    *,
+    quiet: float,
+    restarted: bool = False,
+    stays: frozenset[str] = frozenset(),
 ) -> tuple[Snapshot, str]:
     """Wait until nothing happens any more and return what is there, and why it is not at rest if it is not.
 
@@ -108,7 +125,8 @@ async def settle(
         await lab.relay.quiet(seconds=quiet, limit=limits.at_rest * 10)
         seen = lab.relay.seq()
         snapshot = await lab.snapshot()
-        why = (profile.at_work_after_restart if restarted else profile.at_work)(snapshot)
+        reasons = (profile.at_work_after_restart if restarted else profile.at_work)(snapshot, lab.running)
+        why = "; ".join(reason for reason in reasons if reason not in stays)
         if not why or waited > limits.at_rest * 10:
             return snapshot, why
         moved = await lab.relay.moved(seen, limit=limits.at_rest)
@@ -118,7 +136,14 @@ async def settle(
 
 
 async def observe(
-    lab: Lab, profile: Profile, limits: Limits, subject: Subject, before: Snapshot, *, must_rest: bool
+    lab: Lab,
+    profile: Profile,
+    limits: Limits,
+    subject: Subject,
+    before: Snapshot,
+    *,
+    must_rest: bool,
+    stays: frozenset[str] = frozenset(),
 ) -> Lesson:
     """Make the call in the present state and watch.
 
@@ -127,7 +152,7 @@ async def observe(
     """
     start = lab.relay.seq()
     told = await lab.send(subject.call)
-    after, why = await settle(lab, profile, limits, quiet=limits.quiet_async * 1.5)
+    after, why = await settle(lab, profile, limits, quiet=limits.quiet_async * 1.5, stays=stays)
     if why and must_rest:
         raise DoesNotSettle(f"after {subject.call.name} the system does not come to rest: {why}")
     return Lesson(subject, before, told, seen(lab.relay.since(start), profile), after)
@@ -136,7 +161,8 @@ async def observe(
 def seen(observations: tuple[Observation, ...], profile: Profile) -> tuple[Seen, ...]:
     """Observations as learned effects."""
     return tuple(
-        Seen(profile.slug(one.effect), one.source, one.effect.store, one.target, one.effect.describe()) for one in observations
+        Seen(profile.slug(one.effect), one.source, one.effect.store, one.target, one.effect.describe())
+        for one in observations
     )
 
 
@@ -144,28 +170,30 @@ async def learn_controls(lab: Lab, profile: Profile, limits: Limits, lesson: Les
     """Run what has no fault: call; restart and call again; restart, undo, redo."""
     subject = lesson.subject
     base = await stable(lab, profile, limits, lesson.before)
-    await fresh(lab, profile, limits, base, only=lesson.services)
+    stays = frozenset(profile.at_work_after_restart(base, lab.running))
+    await fresh(lab, profile, limits, base, only=lesson.services, stays=stays)
     runs: list[tuple[Seen, ...]] = [_own(lesson.effects, subject.call.service)]
     while True:
-        again = await observe(lab, profile, limits, subject, base, must_rest=False)
+        again = await observe(lab, profile, limits, subject, base, must_rest=False, stays=stays)
         runs.append(_own(again.effects, subject.call.service))
         if Counter(one.slug for one in runs[-1]) in [Counter(one.slug for one in run) for run in runs[:-1]]:
             break
         if len(runs) >= MOST_RUNS:
             raise DoesNotSettle(f"{subject.call.name} has other effects in each of {MOST_RUNS} runs: {_variants(runs)}")
-        await fresh(lab, profile, limits, base, only=lesson.services)
+        await fresh(lab, profile, limits, base, only=lesson.services, stays=stays)
     quiet = limits.quiet_async if lesson.involves_others else limits.quiet
     if lesson.involves_others:
-        await fresh(lab, profile, limits, again.after, only=lesson.services)
+        await fresh(lab, profile, limits, again.after, only=lesson.services, stays=stays)
     repeat = await lab.send(subject.call)
-    twice, _ = await settle(lab, profile, limits, quiet=quiet)
-    restarted = await fresh(lab, profile, limits, again.after, only=lesson.services)
+    twice, _ = await settle(lab, profile, limits, quiet=quiet, stays=stays)
+    restarted = await fresh(lab, profile, limits, again.after, only=lesson.services, stays=stays)
     rules = profile.rules(())
     controls = Controls(
         before=(base,),
         after=(again.after, restarted),
         twice=twice,
         repeat=repeat,
+        stays=stays,
         effects=tuple(runs),
         masks=learn_masks(canonical(lesson.after, rules), canonical(again.after, rules)),
     )
@@ -194,18 +222,18 @@ async def _undo_and_redo(lab: Lab, profile: Profile, limits: Limits, subject: Su
     undone = controls.after[0]
     for call in subject.undo:
         answers.append(await lab.send(call))
-    undone, _ = await settle(lab, profile, limits, quiet=limits.quiet_async)
+    undone, _ = await settle(lab, profile, limits, quiet=limits.quiet_async, stays=controls.stays)
     redo = await lab.send(subject.call)
-    redone, _ = await settle(lab, profile, limits, quiet=limits.quiet_async)
+    redone, _ = await settle(lab, profile, limits, quiet=limits.quiet_async, stays=controls.stays)
     return replace(controls, undone=undone, undo=tuple(answers), redone=redone, redo=redo)
 
 
 async def _tear_down(lab: Lab, profile: Profile, limits: Limits, subject: Subject, controls: Controls) -> Controls:
-    await fresh(lab, profile, limits, controls.after[0])
+    await fresh(lab, profile, limits, controls.after[0], stays=controls.stays)
     torn = controls.after[0]
     for call in subject.teardown:
         await lab.send(call)
-        torn, _ = await settle(lab, profile, limits, quiet=limits.quiet_async)
+        torn, _ = await settle(lab, profile, limits, quiet=limits.quiet_async, stays=controls.stays)
     return replace(controls, torn=torn)
 
 

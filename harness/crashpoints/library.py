@@ -30,6 +30,7 @@ class _ControlsRecord:
     after: tuple[str, ...]
     twice: str
     repeat: Told
+    stays: tuple[str, ...]
     undone: str | None
     undo: tuple[Told, ...]
     redone: str | None
@@ -73,6 +74,7 @@ class Library:
             after=tuple(map(self._get, record.after)),
             twice=self._get(record.twice),
             repeat=record.repeat,
+            stays=frozenset(record.stays),
             undone=self._get(record.undone) if record.undone else None,
             undo=record.undo,
             redone=self._get(record.redone) if record.redone else None,
@@ -88,6 +90,7 @@ class Library:
             after=tuple(map(self._put, controls.after)),
             twice=self._put(controls.twice),
             repeat=controls.repeat,
+            stays=tuple(sorted(controls.stays)),
             undone=self._put(controls.undone) if controls.undone else None,
             undo=controls.undo,
             redone=self._put(controls.redone) if controls.redone else None,

@@ -24,6 +24,10 @@ from harness.stores.canonical import CanonicalRules, Mask, canonical
 from harness.stores.snapshot import Snapshot
 
 
+# An attempt that leads nowhere near a control state differs in everything; these tell the story.
+_MOST_CHANGES = 6
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """A call with all that was learned of it."""
@@ -81,7 +85,9 @@ class Replayer:
 
     async def _faulted(self, case: Case, point: CrashPoint) -> PointResult:
         lab, limits = self._lab, self._limits
-        await fresh(lab, self._profile, limits, case.controls.before[0], only=case.lesson.services)
+        await fresh(
+            lab, self._profile, limits, case.controls.before[0], only=case.lesson.services, stays=case.controls.stays
+        )
         injected = await inject(lab, self._profile, limits, point, case.subject.call)
         if not injected.proof.proven:
             reason = f"the fault is not proven: {injected.proof.how}"
@@ -90,14 +96,16 @@ class Replayer:
         if isinstance(at_crash, ServiceDown):
             reason = f"{point.service} does not come back after the crash: {at_crash}"
             return PointResult(point, Outcome.STUCK, reason, injected.proof, injected.told, logs=at_crash.log)
-        state, why = await settle(lab, self._profile, limits, quiet=self._quiet(case))
+        state, why = await settle(lab, self._profile, limits, quiet=self._quiet(case), stays=case.controls.stays)
         return await self._judged(case, point, injected, at_crash, state, why)
 
     async def _restarted(self, case: Case, point: CrashPoint) -> Snapshot | ServiceDown:
         """What was there at the crash, once the others are at rest; then the victim is started again."""
         if point.fault == "crash":
             if case.lesson.involves_others:  # what the others have still to do is not the victim's to heal
-                at_crash, _ = await settle(self._lab, self._profile, self._limits, quiet=self._limits.quiet_async)
+                at_crash, _ = await settle(
+                    self._lab, self._profile, self._limits, quiet=self._limits.quiet_async, stays=case.controls.stays
+                )
             else:
                 at_crash = await self._lab.snapshot()
             try:
@@ -139,14 +147,16 @@ class Replayer:
     async def _examine(self, case: Case, state: Snapshot) -> Examination:
         """Each attempt from a fresh copy of the state, so that none helps the next."""
         subject = case.subject
-        await fresh(self._lab, self._profile, self._limits, state, only=case.lesson.services)
+        await fresh(self._lab, self._profile, self._limits, state, only=case.lesson.services, stays=case.controls.stays)
         repeat, repeat_match = await self._try(case, "repeat", (subject.call,), ("after", "twice"))
         undo_after = undo = redo = None
         redo_match = Match("")
         if subject.undo:
             if repeat_match.reached:
                 undo_after, _ = await self._try(case, "undo after repeat", subject.undo, ("undone", "before"))
-            await fresh(self._lab, self._profile, self._limits, state, only=case.lesson.services)
+            await fresh(
+                self._lab, self._profile, self._limits, state, only=case.lesson.services, stays=case.controls.stays
+            )
             undo, _ = await self._try(case, "undo", subject.undo, ("before", "undone"))
             redo, redo_match = await self._try(case, "redo", (subject.call,), ("after", "redone", "twice"))
         rungs: list[Attempt] = []
@@ -156,7 +166,9 @@ class Replayer:
         ladder = [(rung.name, rung.calls, anywhere) for rung in subject.rungs]
         ladder += [(rung.name, rung.calls, removed) for rung in subject.last_resorts]
         for name, calls, reach in () if healed else ladder:
-            await fresh(self._lab, self._profile, self._limits, state, only=case.lesson.services)
+            await fresh(
+                self._lab, self._profile, self._limits, state, only=case.lesson.services, stays=case.controls.stays
+            )
             attempt, _ = await self._try(case, name, calls, reach)
             rungs.append(attempt)
             if attempt.reached:
@@ -168,19 +180,26 @@ class Replayer:
     ) -> tuple[Attempt, Match]:
         answers: list[Told] = []
         for call in calls:
+            if answers:  # a person would wait, too, until the one call has done its work before the next
+                await settle(self._lab, self._profile, self._limits, quiet=self._quiet(case), stays=case.controls.stays)
             answers.append(await self._lab.send(call))
-        state, why = await settle(self._lab, self._profile, self._limits, quiet=self._quiet(case))
+        state, why = await settle(
+            self._lab, self._profile, self._limits, quiet=self._quiet(case), stays=case.controls.stays
+        )
         found = match(state, case.expected, self._profile, case.rules, wanted=wanted)
         reached = "" if found.orphans else found.reached  # what still runs unowned is no way back
         left = () if reached else nearest(state, case.expected, case.rules, names=wanted)[1]
-        note = why or "; ".join(found.leaks + found.orphans)
-        return Attempt(name, tuple(answers), reached, left, note), found
+        more = f"{len(left) - _MOST_CHANGES} more differences" if len(left) > _MOST_CHANGES else ""
+        note = "; ".join(text for text in (why, *found.leaks, *found.orphans, more) if text)
+        return Attempt(name, tuple(answers), reached, left[:_MOST_CHANGES], note), found
 
     async def _refused(self, case: Case, point: CrashPoint) -> PointResult:
         """No fault at all: the call must be refused, and what is refused must change nothing."""
         lab = self._lab
         told = await lab.send(case.subject.call)
-        state, why = await settle(lab, self._profile, self._limits, quiet=self._limits.quiet_async)
+        state, why = await settle(
+            lab, self._profile, self._limits, quiet=self._limits.quiet_async, stays=case.controls.stays
+        )
         proof = Proof(True, 0, "", f"no fault; answered {told.status}")
         if told.kind != "refused":
             reason = f"must be refused ({case.subject.refused}) but was answered {told.status}"
@@ -201,7 +220,9 @@ class Replayer:
     async def _examine_refused(self, case: Case, state: Snapshot) -> tuple[Attempt, ...]:
         tried = []
         for rung in case.subject.rungs:
-            await fresh(self._lab, self._profile, self._limits, state, only=case.lesson.services)
+            await fresh(
+                self._lab, self._profile, self._limits, state, only=case.lesson.services, stays=case.controls.stays
+            )
             attempt, _ = await self._try(case, rung.name, rung.calls, ("before", "undone"))
             tried.append(attempt)
         return tuple(tried)

@@ -178,25 +178,28 @@ def _json(raw: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def at_work(snapshot: Snapshot, *, restarted: bool) -> str:
-    """Why EMCO is not at rest: what rsync has still to do, as one sentence; empty when nothing.
+def at_work(snapshot: Snapshot, running: frozenset[str], *, restarted: bool) -> tuple[str, ...]:
+    """Why EMCO is not at rest: what rsync has still to do, a sentence each; nothing while rsync is down.
 
     restarted: rsync was just started; then it has to work off all that is active. Without a restart an UpdateDelete
     stays in the queue of the old context after each update, and rsync does nothing about it.
     """
+    if "rsync" not in running:
+        return ()
     stays = frozenset() if restarted else _MAY_STAY
+    reasons = []
     for raw_key, value in sorted(snapshot.etcd.items()):
         key = raw_key.decode("utf-8", "replace")
         if key.endswith(_QUEUE):
             if events := [event for event in _pending(value) if event not in stays]:
-                return f"rsync has {events[0]} pending in {key}"
+                reasons.append(f"rsync has {events[0]} pending in {key}")
         elif CONTEXT_KEY.match(key) and key.count("/") == 4 and key.endswith("/status/"):  # /context/ID/status/
             status = _status(value)
             if status in _UNFINISHED:
-                return f"{key} is {status}"
+                reasons.append(f"{key} is {status}")
         elif restarted and ACTIVE_KEY.match(key):
-            return f"rsync has not worked off {key}"
-    return ""
+            reasons.append(f"rsync has not worked off {key}")
+    return tuple(reasons)
 
 
 def _pending(queue: bytes) -> list[str]:

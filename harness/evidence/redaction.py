@@ -14,7 +14,7 @@ import hmac
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 _NAME_ENDINGS = (
@@ -97,6 +97,7 @@ class Redactor:
 
     salt: bytes
     known: tuple[str, ...] = ()
+    _masked: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def data(self, value: Any) -> Any:
         """A copy of nested JSON-like data without secrets. Keys are kept, but what is in them is masked, too."""
@@ -114,6 +115,12 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """The text without secrets. Text that is a whole JSON document is masked as data."""
+        known = self._masked.get(text)  # a run's texts are the same few thousand, over and over
+        if known is None:
+            known = self._masked[text] = self._text(text)
+        return known
+
+    def _text(self, text: str) -> str:
         text = text.encode("utf-8", "replace").decode("utf-8") if _has_surrogates(text) else text
         parsed = _json_document(text)
         if parsed is not None:
