@@ -65,11 +65,6 @@ class Settings:
                     f"{option} {_without_password(text)}: a host and a port are expected, as in mongodb://127.0.0.1:27017"
                 )
 
-    @property
-    def etcd_address(self) -> tuple[str, int] | None:
-        """Host and port of the named etcd."""
-        return _host_and_port(self.etcd_endpoint) if self.etcd_endpoint else None
-
     def store_address(self, store: str) -> tuple[str, int] | None:
         """Where a named store listens; None when it is embedded."""
         text = self.mongo_uri if store == "mongo" else self.etcd_endpoint

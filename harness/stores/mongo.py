@@ -18,17 +18,20 @@ class StoreError(Exception):
 
 
 class Mongo:
-    """One connection to a standalone mongo."""
+    """One connection to a standalone mongo, which has `limit` seconds to answer for the first time."""
 
-    def __init__(self, host: str, port: int, *, uri: str = "") -> None:
+    def __init__(self, host: str, port: int, *, uri: str = "", limit: float = 5.0) -> None:
         self.address = f"{host}:{port}"
-        self._client: AsyncMongoClient[RawBSONDocument] = AsyncMongoClient(
-            uri or f"mongodb://{host}:{port}/?directConnection=true",
-            document_class=RawBSONDocument,
-            serverSelectionTimeoutMS=5000,
-            maxPoolSize=4,
-            heartbeatFrequencyMS=60000,
-        )
+        try:
+            self._client: AsyncMongoClient[RawBSONDocument] = AsyncMongoClient(
+                uri or f"mongodb://{host}:{port}/?directConnection=true",
+                document_class=RawBSONDocument,
+                serverSelectionTimeoutMS=round(limit * 1000),
+                maxPoolSize=4,
+                heartbeatFrequencyMS=60000,
+            )
+        except PyMongoError as error:
+            raise StoreError(f"the address of the mongo at {self.address} is not understood: {error}") from error
 
     async def __aenter__(self) -> "Mongo":
         return self
@@ -46,18 +49,21 @@ class Mongo:
             raise StoreError(f"mongo at {self.address} does not answer: {error}") from error
         if "setName" in hello:
             raise StoreError(
-                f"mongo at {self.address} is a member of the replica set {hello['setName']!r}: EMCO's driver would go round "
-                "the relay to the members it advertises. Use a standalone mongo."
+                f"mongo at {self.address} is a member of the replica set {hello['setName']!r}: EMCO's driver would "
+                "go round the relay to the members it advertises. Use a standalone mongo."
             )
         return hello
 
     async def claim(self) -> None:
         """Mark the server as the harness's. Raises StoreError when it holds anything of somebody else."""
-        names = [name for name in await self._client.list_database_names() if name not in _SYSTEM]
+        try:
+            names = [name for name in await self._client.list_database_names() if name not in _SYSTEM]
+        except PyMongoError as error:
+            raise StoreError(f"mongo at {self.address} may not be read: {error}") from error
         if MARKER not in names and names:
             raise StoreError(
-                f"mongo at {self.address} holds databases ({', '.join(names)}) and lacks the harness's marker: restore would "
-                f"replace their content. Give an empty mongo, or create the database {MARKER!r} in it to opt in."
+                f"mongo at {self.address} holds databases ({', '.join(names)}) and lacks the harness's marker: restore "
+                f"would replace their content. Give an empty mongo, or create the database {MARKER!r} in it to opt in."
             )
         await self._client[MARKER]["marker"].replace_one({"_id": "marker"}, {"_id": "marker"}, upsert=True)
 
@@ -74,8 +80,8 @@ class Mongo:
     async def restore(self, content: Mapping[str, tuple[bytes, ...]]) -> None:
         """Make the content exactly this, in this order.
 
-        Order counts: EMCO reads "the" record of a key with a filter that its children's records match as well, and takes
-        the first that comes. Documents at the beginning that are there already, byte by byte, are left alone.
+        Order counts: EMCO reads "the" record of a key with a filter that its children's records match as well, and
+        takes the first that comes. Documents at the beginning that are there already, byte by byte, are left alone.
         """
         now = await self.snapshot()
         for name in {*now, *content}:

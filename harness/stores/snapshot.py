@@ -66,7 +66,7 @@ def read_snapshot(path: Path) -> Snapshot:
             etcd={base64.b64decode(key): base64.b64decode(value) for key, value in content["etcd"]},
             edges={name: tuple(objects) for name, objects in content["edges"].items()},
         )
-    except (OSError, msgspec.DecodeError, KeyError, ValueError, TypeError) as error:
+    except (OSError, msgspec.DecodeError, AttributeError, KeyError, ValueError, TypeError) as error:
         raise SnapshotError(f"{path}: no readable snapshot ({error})") from error
 
 
