@@ -87,6 +87,10 @@ class ProcessLab:
     def relay(self) -> Relay:
         return self._relay
 
+    @property
+    def running(self) -> frozenset[str]:
+        return frozenset(name for name, service in self.services.items() if service.pid is not None)
+
     def victim(self, service: str) -> Victim:
         if service not in self.services:
             raise HarnessTrouble(f"{service} is not among the services of this environment: {', '.join(self.services)}")
@@ -262,7 +266,6 @@ async def _stores(
     stack: contextlib.AsyncExitStack,
 ) -> tuple[Mongo, Etcd]:
     """Start both stores, or connect to the named ones, and make sure that they may be used."""
-    host, port = layout.store(MONGO_PORT)
     starting = []
     if not settings.mongo_uri:
         starting.append(Supervised(mongo_spec(layout, folder, _listens(layout.store(MONGO_PORT))), launcher, journal))
@@ -272,11 +275,11 @@ async def _stores(
         process.launch()
         stack.push_async_callback(process.stop)
     await asyncio.gather(*(process.answering() for process in starting))
-    mongo = await stack.enter_async_context(Mongo(host, port, uri=settings.mongo_uri))
-    etcd_host, etcd_port = settings.etcd_address or layout.store(ETCD_PORT)
-    etcd = Etcd(etcd_host, etcd_port)
+    mongo_address = settings.store_address("mongo") or layout.store(MONGO_PORT)
+    etcd = Etcd(*(settings.store_address("etcd") or layout.store(ETCD_PORT)))
     stack.push_async_callback(etcd.close)
     try:
+        mongo = await stack.enter_async_context(Mongo(*mongo_address, uri=settings.mongo_uri))
         await mongo.check()
         await etcd.check()
         await mongo.claim()
