@@ -5,6 +5,7 @@ to it, and the processes that were started die when it ends.
 """
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Coroutine
@@ -72,8 +73,9 @@ class Background:
     def close(self) -> None:
         """Take everything down and wait for it; what cannot be taken down is in the undo journal."""
         self._closing.set()
-        if self._open is not None:
-            self._open.loop.call_soon_threadsafe(self._open.task.cancel)
+        if self._open is not None and not self._open.loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # it ended by itself at this very moment
+                self._open.loop.call_soon_threadsafe(self._open.task.cancel)
         self._thread.join(_CLOSE_LIMIT)
         if self._thread.is_alive():
             raise HarnessTrouble(f"the environment was not down within {_CLOSE_LIMIT:g} s; see `emco-chaos rollback`")

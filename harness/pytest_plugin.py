@@ -161,7 +161,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             emco.finish(int(exitstatus))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config: pytest.Config) -> None:
     """The table per call and the counts."""
     if (session := _existing(config)) is not None:
         session.show(terminalreporter)
@@ -170,4 +170,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Whatever happened before: nothing stays up."""
     if (session := _existing(config)) is not None:
-        session.close()
+        session.leave()

@@ -8,6 +8,7 @@ import random
 import secrets
 import shlex
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -152,6 +153,7 @@ class EmcoSession:
     def make_plan(self) -> None:
         """Learn what the workload's calls do, unless that was done under the same digest. Raises pytest.UsageError."""
         self.check()
+        self._tidy_on_sigterm()
         self._plan = self._stored_plan()
         if self._plan is None:
             self._learn()
@@ -266,17 +268,22 @@ class EmcoSession:
 
     def _tidy_on_sigterm(self) -> None:
         """SIGTERM ends pytest like Ctrl-C does: everything is undone, the summary is written."""
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        main = threading.current_thread() is threading.main_thread()
+        if main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             self._terminated = signal.signal(signal.SIGTERM, _interrupt)
 
     def close(self) -> None:
         """Take the environment down, if there is one."""
-        if self._terminated is not None:
-            signal.signal(signal.SIGTERM, self._terminated)
-            self._terminated = None
         background, self._background = self._background, None
         if background is not None:
             background.close()
+
+    def leave(self) -> None:
+        """The last thing of a session: nothing stays up, signals mean what they meant before."""
+        self.close()
+        if self._terminated is not None:
+            signal.signal(signal.SIGTERM, self._terminated)
+            self._terminated = None
 
     # -- results ----------------------------------------------------------------------------------------------------
 
@@ -319,7 +326,7 @@ class EmcoSession:
         if allure := self._config.getoption("allure_report_dir", None):
             write_allure_session(Path(allure), summary, self.redactor, environment=environ)
 
-    def show(self, reporter: pytest.TerminalReporter) -> None:
+    def show(self, reporter: "pytest.TerminalReporter") -> None:
         """The end of pytest's output: table per call, what was left behind, counts."""
         if self.ended is None:
             return

@@ -54,6 +54,7 @@ class ForkServer:
             [*command, module] if module else command,
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C in a terminal is for us: we end what we started, in order
             env=dict(env) if env is not None else None,
         )
         theirs.close()

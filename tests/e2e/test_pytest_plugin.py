@@ -343,36 +343,53 @@ def test_fixtures_show_and_break_an_emco(pytester: pytest.Pytester, sessions: Ru
     result.assert_outcomes(passed=7)
 
 
+INTERRUPTIBLE = """
+import signal, sys, pytest
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs these tests may have it ignored
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
+
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number, workers",
+    [(signal.SIGINT, ()), (signal.SIGTERM, ()), (signal.SIGINT, ("-n", "2"))],
+    ids=["ctrl-c", "sigterm", "ctrl-c with workers"],
+)
 def test_an_interrupted_session_undoes_everything_and_writes_its_summary(
-    pytester: pytest.Pytester, sessions: Run, tmp_path: Path, homes: dict[str, Path], number: signal.Signals
+    pytester: pytest.Pytester,
+    sessions: Run,
+    tmp_path: Path,
+    homes: dict[str, Path],
+    number: signal.Signals,
+    workers: tuple[str, ...],
 ) -> None:
     out = tmp_path / "out"
-    command: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-c",
-        ROOT / "pytest.ini",
-        SCENARIO,
-        "--emco-out",
-        out,
-        "-p",
-        "no:cacheprovider",
-        "-v",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=pytester.path) as process:
+    arguments = ("-c", str(ROOT / "pytest.ini"), str(SCENARIO), "--emco-out", str(out), "-p", "no:cacheprovider", "-v")
+    command = (sys.executable, "-c", INTERRUPTIBLE, *arguments, *workers)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=pytester.path, start_new_session=True
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if "%]" in line:  # the first test is over, the second under way
-                os.kill(process.pid, number)
+            if "%]" in line:  # the first test is over, the next under way
                 break
+        if number is signal.SIGINT:
+            os.killpg(process.pid, number)  # as a terminal does it
+        else:
+            os.kill(process.pid, number)
         process.stdout.read()
     assert process.returncode == pytest.ExitCode.INTERRUPTED
     summary = read_summary(out / "latest")
     assert summary.status == "interrupted"
     assert len(summary.results) >= 1
-    undo = list((homes["XDG_STATE_HOME"] / "emco-chaos" / "undo").glob(f"{process.pid}-*"))
-    assert [file for file in undo if file.stat().st_size] == []
-    assert not list(Path("/dev/shm").glob(f"emco-chaos-*/{process.pid}-*"))
+    assert list(homes["XDG_STATE_HOME"].rglob("*.undo")) == []
+    assert [each for each in Path("/proc").glob("[0-9]*") if session_of(each) == process.pid] == []
+
+
+def session_of(process: Path) -> int:
+    """Session id of a process in /proc; 0 when it is gone."""
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[3])
+    except OSError:
+        return 0
