@@ -1,6 +1,7 @@
 """The harness' own way to mongo, against a real server."""
 
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,16 @@ from bson import Int64, ObjectId
 from harness.stores.mongo import MARKER, Mongo, StoreError
 
 from .conftest import HOST, free_port, mongo_command, running
+
+# pymongo leaves its monitor's socket to the garbage collector when it is closed while it connects.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """What pymongo left is collected here, and not while another test runs."""
+    yield
+    gc.collect()
 
 
 def raw(*documents: dict[str, Any]) -> tuple[bytes, ...]:
@@ -114,14 +125,11 @@ async def test_a_member_of_a_replica_set_is_refused(tmp_path: Path) -> None:
                 await mongo.check()
 
 
-# pymongo leaves its monitor's socket to the garbage collector when it is closed while it connects.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_mongo_that_does_not_answer() -> None:
     port = free_port()
     async with Mongo(HOST, port, limit=0.8) as mongo:
         with pytest.raises(StoreError, match=rf"mongo at 127\.0\.0\.1:{port} does not answer"):
             await mongo.check()
-    gc.collect()
 
 
 def test_an_address_that_is_none_for_mongo() -> None:
