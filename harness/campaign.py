@@ -193,10 +193,16 @@ class Campaign:
                 )
             self.library.keep_lesson(index, lesson)
             lessons.append(lesson)
-            before = lesson.after
+            before = await self._next_before(lesson)
             told(index, subject.call.name)
         self._lessons = tuple(lessons)
         return self._lessons
+
+    async def _next_before(self, lesson: Lesson) -> Snapshot:
+        """The state for the next call: what a restart would change by itself is changed here, once for all."""
+        if not PROFILE.at_work_after_restart(lesson.after, self.lab.running):
+            return lesson.after
+        return await stable(self.lab, PROFILE, self._limits, lesson.after)
 
     def _known(self) -> tuple[Lesson, ...] | None:
         lessons = tuple(self.library.lesson(index, subject) for index, subject in enumerate(self.work.subjects))

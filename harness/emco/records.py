@@ -14,6 +14,7 @@ from harness.wire.effects import Effect
 
 CONTEXT_KEY = re.compile(r"^/context/([0-9]+)/")
 ACTIVE_KEY = re.compile(r"^/activecontext/([0-9]+)/")
+_LONG_NUMBER = re.compile(r"[0-9]{10,}")  # a context's id in the name of an edge's object
 DEPLOYMENT_LABEL = "emco/deployment-id"
 _UNFINISHED = frozenset({"Instantiating", "Terminating", "Updating"})
 # After an update EMCO leaves this event in the old context's queue, without any fault; rsync's next start works it off.
@@ -86,7 +87,8 @@ def effect_slug(effect: Effect) -> str:
         return f"etcd.{effect.op.lower()}:{_safe(key)}"
     if effect.store == "grpc":
         return f"grpc.{_safe(effect.op)}"
-    return f"edge.{effect.op}:{_safe(dict(effect.key).get('path', '').strip('/'))}"
+    path = _LONG_NUMBER.sub("ID", dict(effect.key).get("path", "").strip("/"))
+    return f"edge.{effect.op}:{_safe(path)}"
 
 
 def _safe(text: str) -> str:
