@@ -98,7 +98,14 @@ async def _disconnect(lab: Lab, limits: Limits, point: CrashPoint, client: "asyn
 
 
 async def _after_answer(lab: Lab, limits: Limits, point: CrashPoint, call: Call) -> Injected:
-    told = await asyncio.wait_for(lab.begin(call), limits.answer)
+    client = lab.begin(call)
+    done, _ = await asyncio.wait({client}, timeout=limits.answer)
+    if not done:
+        client.cancel()
+    told = client.result() if done else Told(None, f"no answer within {limits.answer:g} s")
+    if told.kind != "acknowledged":  # without any fault so far: not the call that was learned
+        how = f"the call was to be answered first, but the answer was {told.status or told.body}"
+        return Injected(Proof(False, 0, "", how), told)
     lab.relay.freeze(point.service)
     death = await lab.victim(point.service).crash()
     connections, ended = await lab.relay.ended(point.service, limit=limits.ended)

@@ -81,6 +81,8 @@ class Replayer:
             result = _unknown(
                 point, Proof(False, 0, "", str(trouble)), Told(None), str(trouble), self._lab.log_tail(point.service)
             )
+        except ServiceDown as down:  # in a state that is known to be good
+            result = _unknown(point, Proof(False, 0, "", str(down)), Told(None), str(down), down.log)
         return _timed(result, time.monotonic() - started)
 
     async def _faulted(self, case: Case, point: CrashPoint) -> PointResult:
@@ -97,7 +99,11 @@ class Replayer:
             reason = f"{point.service} does not come back after the crash: {at_crash}"
             return PointResult(point, Outcome.STUCK, reason, injected.proof, injected.told, logs=at_crash.log)
         state, why = await settle(lab, self._profile, limits, quiet=self._quiet(case), stays=case.controls.stays)
-        return await self._judged(case, point, injected, at_crash, state, why)
+        try:
+            return await self._judged(case, point, injected, at_crash, state, why)
+        except ServiceDown as down:
+            reason = f"in the state that the fault left a service does not start again: {down}"
+            return PointResult(point, Outcome.STUCK, reason, injected.proof, injected.told, logs=down.log)
 
     async def _restarted(self, case: Case, point: CrashPoint) -> Snapshot | ServiceDown:
         """What was there at the crash, once the others are at rest; then the victim is started again."""
