@@ -221,7 +221,9 @@ class _Source:
             connection.discard()
 
     def ended(self) -> tuple[int, int]:
-        return len(self.at_freeze), sum(connection.client_ended for connection in self.at_freeze)
+        # One that the relay closed itself (its target cannot be reached) says nothing of the source.
+        known = [one for one in self.at_freeze if one.client_ended or not one.is_closed()]
+        return len(known), sum(one.client_ended for one in known)
 
 
 class _Listener:
