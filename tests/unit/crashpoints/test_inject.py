@@ -1,0 +1,108 @@
+"""One injection: the fault at the planned effect with its proof, or the admission that there is none."""
+
+from dataclasses import replace
+
+import pytest
+
+from harness.crashpoints.inject import Injected, inject
+from harness.crashpoints.model import Proof, Told
+from harness.faults.victim import HarnessTrouble
+
+from .conftest import EFFECT, GONE, LIMITS, OK, PROFILE, FakeLab, Script, create, point
+
+AT = EFFECT.describe()
+
+
+async def injected(script: Script, *, fault: str = "crash", effect: str = "write") -> tuple[FakeLab, Injected]:
+    lab = FakeLab(script)
+    planned = point("crash" if fault == "crash" else "disconnect", effect=effect)
+    return lab, await inject(lab.as_lab(), PROFILE, LIMITS, planned, create("a"))
+
+
+async def test_a_crash_is_proven_by_the_signal_and_the_end_of_all_connections() -> None:
+    lab, done = await injected(Script())
+    assert done == Injected(Proof(True, 1, AT, "SIGKILL reaped (pid 7), 3 of 3 connections ended"), GONE)
+    assert lab.log == ["arm svc after 1 True", "crash", "drop svc"]
+
+
+async def test_a_point_names_side_occurrence_and_effect() -> None:
+    lab = FakeLab(Script(answer=OK))
+    planned = replace(point(), side="before", occurrence=3, effect="another")
+    await inject(lab.as_lab(), PROFILE, LIMITS, planned, create("a"))
+    assert lab.log == ["arm svc before 3 False"]
+
+
+@pytest.mark.parametrize(
+    "script, how",
+    [
+        (Script(answer=OK), "the call was answered 201 before after write ~1 came up"),
+        (Script(answer=Told(500, "no")), "the call was answered 500 before after write ~1 came up"),
+        (Script(silent=True), "write ~1 did not come up within 0.2 s"),
+    ],
+    ids=["answered", "refused", "silent"],
+)
+@pytest.mark.parametrize("fault", ["crash", "disconnect"])
+async def test_a_point_that_is_not_reached_is_not_proven(script: Script, how: str, fault: str) -> None:
+    lab, done = await injected(script, fault=fault)
+    assert done.proof == Proof(False, 0, "", how)
+    assert "crash" not in lab.log
+
+
+@pytest.mark.parametrize(
+    "script, how",
+    [
+        (Script(signal=15), "SIGTERM reaped (pid 7), 3 of 3 connections ended"),
+        (Script(signal=0), "exit code 1 (pid 7), 3 of 3 connections ended"),
+        (Script(connections=(3, 2)), "SIGKILL reaped (pid 7), 2 of 3 connections ended"),
+        (Script(connections=(0, 0)), "SIGKILL reaped (pid 7), 0 of 0 connections ended"),
+    ],
+    ids=["another signal", "exited by itself", "a connection goes on", "no connection at all"],
+)
+async def test_a_death_without_both_proofs_is_not_proven(script: Script, how: str) -> None:
+    _, done = await injected(script)
+    assert (done.proof.proven, done.proof.how) == (False, how)
+
+
+async def test_a_client_whose_connection_outlives_the_service_is_trouble_of_the_harness() -> None:
+    with pytest.raises(HarnessTrouble, match=r"svc is dead, but the client's connection .* did not end in 0\.2 s"):
+        await injected(Script(hangs=True))
+
+
+@pytest.mark.parametrize(
+    "gave_up, reaction", [(True, "the service gave the operation up"), (False, "the service went on")]
+)
+async def test_a_disconnect(gave_up: bool, reaction: str) -> None:
+    lab, done = await injected(Script(gave_up=gave_up), fault="disconnect")
+    how = f"client's connection closed while the effect was held; {reaction}"
+    assert done == Injected(Proof(True, 1, AT, how), Told(None, "client disconnected"))
+    assert lab.log == ["arm svc after 1 True", "release svc drop_held=True"]
+
+
+async def test_a_crash_after_the_answer() -> None:
+    lab, done = await injected(Script(), effect="answer")
+    how = "SIGKILL reaped (pid 7), 3 of 3 connections ended, after the client had its answer"
+    assert done == Injected(Proof(True, 1, "answer delivered to the client", how), OK)
+    assert lab.log == ["send create", "freeze svc", "crash", "drop svc"]
+
+
+@pytest.mark.parametrize(
+    "script, answer",
+    [
+        (Script(answer=Told(503)), "503"),
+        (Script(answer=Told(None, "connection lost")), "connection lost"),
+        (Script(silent=True), "no answer within 0.2 s"),
+    ],
+    ids=["refused", "no answer", "silent"],
+)
+async def test_without_an_acknowledgement_there_is_no_crash_after_the_answer(script: Script, answer: str) -> None:
+    lab, done = await injected(script, effect="answer")
+    assert done.proof == Proof(False, 0, "", f"the call was to be answered first, but the answer was {answer}")
+    assert lab.log == []
+
+
+@pytest.mark.parametrize(
+    "script", [Script(signal=15), Script(connections=(3, 2))], ids=["another signal", "a connection goes on"]
+)
+async def test_a_death_after_the_answer_without_both_proofs_is_not_proven(script: Script) -> None:
+    _, done = await injected(script, effect="answer")
+    assert done.proof.proven is False

@@ -1,0 +1,192 @@
+"""Replaying points of a small system: from injection to verdict."""
+
+from dataclasses import replace
+
+import pytest
+
+from harness.crashpoints.lab import Rung, Subject
+from harness.crashpoints.model import CrashPoint, Outcome, PointResult, Told
+from harness.crashpoints.replay import Case, Memory, Replayer
+
+from .conftest import (
+    LIMITS,
+    OK,
+    PROFILE,
+    FakeCall,
+    FakeLab,
+    Script,
+    State,
+    case_of,
+    create,
+    point,
+    remove,
+)
+
+BOTH = {"a": "made", "b": "made"}
+# Makes a, then b. Repeating over a alone is refused; undoing needs b.
+CREATE = Subject(create("a", "b"), (remove("a", "b"),))
+CASE = case_of(CREATE, before={}, after=BOTH, undone={})
+
+
+async def replayed(script: Script, case: Case = CASE, planned: CrashPoint | None = None) -> tuple[FakeLab, PointResult]:
+    lab = FakeLab(script)
+    planned = planned or point()
+    result = await Replayer(lab.as_lab(), PROFILE, LIMITS, {"create": case}, Memory()).run(planned)
+    return lab, result
+
+
+def rung(name: str, state: State) -> Rung:
+    return Rung(name, (FakeCall(name, lambda _: (OK, state)),))
+
+
+@pytest.mark.parametrize(
+    "script, outcome",
+    [
+        (Script(partial={}), Outcome.ATOMIC),
+        (Script(partial=BOTH), Outcome.ATOMIC),
+        (Script(partial={"a": "made"}, restarted=BOTH), Outcome.SELF_HEALS),
+        (Script(partial={"a": "made"}, restarted={}), Outcome.SELF_HEALS),
+        (Script(partial={"b": "made"}), Outcome.RETRY_HEALS),
+        (Script(partial={"inert x": "1"}), Outcome.LEAKS),
+        (Script(partial={"orphan x": "1"}), Outcome.ORPHANS),
+        (Script(partial={"a": "made"}), Outcome.STUCK),
+        (Script(partial={"b": "pending"}), Outcome.NEEDS_REPAIR),
+    ],
+    ids=lambda value: str(value) if isinstance(value, Outcome) else "",
+)
+async def test_a_crash_and_what_it_leaves(script: Script, outcome: Outcome) -> None:
+    _, result = await replayed(script)
+    assert outcome == result.outcome
+    assert result.proof.proven is True
+
+
+async def test_a_stuck_state_is_shown_with_its_difference_and_every_attempt() -> None:
+    _, result = await replayed(Script(partial={"a": "made"}))
+    assert result.reason == (
+        "nothing heals: not repeating, not undo and redo, no rung of the ladder; "
+        "repeating answers 409 over a partial record"
+    )
+    assert (result.nearest, [change.where for change in result.difference]) == ("before", ["mongo db.records a"])
+    assert [(one.name, one.told[0].status, one.reached) for one in result.attempts] == [
+        ("repeat", 409, ""),
+        ("undo", 404, ""),
+        ("redo", 409, ""),
+    ]
+
+
+async def test_the_first_rung_that_helps_is_enough_and_named() -> None:
+    rungs = (rung("put", {"a": "other"}), rung("approve again", BOTH), rung("terminate", BOTH))
+    case = case_of(replace(CREATE, rungs=rungs), before={}, after=BOTH, undone={})
+    _, result = await replayed(Script(partial={"a": "made"}), case)
+    assert (result.outcome, result.repair) == (Outcome.NEEDS_REPAIR, "approve again")
+    assert [one.name for one in result.attempts] == ["repeat", "undo", "redo", "put", "approve again"]
+
+
+async def test_every_attempt_begins_with_a_fresh_copy_of_the_state_that_was_left() -> None:
+    rungs = (rung("put", {"a": "other"}), rung("approve again", BOTH))
+    case = case_of(replace(CREATE, rungs=rungs), before={}, after=BOTH, undone={})
+    lab, _ = await replayed(Script(partial={"a": "made"}), case)
+    assert lab.slates == [{}, *[{"a": "made"}] * 4]
+
+
+async def test_a_disconnect_restarts_nothing() -> None:
+    lab, result = await replayed(Script(partial={"b": "made"}), planned=point("disconnect"))
+    assert result.outcome is Outcome.RETRY_HEALS
+    assert "start" not in lab.log
+
+
+async def test_an_acknowledged_call_whose_result_is_gone_is_lost() -> None:
+    async def lost(restarted: State) -> PointResult:
+        return (await replayed(Script(restarted=restarted), planned=point(effect="answer")))[1]
+
+    assert (await lost({"a": "made"})).outcome is Outcome.LOST
+    result = await lost({})
+    assert (result.outcome, result.told) == (Outcome.LOST, OK)
+    assert result.reason == "acknowledged with 201, but the result is not there"
+    assert [change.kind for change in result.difference] == ["missing", "missing"]
+    assert (await lost(BOTH)).outcome is Outcome.ATOMIC
+
+
+async def test_a_fault_that_is_not_proven_is_unknown_with_the_log() -> None:
+    lab, result = await replayed(Script(partial={}, signal=15))
+    assert (result.outcome, result.logs) == (Outcome.UNKNOWN, "log of svc")
+    assert result.reason == "the fault is not proven: SIGTERM reaped (pid 7), 3 of 3 connections ended"
+    assert "start" not in lab.log
+
+
+async def test_trouble_of_the_harness_is_unknown() -> None:
+    _, result = await replayed(Script(dead=True))
+    assert (result.outcome, result.proof.proven) == (Outcome.UNKNOWN, False)
+    assert (result.reason, result.logs) == ("svc was to be killed, but it did not run any more", "log of svc")
+
+
+async def test_a_service_that_does_not_come_back_is_stuck_with_its_log() -> None:
+    _, result = await replayed(Script(partial={"a": "made"}, down=True))
+    assert (result.outcome, result.logs, result.proof.proven) == (Outcome.STUCK, "panic: nil map", True)
+    assert result.reason.startswith("svc does not come back after the crash: svc: ended right after its start")
+
+
+async def test_a_state_on_which_no_service_starts_again_is_stuck_with_the_log() -> None:
+    _, result = await replayed(Script(partial={"poison": "1"}, down_on="poison"))
+    assert (result.outcome, result.logs) == (Outcome.STUCK, "panic: what is this?")
+    assert result.reason.startswith("in the state that the fault left a service does not start again: svc: ended")
+
+
+async def test_a_service_that_does_not_start_before_the_fault_is_unknown() -> None:
+    case = case_of(CREATE, before={"poison": "1"}, after=BOTH)
+    _, result = await replayed(Script(down_on="poison"), case)
+    assert (result.outcome, result.logs) == (Outcome.UNKNOWN, "panic: what is this?")
+
+
+async def test_equal_partial_states_are_examined_once() -> None:
+    memory = Memory()
+    results = []
+    for partial in ({"a": "made"}, {"a": "made"}, {"a": "other"}):
+        lab = FakeLab(Script(partial=partial))
+        result = await Replayer(lab.as_lab(), PROFILE, LIMITS, {"create": CASE}, memory).run(point())
+        results.append((result.outcome, result.attempts, len(lab.slates)))
+    first, second, third = results
+    assert first[:2] == second[:2]
+    assert (first[2], second[2], third[2]) == (3, 1, 3)
+
+
+# -- calls that must be refused -------------------------------------------------------------------------------------
+
+REFUSED = CrashPoint("create", "svc", "refused", "it exists", 1, 0, "none")
+
+
+async def refused(act: FakeCall, *rungs: Rung) -> PointResult:
+    case = case_of(Subject(act, (), rungs, refused="it exists"), before={"a": "1"}, after={})
+    lab = FakeLab()
+    lab.state = {"a": "1"}
+    return await Replayer(lab.as_lab(), PROFILE, LIMITS, {"create": case}, Memory()).run(REFUSED)
+
+
+def answers(told: Told, state: State) -> FakeCall:
+    return FakeCall("create", lambda _: (told, state))
+
+
+async def test_a_refused_call_that_changes_nothing_is_atomic() -> None:
+    result = await refused(answers(Told(409), {"a": "1"}))
+    assert (result.outcome, result.reason) == (Outcome.ATOMIC, "refused, and nothing changed")
+
+
+async def test_a_refused_call_that_changes_something_is_stuck_when_nothing_helps() -> None:
+    result = await refused(answers(Told(409), {}), rung("put", {"a": "2"}))
+    assert (result.outcome, result.reason) == (
+        Outcome.STUCK,
+        "refused with 409, but the state changed; nothing heals",
+    )
+    assert [change.kind for change in result.difference] == ["missing"]
+
+
+async def test_a_refused_call_that_changes_something_needs_the_rung_that_helps() -> None:
+    result = await refused(answers(Told(409), {}), rung("put", {"a": "1"}))
+    assert (result.outcome, result.repair) == (Outcome.NEEDS_REPAIR, "put")
+
+
+@pytest.mark.parametrize("told", [Told(204), Told(None, "connection lost")], ids=["acknowledged", "no answer"])
+async def test_a_call_that_must_be_refused_and_is_not_is_never_a_pass(told: Told) -> None:
+    result = await refused(answers(told, {}))
+    assert result.outcome is Outcome.NEEDS_REPAIR
+    assert result.reason.startswith("must be refused (it exists) but was answered")
