@@ -195,6 +195,11 @@ class Campaign:
             lessons.append(lesson)
             before = await self._next_before(lesson)
             told(index, subject.call.name)
+        if self.lab.relay.problems:
+            raise DoesNotSettle(
+                "effects cannot be counted where traffic cannot be decoded (TLS between a service and its store?): "
+                + "; ".join(self.lab.relay.problems[:3])
+            )
         self._lessons = tuple(lessons)
         return self._lessons
 

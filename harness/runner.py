@@ -38,6 +38,8 @@ class Worker:
         self._process = process
         self._log = log
         self.environment = ""
+        self.retries = 0
+        self.problems: tuple[str, ...] = ()
 
     async def ready(self) -> None:
         """Wait until its environment is up."""
@@ -55,7 +57,9 @@ class Worker:
     async def run(self, point: CrashPoint) -> PointResult:
         """The judgement of one point."""
         self._say({"do": "run", "point": msgspec.to_builtins(point)})
-        return read_result(await self._next("result", _POINT_LIMIT))
+        line = await self._next("result", _POINT_LIMIT)
+        self.retries, self.problems = line["retries"], tuple(line["problems"])
+        return read_result(line)
 
     async def close(self) -> None:
         """End its input and wait: it takes its environment down itself."""

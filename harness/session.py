@@ -164,6 +164,8 @@ async def _run(
             clock = time.monotonic()
             await run_points(crew, state.points, settings.seed, started=lambda _: None, finished=finished)
             seconds = time.monotonic() - clock
+            state.performance["connectivity_retries"] = float(sum(worker.retries for worker in crew))
+            state.performance["undecoded_connections"] = float(sum(len(worker.problems) for worker in crew))
             state.performance["points_seconds"] = round(seconds, 2)
             state.performance["points_per_minute"] = round(60 * len(state.points) / seconds, 1) if seconds else 0.0
     except asyncio.CancelledError:

@@ -1,5 +1,8 @@
 """One worker of a run: a process with an environment of its own, told what to do by lines of JSON.
 
+`retries` and `problems` of a result are those of the worker so far: answers that were nothing but lost connectivity
+and were therefore repeated; connections whose traffic could not be decoded.
+
 In:  {"do": "learn"} | {"do": "run", "point": {...}} | end of input: take everything down and end
 Out: {"event": "ready"} | {"event": "learned", "index", "call"} | {"event": "done"} | {"event": "result", "result": {...}}
      | {"event": "trouble", "kind", "text"}
@@ -88,7 +91,9 @@ async def _work(settings: Settings, name: str, say: Say, lines: "asyncio.Queue[b
                 await _learn(campaign, say)
             else:
                 result = await campaign.run(msgspec.convert(order["point"], CrashPoint))
-                say({"event": "result", "result": msgspec.to_builtins(result, enc_hook=str)})
+                lab = campaign.lab
+                seen = {"retries": lab.connectivity_retries, "problems": lab.relay.problems}
+                say({"event": "result", "result": msgspec.to_builtins(result, enc_hook=str), **seen})
 
 
 async def _learn(campaign: Campaign, say: Say) -> None:

@@ -87,12 +87,13 @@ class Replayer:
 
     async def _faulted(self, case: Case, point: CrashPoint) -> PointResult:
         lab, limits = self._lab, self._limits
+        blind = len(lab.relay.problems)
         await fresh(
             lab, self._profile, limits, case.controls.before[0], only=case.lesson.services, stays=case.controls.stays
         )
         injected = await inject(lab, self._profile, limits, point, case.subject.call)
         if not injected.proof.proven:
-            reason = f"the fault is not proven: {injected.proof.how}"
+            reason = "; ".join((f"the fault is not proven: {injected.proof.how}", *lab.relay.problems[blind:][:3]))
             return _unknown(point, injected.proof, injected.told, reason, lab.log_tail(point.service))
         at_crash = await self._restarted(case, point)
         if isinstance(at_crash, ServiceDown):

@@ -160,7 +160,7 @@ class Supervised:
                 return await self.spec.ready(self._log_offset)
             except OSError:  # refused or reset: not yet. Anything else is an error
                 await asyncio.sleep(pause)  # bounded by the caller's limit
-                pause = min(pause * 1.3, 0.05)
+                pause = min(pause * 1.3, 0.008)
 
     async def crash(self) -> Death:
         """SIGKILL, and what was reaped. Raises HarnessTrouble when it did not run."""
