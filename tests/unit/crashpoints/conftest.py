@@ -110,6 +110,7 @@ class Script:
     hangs: bool = False
     dead: bool = False
     gave_up: bool = True
+    problems: tuple[str, ...] = ()
 
 
 class FakeLab:
@@ -124,6 +125,7 @@ class FakeLab:
         self.state: State = {}
         self.log: list[str] = []
         self.history: list[Observation] = []
+        self.problems: list[str] = ["an old one"]
         self.slates: list[State] = []
         self._armed: FakeArmed | None = None
         self._ended = asyncio.Event()
@@ -157,6 +159,7 @@ class FakeLab:
         if self._armed is None:  # the crash comes after the answer
             return await self.send(call)
         self.state = self.script.partial
+        self.problems += self.script.problems
         self._armed.hit.set_result(Hit(EFFECT, 0, 0.0))
         if self.script.hangs:
             await asyncio.Event().wait()

@@ -114,6 +114,12 @@ async def test_a_fault_that_is_not_proven_is_unknown_with_the_log() -> None:
     assert "start" not in lab.log
 
 
+async def test_connections_that_could_not_be_decoded_are_named_when_the_fault_is_not_proven() -> None:
+    _, result = await replayed(Script(signal=15, problems=("link svc -> mongo: nonsense",)))
+    assert result.reason.endswith("connections ended; link svc -> mongo: nonsense")
+    assert (await replayed(Script(problems=("link svc -> mongo: nonsense",))))[1].outcome is Outcome.ATOMIC
+
+
 async def test_trouble_of_the_harness_is_unknown() -> None:
     _, result = await replayed(Script(dead=True))
     assert (result.outcome, result.proof.proven) == (Outcome.UNKNOWN, False)
