@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -230,7 +230,7 @@ class Campaign:
                 point, Outcome.UNKNOWN, f"its control runs failed: {error}", Proof(False, 0, "", "no injection"), told
             )
         replayer = Replayer(self.lab, PROFILE, self._limits, {point.call: case}, self._memory)
-        return await replayer.run(point)
+        return replace(await replayer.run(point), replay=self._settings.replay(point.id))
 
     async def _case(self, point: CrashPoint) -> Case:
         name = f"{point.call} {point.effect}" if point.side == "refused" else point.call

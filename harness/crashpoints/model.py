@@ -143,6 +143,7 @@ class PointResult:
     reason:     the sentence that explains the outcome
     logs:       tail of the victim's log where it is part of the evidence (service does not come back, unknown)
     seconds:    wall time spent on this point
+    replay:     the command that runs this point again, under the same settings
     """
 
     point: CrashPoint
@@ -157,6 +158,7 @@ class PointResult:
     leaks: tuple[str, ...] = ()
     logs: str = ""
     seconds: float = 0.0
+    replay: str = ""
 
     @property
     def grade(self) -> Grade:

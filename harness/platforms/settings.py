@@ -1,5 +1,6 @@
 """Settings of a run, as a value. Wrong ones are refused before anything starts."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,6 +70,17 @@ class Settings:
         """Where a named store listens; None when it is embedded."""
         text = self.mongo_uri if store == "mongo" else self.etcd_endpoint
         return _host_and_port(text) if text else None
+
+    def replay(self, point_id: str) -> str:
+        """The command that runs one point under the same settings; passwords are left to the environment."""
+        options: list[str] = []
+        if self.workload.name != "golden.yaml":
+            options += ["--workload", str(self.workload)]
+            options += ["--values", str(self.values)] if self.values else []
+        options += ["--emco-bin", str(self.emco_bin)] if self.emco_bin else []
+        options += ["--reference", self.reference] if self.reference != "faithful" else []
+        options += ["--etcd-endpoint", self.etcd_endpoint] if self.etcd_endpoint else []
+        return " ".join((f"emco-chaos replay '{point_id}'", *map(shlex.quote, options)))
 
     def as_json(self) -> Mapping[str, Any]:
         """For summaries: paths as text, passwords taken out."""

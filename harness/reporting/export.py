@@ -38,7 +38,7 @@ def export_markdown(summary: RunSummary, point_id: str, redactor: Redactor) -> s
         expected=what_was_expected(result),
         changes=[(change, "\n".join(change_lines(change, limit=50, width=400))) for change in result.difference],
         attempts=[(attempt, attempt_text(attempt)) for attempt in result.attempts],
-        replay=replay_command(point_id),
+        replay=replay_command(result),
     )
 
 

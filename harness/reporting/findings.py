@@ -63,10 +63,9 @@ def severity(outcome: Outcome) -> int:
     return _OUTCOMES.index(outcome)
 
 
-def replay_command(point_id: str) -> str:
+def replay_command(result: PointResult) -> str:
     """What a person types to see this point again."""
-    quoted = point_id.replace("'", "'\\''")
-    return f"emco-chaos replay '{quoted}'"
+    return result.replay or f"emco-chaos replay '{result.point.id}'"
 
 
 def finding(result: PointResult) -> Finding:
@@ -81,7 +80,7 @@ def finding(result: PointResult) -> Finding:
         difference=result.difference,
         repair=result.repair,
         leaks=result.leaks,
-        replay=replay_command(result.point.id),
+        replay=replay_command(result),
     )
 
 

@@ -75,7 +75,7 @@ def junit_properties(result: PointResult, redactor: Redactor) -> tuple[tuple[str
         "told": told_text(result.told),
         "repair": result.repair,
         "difference": "\n".join(difference_lines(result.difference)),
-        "replay": replay_command(point.id),
+        "replay": replay_command(result),
     }
     return tuple((name, value) for name, value in values.items() if value)
 
@@ -86,7 +86,7 @@ def allure_facts(result: PointResult, redactor: Redactor) -> AllureFacts:
     point = result.point
     return AllureFacts(
         title=point.id,
-        description=f"{result.outcome.value}: {result.reason}\n\nReplay: {replay_command(point.id)}",
+        description=f"{result.outcome.value}: {result.reason}\n\nReplay: {replay_command(result)}",
         feature=point.call,
         story=boundary(point),
         severity=_SEVERITIES[result.grade],
@@ -127,7 +127,7 @@ def message(result: PointResult, redactor: Redactor, *, accepted: str = "") -> s
     """The message of a test that does not pass; allure sorts by its beginning. `accepted`: the baseline's reason."""
     kind = TROUBLE if result.grade is Grade.ERROR else KNOWN if accepted else FINDING
     reason = redactor.text(result.reason) + (f" (accepted: {accepted})" if accepted else "")
-    return f"{kind}: {result.outcome.value}: {reason}; replay with {replay_command(result.point.id)}"
+    return f"{kind}: {result.outcome.value}: {reason}; replay with {replay_command(result)}"
 
 
 def categories() -> list[dict[str, object]]:

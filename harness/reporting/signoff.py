@@ -83,7 +83,7 @@ def render_signoff(summary: RunSummary, verdict: Verdict, baseline: BaselineVerd
                 "what": what_was_done(result.point, calls.get(result.point.call), result.proof).replace("`", ""),
                 "changes": [_change(change) for change in result.difference],
                 "attempts": [attempt_text(attempt) for attempt in result.attempts],
-                "replay": replay_command(result.point.id),
+                "replay": replay_command(result),
             }
             for result in found
         ],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.crashpoints.model import Change, Grade, Outcome
@@ -38,8 +39,10 @@ def test_findings_are_all_that_is_not_a_pass_worst_first(make: Make) -> None:
     assert found[0].difference == (make.change,)
 
 
-def test_a_replay_command_is_safe_in_a_shell() -> None:
-    assert replay_command("a'b") == "emco-chaos replay 'a'\\''b'"
+def test_the_replay_command_of_a_result_is_the_one_of_its_settings(make: Make) -> None:
+    own = replace(make.result(), replay="emco-chaos replay 'x' --reference fixed")
+
+    assert replay_command(own) == "emco-chaos replay 'x' --reference fixed"
 
 
 def test_rows_are_in_the_order_of_the_plan(make: Make) -> None:
