@@ -145,6 +145,11 @@ async def test_every_run_begins_with_the_state_that_restarts_lead_to() -> None:
     assert records(await stable(Unstable(2).as_lab(), PROFILE, LIMITS, snapshot({}))) == {"r0": "made", "r1": "made"}
 
 
+async def test_control_runs_begin_there_too() -> None:
+    controls = await learn_controls(Unstable(2).as_lab(), PROFILE, LIMITS, lesson())
+    assert [records(one) for one in controls.before] == [{"r0": "made", "r1": "made"}]
+
+
 async def test_a_state_that_changes_by_every_restart_is_refused() -> None:
     with pytest.raises(DoesNotSettle, match=r"changes by each of 5 restarts"):
         await stable(Unstable(99).as_lab(), PROFILE, LIMITS, snapshot({}))

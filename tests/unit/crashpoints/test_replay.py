@@ -82,6 +82,13 @@ async def test_the_first_rung_that_helps_is_enough_and_named() -> None:
     assert [one.name for one in result.attempts] == ["repeat", "undo", "redo", "put", "approve again"]
 
 
+async def test_what_still_runs_unowned_is_no_way_back() -> None:
+    rungs = (rung("put", BOTH | {"orphan": "1"}), rung("terminate", BOTH))
+    case = case_of(replace(CREATE, rungs=rungs), before={}, after=BOTH, undone={})
+    _, result = await replayed(Script(partial={"a": "made"}), case)
+    assert (result.repair, result.attempts[-2].note) == ("terminate", "orphan")
+
+
 async def test_every_attempt_begins_with_a_fresh_copy_of_the_state_that_was_left() -> None:
     rungs = (rung("put", {"a": "other"}), rung("approve again", BOTH))
     case = case_of(replace(CREATE, rungs=rungs), before={}, after=BOTH, undone={})
@@ -161,10 +168,10 @@ async def test_equal_partial_states_are_examined_once() -> None:
 REFUSED = CrashPoint("create", "svc", "refused", "it exists", 1, 0, "none")
 
 
-async def refused(act: FakeCall, *rungs: Rung) -> PointResult:
-    case = case_of(Subject(act, (), rungs, refused="it exists"), before={"a": "1"}, after={})
+async def refused(act: FakeCall, *rungs: Rung, before: State = {"a": "1"}) -> PointResult:  # noqa: B006  only read
+    case = case_of(Subject(act, (), rungs, refused="it exists"), before=before, after={})
     lab = FakeLab()
-    lab.state = {"a": "1"}
+    lab.state = before
     return await Replayer(lab.as_lab(), PROFILE, LIMITS, {"create": case}, Memory()).run(REFUSED)
 
 
@@ -184,6 +191,11 @@ async def test_a_refused_call_that_changes_something_is_stuck_when_nothing_helps
         "refused with 409, but the state changed; nothing heals",
     )
     assert [change.kind for change in result.difference] == ["missing"]
+
+
+async def test_a_refused_call_that_leaves_work_undone_is_no_pass() -> None:
+    queue = {"q": "pending"}
+    assert (await refused(answers(Told(409), queue), before=queue)).outcome is Outcome.STUCK
 
 
 async def test_a_refused_call_that_changes_something_needs_the_rung_that_helps() -> None:
