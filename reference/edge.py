@@ -128,13 +128,16 @@ class Edge:
         path = f"{_STATES}/namespaces/{namespace}/resourcebundlestates/{deployment}"
         await self._ask("DELETE", path, missing_ok=True)
 
-    async def reports(self) -> AsyncIterator[dict[str, Any]]:
-        """Every ResourceBundleState, first as it is and then whenever it changes, until the connection ends."""
+    async def reports(self) -> AsyncIterator[tuple[dict[str, Any], bool]]:
+        """Every ResourceBundleState, first as it is and then whenever it changes, until the connection ends.
+
+        The second value: whether it is one that was there when the watch began.
+        """
         found = await self._ask("GET", f"{_STATES}/resourcebundlestates", missing_ok=True)
         if found is None:
             return
         for item in found.get("items") or []:
-            yield item
+            yield item, True
         version = (found.get("metadata") or {}).get("resourceVersion", "")
         url = f"{self._access.server}{_STATES}/resourcebundlestates"
         parameters = {"watch": "1", "resourceVersion": version}
@@ -148,7 +151,7 @@ class Edge:
                 async for line in reply.content:
                     event = json.loads(line)
                     if event.get("type") in ("ADDED", "MODIFIED"):
-                        yield event["object"]
+                        yield event["object"], False
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise EdgeUnreachable(f"the watch ended: {error}") from error
 

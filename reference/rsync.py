@@ -354,7 +354,7 @@ class RsyncService:
 
     async def _run_cluster(self, job: Job) -> None:
         if job.event == events.UPDATE:
-            await self._note_unchanged(job)
+            await self._note_pending(job)
         if not job.resources:
             return
         edge = await self._connect(job.cluster)
@@ -391,12 +391,12 @@ class RsyncService:
 
         self._spawn(later())
 
-    async def _note_unchanged(self, job: Job) -> None:
+    async def _note_pending(self, job: Job) -> None:
+        """A new context begins with all resources pending; what becomes of them is noted where status is collected."""
         for name in job.manifests:
-            if name not in job.resources:
-                path = resource_path(job.app, job.cluster, name) + "status/"
-                if await self._contexts.get(job.context, path) != _APPLIED:
-                    await self._contexts.put(job.context, path, _APPLIED)
+            path = resource_path(job.app, job.cluster, name) + "status/"
+            if await self._contexts.get(job.context, path) is None:
+                await self._contexts.put(job.context, path, _PENDING)
 
     async def _run_resource(self, job: Job, edge: Edge, name: str) -> None:
         manifest = yaml.load(job.manifests[name], Loader=_LOADER)  # noqa: S506 - it is the safe one, in C
@@ -412,7 +412,7 @@ class RsyncService:
                 status = _FAILED
             await self._note_resource(job, name, status)
             return
-        await self._note_resource(job, name, {"Status": "Pending"})
+        await self._note_resource(job, name, _PENDING)
         try:
             await edge.apply(manifest, namespace=job.namespace, deployment=job.deployment)
         except EdgeUnreachable:
@@ -424,9 +424,9 @@ class RsyncService:
 
     async def _note_resource(self, job: Job, name: str, status: Mapping[str, str]) -> None:
         path = resource_path(job.app, job.cluster, name)
-        await self._contexts.put(job.context, path + "status/", status)
-        await self._contexts.put(job.context, path + "reference/", job.context)
-        await self._contexts.put(job.context, cluster_path(job.app, job.cluster) + "reference/", job.context)
+        await self._contexts.put(job.status_context, path + "status/", status)
+        await self._contexts.put(job.status_context, path + "reference/", job.context)
+        await self._contexts.put(job.status_context, cluster_path(job.app, job.cluster) + "reference/", job.context)
 
     async def _wait_reachable(self, job: Job, edge: Edge) -> None:
         """Ask the edge until it answers. Raises EdgeUnreachable when the tries are used up."""
@@ -461,6 +461,7 @@ class RsyncService:
         self._reports.watch(cluster, lambda: self._connect(cluster))
 
 
+_PENDING: Mapping[str, str] = {"Status": "Pending"}
 _APPLIED: Mapping[str, str] = {"Status": "Applied"}
 _DELETED: Mapping[str, str] = {"Status": "Deleted"}
 _FAILED: Mapping[str, str] = {"Status": "Failed"}

@@ -101,7 +101,8 @@ def _apps(tree: Mapping[str, Any], reports: Mapping[str, Any], *, wanted: str, q
             group, version = _GROUPS.get(kind, ("", ""))
             item: dict[str, Any] = {"GVK": {"Group": group, "Version": version, "Kind": kind}, "name": short}
             if wanted == "deployed":
-                status = tree.get(f"{path}resource/{name}/status/", {"Status": "Pending"})
+                noted = f"{path}resource/{name}/status/"
+                status = reports.get(noted) or tree.get(noted, {"Status": "Pending"})
                 item["deployedStatus"] = status["Status"]
             else:
                 item["readyStatus"] = _ready(present, kind, short)

@@ -34,8 +34,11 @@ class Reports:
         if cluster not in self._watches:
             self._watches[cluster] = asyncio.ensure_future(self._watch(cluster, connect))
 
-    async def note(self, cluster: str, report: Mapping[str, Any]) -> None:
-        """Write one report into its context, if that is still there and says something else. Raises StoreError."""
+    async def note(self, cluster: str, report: Mapping[str, Any], *, always: bool = False) -> None:
+        """Write one report into its context, if that is still there and says something else. Raises StoreError.
+
+        always: write it also when the context says the same already
+        """
         context, dash, app = str(report["metadata"]["name"]).partition("-")
         if not dash:
             return
@@ -50,7 +53,7 @@ class Reports:
         async with self._lock:
             if (cluster, deployment) in self._closed or await self._contexts.etcd.get(path) is None:
                 return
-            if await self._contexts.etcd.get(path + "status/") == values[path + "status/"]:
+            if not always and await self._contexts.etcd.get(path + "status/") == values[path + "status/"]:
                 return
             if self._at_once:
                 await self._contexts.etcd.put_all(values, if_exists=[path])
@@ -76,8 +79,9 @@ class Reports:
         while True:
             try:
                 edge = await connect()
-                async for report in edge.reports():
-                    await self.note(cluster, report)
+                async for report, listed in edge.reports():
+                    # rsync takes what a watch begins with as news, also when it is not.
+                    await self.note(cluster, report, always=listed and not self._at_once)
             except (EdgeError, StoreError, json.JSONDecodeError) as error:
                 self._log.info("watch of %s: %s", cluster, error)
             # A watch that ends says nothing about when the edge is back: this is its back-off.
