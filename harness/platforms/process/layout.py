@@ -17,6 +17,7 @@ ETCD_PORT = 2379
 _ETCD_PEER_PORT = 2380
 _EDGE_PORT = 6443
 _BLOCKS = range(20, 250)
+_ABOVE_SERVICES = 25000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,9 @@ class Layout:
         return ("127.0.0.1", port + self.shift)
 
     def grpc_relay(self, service: str) -> Address:
-        """Where other services find it. Another port than its own: a service listens on all addresses."""
-        host, port = self.grpc(service)
-        return (f"{self.net}.3.1", port + 10000)
+        """Where other services find it. No service's port in any block: a service listens on all addresses."""
+        _, port = self.grpc(service)
+        return (f"{self.net}.3.1", port + _ABOVE_SERVICES)
 
     def edge(self, index: int) -> Address:
         return (f"{self.net}.4.{index + 1}", _EDGE_PORT + self.shift)
@@ -122,7 +123,7 @@ def _sockets(pid: int) -> set[str]:
         return found
     for entry in entries:
         try:
-            target = os.readlink(entry.path)
+            target = str(Path(entry.path).readlink())
         except FileNotFoundError:  # closed meanwhile; the others still count
             continue
         if target.startswith("socket:["):
