@@ -86,7 +86,7 @@ def answer(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while size := connection.recv_into(buffer):
             total, ident = struct.unpack_from("<ii", buffer)
-            legacy = buffer[12:16] == b"\xd4\x07\0\0"
+            legacy = bytes(buffer[12:16]) == b"\xd4\x07\0\0"
             name = bytes(buffer[26:32])
             while size < total:
                 size += connection.recv_into(buffer, min(len(buffer), total - size))
@@ -189,7 +189,7 @@ def actions(port: int) -> dict[str, tuple[Callable[[], object], int]]:
     client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(HOST, port, directConnection=True)
     ping, modify, find = message(PING), message(MODIFY), message({"find": "resources", "$db": "emco"})
     insert = message({"insert": "resources", "documents": [{"_id": 1, "x": b"x" * LARGE}], "$db": "emco"})
-    update = MODIFY["update"]
+    update: Any = MODIFY["update"]
     return {
         "ping": (lambda: raw.call(ping), 300),
         "findAndModify": (lambda: raw.call(modify), 300),

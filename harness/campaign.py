@@ -34,7 +34,8 @@ from harness.emco.inputs import InputError
 from harness.emco.workload import read_workload
 from harness.faults.journal import MARKER, Journal, process_started
 from harness.faults.victim import UsageError
-from harness.platforms.process.lab import EdgeName, ProcessLab, open_lab
+from harness.platforms.process.environment import open_lab
+from harness.platforms.process.lab import EdgeName, ProcessLab
 from harness.platforms.process.programs import find_binaries
 from harness.platforms.settings import Settings
 from harness.stores.snapshot import Snapshot
@@ -53,7 +54,8 @@ PROFILE = Profile(
 class Work:
     """What a campaign is about, known before anything is started.
 
-    subjects: the calls in order;  refused: calls that must be refused;  digest: of workload, settings, binaries and code
+    subjects: the calls in order;  refused: calls that must be refused
+    digest:   of workload, settings, binaries and code
     """
 
     title: str
@@ -157,6 +159,10 @@ def _digest(
     return content.hexdigest()[:16]
 
 
+def _nobody(index: int, call: str) -> None:
+    """Is told of each learned call where nobody wants to know."""
+
+
 class Campaign:
     """A lab with what was learned in it. Use open_campaign()."""
 
@@ -170,7 +176,7 @@ class Campaign:
         self._memory = Memory()
         self._lessons: tuple[Lesson, ...] = ()
 
-    async def learn(self, told: Callable[[int, str], None] = lambda index, name: None) -> tuple[Lesson, ...]:
+    async def learn(self, told: Callable[[int, str], None] = _nobody) -> tuple[Lesson, ...]:
         """Run the workload once without any fault, unless that was done under the same digest.
 
         Raises CallFails when a call is refused and DoesNotSettle when EMCO does not come to rest.
@@ -188,7 +194,8 @@ class Campaign:
             if lesson.told.kind != "acknowledged":
                 call = subject.call
                 raise CallFails(
-                    f"{call.name} ({call.method} {call.path}) was answered {lesson.told.status or 'nothing'} without any fault: "
+                    f"{call.name} ({call.method} {call.path}) was answered {lesson.told.status or 'nothing'} "
+                    "without any fault: "
                     f"{lesson.told.body.strip()[:300] or 'no body'}"
                 )
             self.library.keep_lesson(index, lesson)
@@ -210,8 +217,13 @@ class Campaign:
         return await stable(self.lab, PROFILE, self._limits, lesson.after)
 
     def _known(self) -> tuple[Lesson, ...] | None:
-        lessons = tuple(self.library.lesson(index, subject) for index, subject in enumerate(self.work.subjects))
-        return None if None in lessons else lessons  # type: ignore[return-value]  # None is excluded here
+        lessons: list[Lesson] = []
+        for index, subject in enumerate(self.work.subjects):
+            lesson = self.library.lesson(index, subject)
+            if lesson is None:
+                return None
+            lessons.append(lesson)
+        return tuple(lessons)
 
     def plan(self) -> Plan:
         """All points of what was learned."""
@@ -286,7 +298,8 @@ class Campaign:
 
 def make_plan(work: Work, settings: Settings, lessons: tuple[Lesson, ...]) -> Plan:
     """Enumerate all points: of every call, and of the calls that must be refused."""
-    faults: tuple[Fault, ...] = tuple(fault for fault in ("crash", "disconnect") if fault in settings.faults)  # type: ignore[misc]
+    known: tuple[Fault, ...] = ("crash", "disconnect")
+    faults = tuple(fault for fault in known if fault in settings.faults)
     calls: list[CallPlan] = []
     for lesson in lessons:
         name = lesson.subject.call.name

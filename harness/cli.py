@@ -17,14 +17,19 @@ from harness.evidence.redaction import Redactor
 from harness.evidence.run_folder import create_run_folder, run_id
 from harness.faults import journal
 from harness.faults.victim import HarnessTrouble, ServiceDown, UsageError
+from harness.learning import learn_everything, learn_plan, print_lessons
 from harness.platforms.settings import FAULTS, Settings
 from harness.reporting import baseline as baselines
 from harness.reporting.compare import compare as compare_runs
+from harness.reporting.export import NoSuchPointError, export_markdown
 from harness.reporting.progress import Progress
+from harness.reporting.signoff import write_signoff
 from harness.reporting.summary import read_summary
 from harness.reporting.table import print_comparison, print_findings, print_plan, print_table, print_verdict
 from harness.session import Chosen, ConsoleWatcher, Ended
 from harness.session import run as run_session
+
+ALL_FAULTS = ",".join(FAULTS)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -109,7 +114,7 @@ def run(
     reference: Reference = "faithful",
     mongo_uri: MongoUri = "",
     etcd_endpoint: EtcdEndpoint = "",
-    faults: Faults = ",".join(FAULTS),
+    faults: Faults = ALL_FAULTS,
     workers: Workers = 0,
     seed: Seed = 0,
     isolate: Isolate = True,
@@ -124,9 +129,17 @@ def run(
 ) -> None:
     """Run the crash points and judge what each leaves behind."""
     settings = make_settings(
-        workload=workload, values=values, emco_bin=emco_bin, reference=reference, mongo_uri=mongo_uri, etcd_endpoint=etcd_endpoint,
-        faults=faults, workers=workers, seed=seed, isolate=isolate,
-    )  # fmt: skip
+        workload=workload,
+        values=values,
+        emco_bin=emco_bin,
+        reference=reference,
+        mongo_uri=mongo_uri,
+        etcd_endpoint=etcd_endpoint,
+        faults=faults,
+        workers=workers,
+        seed=seed,
+        isolate=isolate,
+    )
     chosen = Chosen(tuple(points or ()), _shard(shard), most)
     _do(settings, chosen, out, _baseline(settings, baseline, no_baseline=no_baseline), as_json=as_json)
 
@@ -147,9 +160,17 @@ def replay(
 ) -> None:
     """Run one crash point again and show all that is known of it. Exit code 1 when it is a failure."""
     settings = make_settings(
-        workload=workload, values=values, emco_bin=emco_bin, reference=reference, mongo_uri=mongo_uri, etcd_endpoint=etcd_endpoint,
-        faults=",".join(FAULTS), workers=1, seed=0, isolate=isolate,
-    )  # fmt: skip
+        workload=workload,
+        values=values,
+        emco_bin=emco_bin,
+        reference=reference,
+        mongo_uri=mongo_uri,
+        etcd_endpoint=etcd_endpoint,
+        faults=ALL_FAULTS,
+        workers=1,
+        seed=0,
+        isolate=isolate,
+    )
     _do(settings, Chosen((point,)), out, baselines.Baseline(), as_json=as_json)
 
 
@@ -162,16 +183,24 @@ def points(
     reference: Reference = "faithful",
     mongo_uri: MongoUri = "",
     etcd_endpoint: EtcdEndpoint = "",
-    faults: Faults = ",".join(FAULTS),
+    faults: Faults = ALL_FAULTS,
     isolate: Isolate = True,
     as_json: AsJson = False,
 ) -> None:
     """Print the plan: every crash point with its id, counted. Learns first when that was not done; injects nothing."""
     settings = make_settings(
-        workload=workload, values=values, emco_bin=emco_bin, reference=reference, mongo_uri=mongo_uri, etcd_endpoint=etcd_endpoint,
-        faults=faults, workers=1, seed=0, isolate=isolate,
-    )  # fmt: skip
-    plan = learned_plan(settings, Console(stderr=True))
+        workload=workload,
+        values=values,
+        emco_bin=emco_bin,
+        reference=reference,
+        mongo_uri=mongo_uri,
+        etcd_endpoint=etcd_endpoint,
+        faults=faults,
+        workers=1,
+        seed=0,
+        isolate=isolate,
+    )
+    plan = learn_plan(settings, Console(stderr=True))
     if as_json:
         sys.stdout.write(to_json(plan, make_redactor(), indent=True).decode() + "\n")
     else:
@@ -191,12 +220,18 @@ def learn(
     as_json: AsJson = False,
 ) -> None:
     """Run every call twice without a fault and show its effects, and what differs from run to run and is masked."""
-    from harness.learning import learn_everything, print_lessons
-
     settings = make_settings(
-        workload=workload, values=values, emco_bin=emco_bin, reference=reference, mongo_uri=mongo_uri, etcd_endpoint=etcd_endpoint,
-        faults=",".join(FAULTS), workers=1, seed=0, isolate=isolate,
-    )  # fmt: skip
+        workload=workload,
+        values=values,
+        emco_bin=emco_bin,
+        reference=reference,
+        mongo_uri=mongo_uri,
+        etcd_endpoint=etcd_endpoint,
+        faults=ALL_FAULTS,
+        workers=1,
+        seed=0,
+        isolate=isolate,
+    )
     taught = learn_everything(settings, Console(stderr=True))
     if as_json:
         sys.stdout.write(to_json(taught, make_redactor(), indent=True).decode() + "\n")
@@ -226,8 +261,6 @@ def export(
     to: Annotated[Path | None, typer.Option("--to", help="File to write.", show_default="standard output")] = None,
 ) -> None:
     """Write one finding as one self-contained file for a bug report."""
-    from harness.reporting.export import export_markdown
-
     text = export_markdown(read_summary(run_folder), point, make_redactor())
     if to is None:
         sys.stdout.write(text)
@@ -270,13 +303,6 @@ def rollback() -> None:
     typer.echo(f"{played} acts undone" if played else "nothing to undo")
 
 
-def learned_plan(settings: Settings, console: Console):  # type: ignore[no-untyped-def]  # -> Plan
-    """The plan; learns first when needed."""
-    from harness.learning import learn_plan
-
-    return learn_plan(settings, console)
-
-
 def _do(settings: Settings, chosen: Chosen, out: Path, accepted: baselines.Baseline, *, as_json: bool) -> None:
     hide = make_redactor()
     folder = create_run_folder(out, run=run_id(datetime.now(UTC), secrets.token_hex(2)), redactor=hide)
@@ -293,8 +319,6 @@ def _do(settings: Settings, chosen: Chosen, out: Path, accepted: baselines.Basel
 
 
 def _report(ended: Ended, console: Console, hide: Redactor, *, as_json: bool) -> None:
-    from harness.reporting.signoff import write_signoff
-
     if as_json:
         sys.stdout.write((ended.folder.path / "summary.json").read_text(encoding="utf-8"))
     else:
@@ -325,7 +349,7 @@ def main() -> None:
     stop: Callable[[str], None] = lambda text: typer.echo(f"emco-chaos: {text}", err=True)  # noqa: E731  one line
     try:
         app()
-    except (UsageError, baselines.BaselineError, MalformedError) as error:
+    except (UsageError, baselines.BaselineError, MalformedError, NoSuchPointError) as error:
         stop(str(error))
         sys.exit(2)
     except (HarnessTrouble, ServiceDown) as error:

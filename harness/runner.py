@@ -133,7 +133,7 @@ def load_plan(settings: Settings, work: Work, environment: str) -> Plan | None:
 
 
 def grouped(points: Sequence[CrashPoint], seed: int) -> list[list[CrashPoint]]:
-    """Points by call, most points first: a call's control runs are made once, and the last group to end is a short one."""
+    """Points by call, most points first: control runs are made once, and the last group to end is a short one."""
     groups: dict[str, list[CrashPoint]] = {}
     for point in points:
         groups.setdefault(point.call, []).append(point)

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Protocol
@@ -118,8 +118,11 @@ def run(
     )
     write_summary(folder, summary)
     held = apply_baseline(
-        baseline, summary.results, today=date.today(), selected_ids={point.id for point in state.points}
-    )  # noqa: DTZ011  expiry dates are local days
+        baseline,
+        summary.results,
+        today=datetime.now().astimezone().date(),
+        selected_ids={point.id for point in state.points},
+    )
     return Ended(summary, held, judge(summary, held), folder)
 
 
@@ -138,9 +141,15 @@ class _State:
 
 
 async def _run(
-    settings: Settings, work: Work, chosen: Chosen, logs: Path, watcher: Watcher, finished: Callable[[PointResult], None],
-    show: Callable[[Plan], None], state: _State,
-) -> None:  # fmt: skip
+    settings: Settings,
+    work: Work,
+    chosen: Chosen,
+    logs: Path,
+    watcher: Watcher,
+    finished: Callable[[PointResult], None],
+    show: Callable[[Plan], None],
+    state: _State,
+) -> None:
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()

@@ -4,8 +4,8 @@
 and were therefore repeated; connections whose traffic could not be decoded.
 
 In:  {"do": "learn"} | {"do": "run", "point": {...}} | end of input: take everything down and end
-Out: {"event": "ready"} | {"event": "learned", "index", "call"} | {"event": "done"} | {"event": "result", "result": {...}}
-     | {"event": "trouble", "kind", "text"}
+Out: {"event": "ready"} | {"event": "learned", "index", "call"} | {"event": "done"}
+     | {"event": "result", "result": {...}} | {"event": "trouble", "kind", "text"}
 Run as `python -m harness.worker SETTINGS-JSON NAME`. Logs go to standard error.
 """
 

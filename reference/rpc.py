@@ -25,7 +25,7 @@ UPDATE = "/updateapp/UpdateApp"
 ROLLBACK = "/updateapp/RollbackApp"
 
 _LONG, _SHORT = 600.0, 10.0
-_PATIENCE = 2.0
+_PATIENCE = 5.0
 _RSYNC = {"controller": "rsync", "controllerGroup": "orchestrator"}
 
 

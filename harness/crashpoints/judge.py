@@ -76,7 +76,7 @@ def expected_states(controls: Controls, profile: Profile, rules: CanonicalRules)
 def match(
     snapshot: Snapshot, expected: Expected, profile: Profile, rules: CanonicalRules, *, wanted: tuple[str, ...]
 ) -> Match:
-    """Whether a state is one of the wanted control states: as it is, without inert leftovers, without what is unowned."""
+    """Whether a state is one of the wanted control states: as it is, without inert leftovers, without the unowned."""
     whole = canonical(snapshot, rules)
     if name := _among(whole, expected, wanted):
         return Match(name)

@@ -38,7 +38,7 @@ class Lesson:
     def services(self) -> frozenset[str]:
         """The services that have to run: those that had work from the call, and those that undoing and repairing call.
 
-        Services reach each other by gRPC only, and the relays see that; whoever is not among these learns nothing of it.
+        Services reach each other by gRPC only, and the relays see that; who is not among these learns nothing of it.
         """
         subject = self.subject
         steps = [*subject.undo, *subject.teardown, *(call for rung in subject.rungs for call in rung.calls)]

@@ -1,4 +1,4 @@
-"""The values of a crash-point campaign: points, outcomes, results. Each can be printed, stored as JSON and read back."""
+"""The values of a crash-point campaign: points, outcomes, results. Each can be printed, stored and read back."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -106,7 +106,8 @@ class Proof:
 class Change:
     """One document, key or object that differs from the nearest expected state.
 
-    where: `mongo emco.resources {logicalCloud,project} proj1/lc2`, `etcd /context/ctx-1/meta/`, `edge p1+c1 v1/ConfigMap default/r1-cm`
+    where: `mongo emco.resources {logicalCloud,project} lc2/proj1`, `etcd /context/ctx-1/meta/`,
+           `edge p1+c1 v1/ConfigMap default/r1-cm`
     kind:  missing (expected, not there), unexpected (there, not expected), differs
     """
 

@@ -23,7 +23,6 @@ from harness.faults.victim import HarnessTrouble, ServiceDown
 from harness.stores.canonical import CanonicalRules, Mask, canonical
 from harness.stores.snapshot import Snapshot
 
-
 # An attempt that leads nowhere near a control state differs in everything; these tell the story.
 _MOST_CHANGES = 6
 

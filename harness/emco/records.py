@@ -1,4 +1,4 @@
-"""EMCO's records in mongo, AppContexts in etcd, objects on edges: labels, ids, masks, ownership, what is still at work."""
+"""EMCO's records in mongo, AppContexts in etcd, objects on edges: labels, ids, masks, owners, what is at work."""
 
 import re
 from collections.abc import Mapping
@@ -98,8 +98,8 @@ def _safe(text: str) -> str:
 _KIND_ORDER = (
     "genericAppPlacementIntent", "genericPlacementIntent", "groupIntent", "deploymentIntentGroup", "appProfile",
     "compositeProfile", "appDependency", "app", "compositeAppVersion", "compositeApp", "clusterReference",
-    "userPermission", "clusterQuota", "logicalCloudKv", "logicalCloud", "cloudConfigCluster", "clusterLabel", "clusterKv",
-    "clusterSyncObject", "cluster", "clusterProvider", "controller", "project",
+    "userPermission", "clusterQuota", "logicalCloudKv", "logicalCloud", "cloudConfigCluster", "clusterLabel",
+    "clusterKv", "clusterSyncObject", "cluster", "clusterProvider", "controller", "project",
 )  # fmt: skip
 
 
@@ -250,7 +250,7 @@ def _stale(thing: Mapping[str, Any], there: set[str]) -> bool:
 
 
 def without_unowned(snapshot: Snapshot) -> tuple[Snapshot, tuple[str, ...]]:
-    """The snapshot without any context that no record owns and without what those applied; and those, each as a line."""
+    """The snapshot without any context that no record owns and without what it applied; and those, a line each."""
     unowned = [context for context in contexts(snapshot) if not context.owned]
     return _without(snapshot, [context.id for context in unowned], edges=True), tuple(
         f"etcd context that no record owns, {context.status or 'without a status'} ({context.keys} keys)"

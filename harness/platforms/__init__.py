@@ -1,1 +1,1 @@
-"""Where EMCO runs. `process`: OS processes on loopback addresses, in a network namespace of their own where possible."""
+"""Where EMCO runs. `process`: OS processes on loopback, in a network namespace of their own where possible."""

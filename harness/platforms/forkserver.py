@@ -59,7 +59,7 @@ def _start(request: dict[str, Any], log: int, channel: socket.socket, harness: i
             os.close(reading)
             os.close(writing)
             channel.close()
-            _become(request, log, os.getppid(), harness, module)
+            _become(request, log, harness, module)
         os.write(writing, str(service).encode())
         os._exit(0)
     os.close(writing)
@@ -68,7 +68,7 @@ def _start(request: dict[str, Any], log: int, channel: socket.socket, harness: i
         return int(answer.read())
 
 
-def _become(request: dict[str, Any], log: int, middle: int, harness: int, module: ModuleType | None) -> None:
+def _become(request: dict[str, Any], log: int, harness: int, module: ModuleType | None) -> None:
     """In the grandchild: set everything up and become the service. Never returns."""
     code = 127
     try:
@@ -89,7 +89,7 @@ def _become(request: dict[str, Any], log: int, middle: int, harness: int, module
         os.environ.clear()
         os.environ.update(request["env"])
         code = _call(module, request["call"])
-    except Exception:
+    except Exception:  # noqa: BLE001  whatever it was, it ends in the service's log and exit code
         traceback.print_exc()
     finally:
         sys.stderr.flush()

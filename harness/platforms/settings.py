@@ -25,7 +25,9 @@ class Settings:
     seed:              decides the order of points
     isolate:           use a network namespace where the system allows it
     all_services:      start all services for every point, also those that the call has nothing to do with
-    state_folder:      undo journals and locks;  cache_folder: what was learned;  work_folder: data and logs of environments
+    state_folder:      undo journals and locks
+    cache_folder:      what was learned
+    work_folder:       data and logs of environments
     """
 
     workload: Path

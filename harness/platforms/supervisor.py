@@ -139,9 +139,8 @@ class Supervised:
             raise HarnessTrouble(f"{self.name} was never started")
         ready = asyncio.ensure_future(self._poll())
         try:
-            await asyncio.wait(
-                {ready, running.ended}, timeout=self.spec.start_limit, return_when=asyncio.FIRST_COMPLETED
-            )
+            either: set[asyncio.Future[Any]] = {ready, running.ended}
+            await asyncio.wait(either, timeout=self.spec.start_limit, return_when=asyncio.FIRST_COMPLETED)
             if ready.done():
                 ready.result()
                 return

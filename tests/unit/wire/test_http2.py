@@ -4,6 +4,7 @@ import gzip
 import itertools
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import h2.config
 import h2.connection
@@ -205,7 +206,8 @@ def test_plain_http() -> None:
 
 def test_a_long_header_block_is_continued() -> None:
     wire = Wire()
-    wire.ask("/etcdserverpb.KV/Put", grpc(PUT), **{f"h{i}": "long" * 900 for i in range(8)})
+    long: dict[str, Any] = {f"h{i}": "long" * 900 for i in range(8)}
+    wire.ask("/etcdserverpb.KV/Put", grpc(PUT), **long)
     assert any(kind == 9 for kind in frame_types(wire.up))
     assert len(wire.decode()[0].effects) == 1
 

@@ -102,7 +102,7 @@ def test_a_pipeline_as_update() -> None:
 
 
 def test_insert_delete_and_commands_without_a_collection() -> None:
-    documents = [{"_id": bson.ObjectId(), "a": 1}, {"_id": "me", "b": "x" * 5000}]
+    documents: list[dict[str, Any]] = [{"_id": bson.ObjectId(), "a": 1}, {"_id": "me", "b": "x" * 5000}]
     assert effect_of({"insert": "r"}, documents=documents) == Effect(
         "mongo", "insert", "emco.r", (("_id", "me"),), ("a", "b")
     )

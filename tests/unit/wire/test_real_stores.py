@@ -14,6 +14,7 @@ import grpclib.const
 import grpclib.exceptions
 import pymongo
 import pytest
+from grpclib.encoding.base import CodecBase
 
 from harness.wire.effects import Effect
 from harness.wire.relay import Link, Relay, Trigger
@@ -79,7 +80,7 @@ def field(number: int, value: bytes) -> bytes:
     return bytes([number << 3 | 2, len(value)]) + value
 
 
-class Raw:
+class Raw(CodecBase):
     """A codec for grpclib that leaves messages alone."""
 
     __content_subtype__ = "proto"

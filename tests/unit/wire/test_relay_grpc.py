@@ -10,6 +10,7 @@ import grpclib.client
 import grpclib.const
 import grpclib.server
 import pytest
+from grpclib.encoding.base import CodecBase
 
 from harness.wire.effects import Effect
 from harness.wire.relay import Link, Relay, Trigger
@@ -19,7 +20,7 @@ INSTALL, ALERT = "/installapp.Installapp/InstallApp", "/readynotify.ReadyNotify/
 SOON = 0.05
 
 
-class Raw:
+class Raw(CodecBase):
     """A codec for grpclib that leaves messages alone."""
 
     __content_subtype__ = "proto"

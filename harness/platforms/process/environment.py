@@ -1,0 +1,181 @@
+"""Brings an environment up, in the order in which its parts need each other, and takes it down again."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from harness.crashpoints.lab import Limits
+from harness.emco.calls import Endpoints
+from harness.emco.services import SERVICES
+from harness.faults.journal import Journal
+from harness.faults.victim import UsageError
+from harness.platforms.edge_emulator import EdgeEmulator
+from harness.platforms.linux import become_subreaper, enter_network_namespace
+from harness.platforms.process.lab import EdgeName, Parts, ProcessLab
+from harness.platforms.process.layout import (
+    ETCD_PORT,
+    MONGO_PORT,
+    Address,
+    Block,
+    Layout,
+    SocketOwners,
+    isolated_layout,
+)
+from harness.platforms.process.programs import (
+    Binary,
+    etcd_spec,
+    find_binaries,
+    mongo_spec,
+    reachable,
+    service_spec,
+)
+from harness.platforms.settings import Settings
+from harness.platforms.supervisor import ForkServer, Supervised
+from harness.stores.etcd import Etcd
+from harness.stores.mongo import Mongo, StoreError
+from harness.wire.relay import Link, Relay
+
+_STREAMS = frozenset({"/readyNotify/Alert", "/statusnotify/StatusRegister"})  # answered when there is news
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where an environment is built and with what: addresses, folder, journal, the starters of its processes."""
+
+    settings: Settings
+    layout: Layout
+    folder: Path
+    journal: Journal
+    launcher: ForkServer
+    reference: ForkServer
+
+
+@contextlib.asynccontextmanager
+async def open_lab(
+    settings: Settings,
+    limits: Limits,
+    *,
+    services: tuple[str, ...],
+    edges: tuple[EdgeName, ...],
+    folder: Path,
+    undo: Path,
+) -> AsyncIterator[ProcessLab]:
+    """Bring an environment up: namespace, stores, relays, edges; services are started by the first clean slate.
+
+    services: names of the services to run;  edges: clusters to emulate;  folder: for logs and data;  undo: the journal.
+    Raises UsageError and StoreError with a sentence when something is missing or not what it says.
+    """
+    binaries = find_binaries(settings.emco_bin, services) if settings.emco_bin else {}
+    become_subreaper()
+    async with contextlib.AsyncExitStack() as stack:
+        journal = Journal(undo)
+        stack.callback(journal.close)
+        layout = _layout(settings, stack)
+        launcher = ForkServer()
+        stack.callback(launcher.close)
+        reference = launcher if settings.emco_bin else ForkServer("reference.service")
+        if reference is not launcher:
+            stack.callback(reference.close)
+        site = Site(settings, layout, folder, journal, launcher, reference)
+        mongo, etcd = await _stores(site, stack)
+        relay, owners = Relay(), SocketOwners()
+        emulators = {name: EdgeEmulator(str(name)) for name in edges}
+        supervised = {
+            service: await _service(site, service, index, binaries.get(service), relay)
+            for index, service in enumerate(services)
+        }
+        endpoints = await _links(layout, services, emulators, relay, owners)
+        parts = Parts(layout, supervised, mongo, etcd, emulators, relay, owners, endpoints)
+        lab = ProcessLab(settings, limits, parts)
+        stack.push_async_callback(lab.close)
+        yield lab
+
+
+def _layout(settings: Settings, stack: contextlib.AsyncExitStack) -> Layout:
+    external = settings.mongo_uri or settings.etcd_endpoint
+    if settings.isolate and not external and enter_network_namespace():
+        return isolated_layout()
+    block = Block(settings.state_folder / "blocks")
+    stack.callback(block.close)
+    return block.layout
+
+
+async def _stores(site: Site, stack: contextlib.AsyncExitStack) -> tuple[Mongo, Etcd]:
+    """Start both stores, or connect to the named ones, and make sure that they may be used."""
+    settings, layout = site.settings, site.layout
+    starting = []
+    if not settings.mongo_uri:
+        starting.append(mongo_spec(layout, site.folder, _listens(layout.store(MONGO_PORT))))
+    if not settings.etcd_endpoint:
+        starting.append(etcd_spec(layout, site.folder, _listens(layout.store(ETCD_PORT))))
+    processes = [Supervised(spec, site.launcher, site.journal) for spec in starting]
+    for process in processes:
+        process.launch()
+        stack.push_async_callback(process.stop)
+    await asyncio.gather(*(process.answering() for process in processes))
+    mongo_address = settings.store_address("mongo") or layout.store(MONGO_PORT)
+    etcd = Etcd(*(settings.store_address("etcd") or layout.store(ETCD_PORT)))
+    stack.push_async_callback(etcd.close)
+    try:
+        mongo = await stack.enter_async_context(Mongo(*mongo_address, uri=settings.mongo_uri))
+        await mongo.check()
+        await etcd.check()
+        await mongo.claim()
+        await etcd.claim()
+    except StoreError as error:
+        raise UsageError(str(error)) from error
+    return mongo, etcd
+
+
+def _listens(address: Address) -> Callable[[int], Awaitable[None]]:
+    async def ready(_: int) -> None:
+        await reachable(address)
+
+    return ready
+
+
+async def _service(site: Site, service: str, index: int, binary: Binary | None, relay: Relay) -> Supervised:
+    """One service with its own relay addresses for both stores."""
+    settings, layout = site.settings, site.layout
+    mongo = settings.store_address("mongo") or layout.store(MONGO_PORT)
+    etcd = settings.store_address("etcd") or layout.store(ETCD_PORT)
+    await relay.open(Link(service, "mongo", "mongo", layout.store_relay(index, MONGO_PORT), mongo))
+    await relay.open(Link(service, "etcd", "etcd", layout.store_relay(index, ETCD_PORT), etcd))
+    spec = service_spec(
+        service,
+        index,
+        layout,
+        site.folder,
+        binary=binary,
+        defects=settings.reference,
+        max_retries=settings.max_retries,
+    )
+    return Supervised(spec, site.reference, site.journal)
+
+
+async def _links(
+    layout: Layout,
+    services: tuple[str, ...],
+    edges: Mapping[EdgeName, EdgeEmulator],
+    relay: Relay,
+    owners: SocketOwners,
+) -> Endpoints:
+    """Relays before every service that others call by gRPC and before every edge; how workloads have to name them."""
+    grpc = {}
+    for service in services:
+        if SERVICES[service].grpc_port is not None:
+            listen = layout.grpc_relay(service)
+            who = partial(owners.of, local=listen)
+            await relay.open(Link("?", service, "grpc", listen, layout.grpc(service), streams=_STREAMS, identify=who))
+            grpc[service] = listen
+    kubeconfigs = {}
+    for index, (name, edge) in enumerate(edges.items()):
+        host, port = layout.edge(index)
+        await edge.start(host, port)
+        listen = layout.edge_relay(index)
+        await relay.open(Link("rsync", str(name), "http", listen, (host, port)))
+        kubeconfigs[name.provider, name.cluster] = edge.kubeconfig(f"http://{listen[0]}:{listen[1]}")
+    return Endpoints(grpc, kubeconfigs)

@@ -1,0 +1,65 @@
+"""Whole runs of the product for tests: the command line in folders of its own, and what its summary says."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from harness.crashpoints.model import CrashPoint, Plan, RunSummary
+from harness.reporting.summary import read_summary
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(
+    patterns: Sequence[str], *, reference: str, folder: Path, limit: float, workers: int = 2
+) -> tuple[int, RunSummary]:
+    """Run the points that fit the patterns, nothing accepted. Returns the exit code and the summary.
+
+    folder: for all that the run makes;  limit: seconds, after which it is ended and the test fails
+    """
+    out = folder / "out"
+    options = ["--reference", reference, "--no-baseline", "--workers", str(workers), "--out", str(out)]
+    code, text = _command(["run", *patterns, *options], folder, limit)
+    found = [path for path in out.glob("*/summary.json") if not path.parent.is_symlink()]
+    assert len(found) == 1, text[-3000:]
+    return code, read_summary(found[0])
+
+
+def planned(*, reference: str, folder: Path, limit: float) -> tuple[CrashPoint, ...]:
+    """All points there are. What is learned for it is kept in the folder, for a run after it."""
+    code, text = _command(["points", "--reference", reference, "--json"], folder, limit)
+    assert code == 0, text[-3000:]
+    return msgspec.json.decode(text, type=Plan).points()
+
+
+def _command(arguments: Sequence[str], folder: Path, limit: float) -> tuple[int, str]:
+    """Exit code and standard output of the command line, in homes of its own."""
+    homes = {name: str(folder / name) for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME")}
+    command = [sys.executable, "-m", "harness.cli", *arguments]
+    with (
+        (folder / "errors.log").open("w") as errors,
+        subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | homes, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
+        try:
+            text, _ = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # it undoes what it started
+            text, _ = process.communicate(timeout=60)
+            raise AssertionError(f"{arguments[0]} was not over in {limit:g} s: {text[-2000:]}") from None
+    return process.returncode, text + (folder / "errors.log").read_text()[-3000:] if process.returncode else text
+
+
+def outcomes(summary: RunSummary) -> Mapping[str, str]:
+    """The outcome of every point by its id."""
+    return {result.point.id: str(result.outcome) for result in summary.results}
+
+
+def unproven(summary: RunSummary) -> list[str]:
+    """Points whose fault is not proven, each with what happened instead."""
+    return [f"{result.point.id}: {result.proof.how}" for result in summary.results if not result.proof.proven]
