@@ -63,7 +63,7 @@ def print_plan(console: Console, plan: Plan) -> None:
 
 def print_table(console: Console, summary: RunSummary) -> None:
     """One row per call: points, how many led to which outcome, the worst; and a row for all."""
-    rows = call_rows(summary.plan, summary.results)
+    rows = [row for row in call_rows(summary.plan, summary.results) if row.points]
     counts = count(summary)
     # Only outcomes that occurred have a column: nine columns, most of them empty, do not fit on a screen.
     seen = [outcome for outcome, number in counts.by_outcome.items() if number]
