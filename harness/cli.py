@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from harness.campaign import prepare
 from harness.defaults import GOLDEN, default_baseline, default_folders, make_redactor, make_settings
 from harness.evidence.encoding import MalformedError, to_json
 from harness.evidence.redaction import Redactor
@@ -121,7 +122,7 @@ def run(
     shard: Annotated[
         str, typer.Option(help="Run the K-th of N equal parts of the plan, as K/N; `merge` puts them together.")
     ] = "1/1",
-    most: Annotated[int, typer.Option("--most", help="Run at most so many points.", show_default="all")] = 0,
+    most: Annotated[int, typer.Option("--most", min=0, help="Run at most so many points.", show_default="all")] = 0,
     out: Out = Path("reports/out"),
     baseline: BaselineFile = None,
     no_baseline: NoBaseline = False,
@@ -264,8 +265,11 @@ def export(
     text = export_markdown(read_summary(run_folder), point, make_redactor())
     if to is None:
         sys.stdout.write(text)
-    else:
+        return
+    try:
         to.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--to {to}: cannot be written: {error.strerror}") from error
 
 
 @app.command("baseline")
@@ -304,8 +308,12 @@ def rollback() -> None:
 
 
 def _do(settings: Settings, chosen: Chosen, out: Path, accepted: baselines.Baseline, *, as_json: bool) -> None:
+    prepare(settings)  # wrong files are refused before a folder is made
     hide = make_redactor()
-    folder = create_run_folder(out, run=run_id(datetime.now(UTC), secrets.token_hex(2)), redactor=hide)
+    try:
+        folder = create_run_folder(out, run=run_id(datetime.now(UTC), secrets.token_hex(2)), redactor=hide)
+    except OSError as error:
+        raise UsageError(f"--out {out}: no folder can be made there: {error.strerror}") from error
     console = Console(stderr=as_json)
     console.print(f"seed {settings.seed}, {settings.workers} workers, run {folder.path}", highlight=False)
     watcher = ConsoleWatcher(console, Progress(console, clock=time.monotonic))

@@ -1,6 +1,10 @@
 """Learning on its own: the plan without running it, and every call's effects for people to read."""
 
+import asyncio
+import signal
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import uvloop
 from rich.console import Console
@@ -10,6 +14,8 @@ from harness.crashpoints.learn import CallFails, DoesNotSettle, Lesson, Seen
 from harness.crashpoints.model import Plan
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.settings import Settings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,27 @@ class Taught:
 def learn_plan(settings: Settings, console: Console) -> Plan:
     """The plan; learns when that was not done under the same digest."""
     work = prepare(settings)
-    return uvloop.run(_plan(settings, work, console))
+    return uvloop.run(_interruptible(_plan(settings, work, console)))
+
+
+async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
+    """Ctrl-C and SIGTERM end it early, with everything undone. Raises HarnessTrouble then."""
+    task = asyncio.ensure_future(work)
+    got: list[signal.Signals] = []
+
+    def end(number: signal.Signals) -> None:
+        got.append(number)
+        task.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not got:
+            raise
+        raise HarnessTrouble(f"ended by {got[0].name}; everything was undone") from None
 
 
 async def _plan(settings: Settings, work: Work, console: Console) -> Plan:
@@ -40,7 +66,7 @@ async def _plan(settings: Settings, work: Work, console: Console) -> Plan:
 def learn_everything(settings: Settings, console: Console) -> tuple[Taught, ...]:
     """Every call, with its control runs."""
     work = prepare(settings)
-    return uvloop.run(_everything(settings, work, console))
+    return uvloop.run(_interruptible(_everything(settings, work, console)))
 
 
 async def _everything(settings: Settings, work: Work, console: Console) -> tuple[Taught, ...]:
