@@ -1,4 +1,4 @@
-"""The tables that take minutes run only when they are asked for: `pytest tests/power -m long`, or `-m "long or not long"`."""
+"""The tables that take minutes run only when they are asked for: `-m long`, or `-m "long or not long"` for all."""
 
 import pytest
 

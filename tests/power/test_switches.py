@@ -124,8 +124,8 @@ CONTEXTS = Table(
     ),
 )
 
-# What rsync accepted and no record says. A7 shows where rsync takes a second Terminate amiss, as EMCO's does (R9); where
-# it does not, repeating heals. A6b: with A6a off, the journal of the context ends before rsync has accepted it.
+# What rsync accepted and no record says. A7 shows where rsync takes a second Terminate amiss, as EMCO's does (R9);
+# where it does not, repeating heals. A6b: with A6a off, the journal of the context ends before rsync accepted it.
 ACCEPTED = Table(
     ("crash", "none"),
     MappingProxyType(
