@@ -63,7 +63,7 @@ EmcoBin = Annotated[
     Path | None,
     typer.Option(
         "--emco-bin",
-        help="Folder with real EMCO binaries (DIR/<service>/<service>).",
+        help="Folder with real EMCO binaries, laid out as `DIR/SERVICE/SERVICE`.",
         show_default="the reference EMCO",
     ),
 ]
@@ -120,7 +120,7 @@ def run(
     seed: Seed = 0,
     isolate: Isolate = True,
     shard: Annotated[
-        str, typer.Option(help="Run the K-th of N equal parts of the plan, as K/N; `merge` puts them together.")
+        str, typer.Option(help="Run the K-th of N equal parts of the plan, as K/N.")
     ] = "1/1",
     most: Annotated[int, typer.Option("--most", min=0, help="Run at most so many points.", show_default="all")] = 0,
     out: Out = Path("reports/out"),

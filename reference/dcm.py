@@ -58,17 +58,17 @@ class LogicalClouds(Crud):
 
     def read(self, request: web.Request, body: Any) -> tuple[dict[str, str], dict[str, Any]]:
         key, data = super().read(request, body)
-        specification = data["specification"]
-        specification["level"] = specification["level"] or "1"
-        if specification["level"] not in ("0", "1"):
-            raise ApiError(400, f"A logical cloud's level is 0 or 1, not {specification['level']}")
+        level = data["specification"]["level"]
+        if level not in ("", "0", "1"):
+            raise ApiError(400, f"A logical cloud's level is 0 or 1, not {level}")
         return key, data
 
     async def post(self, request: web.Request) -> web.Response:
         key, data = self.read(request, await read_json(request))
         await self.refuse_existing(key)
         tags: dict[str, Any] = {}
-        level = data["specification"]["level"]
+        # Only a create fills the level in: a replace without one stores none (recorded).
+        level = data["specification"]["level"] = data["specification"]["level"] or "1"
         if level == "1":
             tags["privatekey"] = {"keyvalue": _placeholder_key()}
         tags["stateInfo"] = states.created(now()).to_stored()
@@ -123,7 +123,7 @@ class LogicalClouds(Crud):
                     "instantiate",
                     key,
                     context=new_id(),
-                    revision=state.revision + 1,
+                    revision=state.last.revision + 1,
                     stale=stale,
                     journaled=journaled,
                 )
@@ -244,13 +244,15 @@ class LogicalClouds(Crud):
         if state.last.state == states.INSTANTIATE_STOPPED:
             await self._contexts.put(intention.context, "stopflag/", False)
         await self._rsync.uninstall(intention.context, patient=intention.journaled)
-        await self._record(intention, Action(states.TERMINATED, intention.context, now(), state.last.revision), state)
+        await self._record(
+            intention, Action(states.TERMINATED, intention.context, now(), state.last.revision + 1), state
+        )
 
     async def _do_stop(self, intention: Intention) -> None:
         state = await self._state(intention.key)
         await self._contexts.put(intention.context, "stopflag/", True)
         stopped = states.TERMINATE_STOPPED if state.last.state == states.TERMINATED else states.INSTANTIATE_STOPPED
-        await self._record(intention, Action(stopped, intention.context, now(), state.last.revision), state)
+        await self._record(intention, Action(stopped, intention.context, now(), state.last.revision + 1), state)
 
     async def _do_delete(self, intention: Intention) -> None:
         for context in intention.stale:

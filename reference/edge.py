@@ -104,6 +104,10 @@ class Edge:
         path, name = await self._path(manifest, namespace)
         body = {**manifest, "metadata": {**manifest["metadata"]}}
         body["metadata"]["labels"] = {**(body["metadata"].get("labels") or {}), LABEL: deployment}
+        template = (body.get("spec") or {}).get("template")
+        if isinstance(template, dict):  # pods carry the label, too
+            metadata = template.setdefault("metadata", {})
+            metadata["labels"] = {**(metadata.get("labels") or {}), LABEL: deployment}
         await self._create_or_change(path, name, body)
 
     async def delete(self, manifest: Mapping[str, Any], *, namespace: str) -> None:

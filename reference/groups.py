@@ -123,7 +123,7 @@ class Groups(Crud):
                 raise ApiError(500, f"The deployment intent group is {state.last.state}: it cannot be instantiated")
             await self._planner.plan(key)
             intention = Intention(
-                "instantiate", key, context=new_id(), revision=state.revision + 1, journaled=mended[0]
+                "instantiate", key, context=new_id(), revision=state.last.revision + 1, journaled=mended[0]
             )
             await self._perform(intention)
         return reply(202)
@@ -155,7 +155,7 @@ class Groups(Crud):
         async with self.journal.turn(key, wanted=journaled):
             state = await self._instantiated(key)
             await self._planner.plan(key)
-            revision = state.revision + 1
+            revision = state.last.revision + 1
             await self._perform(
                 Intention(
                     "update", key, context=new_id(), old=state.last.context, revision=revision, journaled=journaled
@@ -185,7 +185,7 @@ class Groups(Crud):
                     key,
                     context=found[-1],
                     old=state.last.context,
-                    revision=state.revision + 1,
+                    revision=state.last.revision + 1,
                     journaled=journaled,
                 )
             )
@@ -212,7 +212,6 @@ class Groups(Crud):
                     key,
                     context=new_id(),
                     old=state.last.context,
-                    revision=goal.revision + 1,
                     target=target,
                     journaled=journaled,
                 )
@@ -286,7 +285,7 @@ class Groups(Crud):
         if state.last.state == states.INSTANTIATE_STOPPED:
             await self._contexts.put(intention.context, "stopflag/", False)
         await self._rsync.uninstall(intention.context, patient=intention.journaled)
-        action = Action(states.TERMINATED, intention.context, now(), state.last.revision)
+        action = Action(states.TERMINATED, intention.context, now(), 0)  # revisions begin anew after a terminate
         await self._record(intention, state.then(action))
 
     async def _do_stop(self, intention: Intention) -> None:
@@ -313,7 +312,7 @@ class Groups(Crud):
             await self._record_update(intention, source)
 
     async def _record_update(self, intention: Intention, state: StateInfo) -> None:
-        updated = Action(states.UPDATED, intention.context, now(), intention.revision)
+        updated = Action(states.UPDATED, intention.old, now(), state.last.revision)
         running = Action(states.INSTANTIATED, intention.context, now(), intention.revision)
         if not intention.journaled:
             await self._record(intention, state.then(updated))

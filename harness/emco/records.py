@@ -44,7 +44,8 @@ def rules(extra: tuple[Mask, ...] = ()) -> CanonicalRules:
     """The canonical rules for EMCO, with masks learned in this run."""
     return CanonicalRules(
         id_keys=(CONTEXT_KEY.pattern, ACTIVE_KEY.pattern),
-        id_fields=frozenset({"contextid", "statuscontextid", "ChildContextIDs"}),
+        id_fields=frozenset({"contextid", "statuscontextid", "ChildContextIDs", "uCID"}),
+        id_values=(r"/reference/$", r"/statusappctxid/$"),
         id_object=applied_by,
         id_prefix="ctx",
         label=document_label,

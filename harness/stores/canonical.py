@@ -43,6 +43,7 @@ class CanonicalRules:
 
     id_keys:   patterns of etcd keys whose group 1 is a random id
     id_fields: names of fields, anywhere in documents, that hold such an id (a dangling one is known only from here)
+    id_values: patterns of etcd keys whose whole value is such an id
     id_object: the id that an edge's object carries; empty for none
     id_prefix: ids are renamed to `<id_prefix>-1`, `-2` ...
     label:     what a document is called, from its content (`{project} proj1`)
@@ -58,6 +59,7 @@ class CanonicalRules:
     label: Callable[[Document], str]
     object_label: Callable[[Document], str]
     prepare: Callable[[Snapshot], Snapshot] = lambda snapshot: snapshot
+    id_values: tuple[str, ...] = ()
     masks: tuple[Mask, ...] = ()
     unordered: tuple[str, ...] = ()
 
@@ -187,6 +189,8 @@ def _find_ids(snapshot: Snapshot, raw: Iterable[tuple[str, Any]], rules: Canonic
                 ids.add(match.group(1))
     for where, value in raw:
         ids.update(_id_fields(value, rules.id_fields))
+        if isinstance(value, str) and value and any(re.search(pattern, where) for pattern in rules.id_values):
+            ids.add(value)
         if where.startswith("edge ") and (name := rules.id_object(value)):
             ids.add(name)
     return ids

@@ -46,7 +46,7 @@ class Mongo:
         try:
             hello = dict(await self._client.admin.command("hello"))
         except PyMongoError as error:
-            raise StoreError(f"mongo at {self.address} does not answer: {error}") from error
+            raise StoreError(f"mongo at {self.address} does not answer: {str(error).partition(', Timeout:')[0]}") from error
         if "setName" in hello:
             raise StoreError(
                 f"mongo at {self.address} is a member of the replica set {hello['setName']!r}: EMCO's driver would "
