@@ -45,6 +45,7 @@ PROFILE = Profile(
     slug=records.effect_slug,
     at_work=partial(records.at_work, restarted=False),
     at_work_after_restart=partial(records.at_work, restarted=True),
+    may_be_at_work=records.may_be_at_work,
     without_inert=records.without_inert,
     without_unowned=records.without_unowned,
 )

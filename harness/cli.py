@@ -119,9 +119,7 @@ def run(
     workers: Workers = 0,
     seed: Seed = 0,
     isolate: Isolate = True,
-    shard: Annotated[
-        str, typer.Option(help="Run the K-th of N equal parts of the plan, as K/N.")
-    ] = "1/1",
+    shard: Annotated[str, typer.Option(help="Run the K-th of N equal parts of the plan, as K/N.")] = "1/1",
     most: Annotated[int, typer.Option("--most", min=0, help="Run at most so many points.", show_default="all")] = 0,
     out: Out = Path("reports/out"),
     baseline: BaselineFile = None,

@@ -34,10 +34,12 @@ class WorkerTrouble(HarnessTrouble):
 class Worker:
     """Client of one worker process."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, log: Path, settings: Settings) -> None:
         self._process = process
         self._log = log
         self.environment = ""
+        # Not among its arguments: everybody on the machine can read those, and an address may hold a password.
+        self._write(settings_json(settings).encode())
         self.retries = 0
         self.problems: tuple[str, ...] = ()
 
@@ -72,8 +74,11 @@ class Worker:
             await self._process.wait()
 
     def _say(self, order: dict[str, Any]) -> None:
+        self._write(json.dumps(order).encode())
+
+    def _write(self, line: bytes) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        self._process.stdin.write(line + b"\n")
 
     async def _next(self, event: str, limit: float) -> dict[str, Any]:
         line = await self._line(limit)
@@ -109,11 +114,11 @@ async def workers(settings: Settings, count: int, logs: Path) -> AsyncIterator[t
             log = logs / f"worker-{number}.log"
             with log.open("wb") as output:
                 process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "harness.worker", settings_json(settings), f"w{number}",
+                    sys.executable, "-m", "harness.worker", f"w{number}",
                     stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=output, limit=_MOST_LINE,
                     start_new_session=True,
                 )  # fmt: skip
-            started.append(Worker(process, log))
+            started.append(Worker(process, log, settings))
         await asyncio.gather(*(worker.ready() for worker in started))
         yield tuple(started)
     finally:

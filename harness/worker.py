@@ -3,10 +3,10 @@
 `retries` and `problems` of a result are those of the worker so far: answers that were nothing but lost connectivity
 and were therefore repeated; connections whose traffic could not be decoded.
 
-In:  {"do": "learn"} | {"do": "run", "point": {...}} | end of input: take everything down and end
+In:  the settings, then {"do": "learn"} | {"do": "run", "point": {...}} | end of input: take everything down and end
 Out: {"event": "ready"} | {"event": "learned", "index", "call"} | {"event": "done"}
      | {"event": "result", "result": {...}} | {"event": "trouble", "kind", "text"}
-Run as `python -m harness.worker SETTINGS-JSON NAME`. Logs go to standard error.
+Run as `python -m harness.worker NAME`. Logs go to standard error.
 """
 
 import asyncio
@@ -41,9 +41,13 @@ def main(arguments: list[str]) -> None:
     def say(line: dict[str, Any]) -> None:
         out.write(json.dumps(line).encode() + b"\n")
 
-    settings = msgspec.json.decode(arguments[0].encode(), type=Settings, dec_hook=_decode)
+    with os.fdopen(0, "rb", buffering=0, closefd=False) as orders:  # unbuffered: what follows is read elsewhere
+        first = orders.readline()
+    if not first:
+        return  # the runner ended before it said anything
+    settings = msgspec.json.decode(first, type=Settings, dec_hook=_decode)
     try:
-        uvloop.run(_serve(settings, arguments[1], say))
+        uvloop.run(_serve(settings, arguments[0], say))
     except (UsageError, StoreError) as error:
         say({"event": "trouble", "kind": "usage", "text": str(error)})
     except ServiceDown as down:

@@ -64,6 +64,7 @@ class Profile:
     at_work:         why the system is not at rest, a sentence each, from a snapshot and the services that run; nothing
                      when it is
     at_work_after_restart: the same just after a start of these services
+    may_be_at_work:  whether it looks at rest, but may take something up in the next moment
     without_inert:   a snapshot without leftovers that nothing will ever act on; and those, a line each
     without_unowned: a snapshot without anything that no record owns; and that, a line each
     """
@@ -72,6 +73,7 @@ class Profile:
     slug: Callable[[Effect], str]
     at_work: Callable[[Snapshot, frozenset[str]], tuple[str, ...]]
     at_work_after_restart: Callable[[Snapshot, frozenset[str]], tuple[str, ...]]
+    may_be_at_work: Callable[[Snapshot, frozenset[str]], bool]
     without_inert: Callable[[Snapshot], tuple[Snapshot, tuple[str, ...]]]
     without_unowned: Callable[[Snapshot], tuple[Snapshot, tuple[str, ...]]]
 
@@ -83,6 +85,7 @@ class Limits:
     quiet:       nothing happened for so long: at rest, for calls that only the called service works on
     quiet_async: the same where other services were given work
     at_rest:     how long the system may be at work without any effect before it counts as stuck
+    moment:      how long a system that may be at work gets to begin, and a service to go on without its client
     hit:         until the planned effect happens
     ended:       until the connections of a killed process end
     reaction:    how long a service gets to notice that its client has gone
@@ -92,6 +95,7 @@ class Limits:
     quiet: float = 0.015
     quiet_async: float = 0.04
     at_rest: float = 2.5
+    moment: float = 0.15
     hit: float = 30.0
     ended: float = 5.0
     reaction: float = 0.25

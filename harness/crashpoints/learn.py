@@ -127,8 +127,15 @@ async def settle(
         snapshot = await lab.snapshot()
         reasons = (profile.at_work_after_restart if restarted else profile.at_work)(snapshot, lab.running)
         why = "; ".join(reason for reason in reasons if reason not in stays)
-        if not why or waited > limits.at_rest * 10:
+        if waited > limits.at_rest * 10:
             return snapshot, why
+        if not why:
+            if not profile.may_be_at_work(snapshot, lab.running):
+                return snapshot, why
+            if not await lab.relay.moved(seen, limit=limits.moment):
+                return snapshot, why
+            waited += limits.moment
+            continue
         moved = await lab.relay.moved(seen, limit=limits.at_rest)
         if not moved:
             return await lab.snapshot(), why

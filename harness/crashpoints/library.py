@@ -131,7 +131,7 @@ def _digest(snapshot: Snapshot) -> str:
     content = hashlib.sha256(snapshot.environment.encode())
     for name in sorted(snapshot.mongo):
         content.update(name.encode())
-        for raw in sorted(snapshot.mongo[name]):
+        for raw in snapshot.mongo[name]:  # in their order: it counts when they are restored
             content.update(raw)
     for key in sorted(snapshot.etcd):
         content.update(b"%d %s %d %s" % (len(key), key, len(snapshot.etcd[key]), snapshot.etcd[key]))

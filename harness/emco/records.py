@@ -205,6 +205,14 @@ def at_work(snapshot: Snapshot, running: frozenset[str], *, restarted: bool) -> 
     return tuple(reasons)
 
 
+def may_be_at_work(snapshot: Snapshot, running: frozenset[str]) -> bool:
+    """Whether rsync has an event that it may take up in the next moment, or never: see _MAY_STAY."""
+    if "rsync" not in running:
+        return False
+    active = [match.group(1) for key in snapshot.etcd if (match := ACTIVE_KEY.match(key.decode("utf-8", "replace")))]
+    return any(_pending(snapshot.etcd.get(f"/context/{name}{_QUEUE}".encode(), b"{}")) for name in active)
+
+
 def _pending(queue: bytes) -> list[str]:
     return [str(item.get("event")) for item in _json(queue).get("AcQueue") or () if item.get("status") == "Pending"]
 

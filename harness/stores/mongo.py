@@ -46,7 +46,8 @@ class Mongo:
         try:
             hello = dict(await self._client.admin.command("hello"))
         except PyMongoError as error:
-            raise StoreError(f"mongo at {self.address} does not answer: {str(error).partition(', Timeout:')[0]}") from error
+            why = str(error).partition(", Timeout:")[0]  # what follows is the driver's whole view of the topology
+            raise StoreError(f"mongo at {self.address} does not answer: {why}") from error
         if "setName" in hello:
             raise StoreError(
                 f"mongo at {self.address} is a member of the replica set {hello['setName']!r}: EMCO's driver would "

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -168,7 +168,7 @@ def test_what_the_options_do_not_allow(cli: Cli, arguments: list[str], sentence:
         (["run", "-w", "{w}", "--emco-bin", "gone"], "--emco-bin gone: no such folder"),
         (
             ["run", "-w", "{w}", "--emco-bin", "."],
-            "--emco-bin .: no executable orchestrator/orchestrator and no executable orchestrator, but the workload needs",
+            "--emco-bin .: no executable orchestrator/orchestrator and no executable orchestrator, but",
         ),
         (["points", "-w", "{w}", "--emco-bin", "gone"], "--emco-bin gone: no such folder"),
         (["run", "-w", "{w}", "--mongo-uri", "nonsense"], "--mongo-uri nonsense: a host and a port are expected"),
@@ -255,10 +255,30 @@ def web_server() -> Iterator[str]:
         thread.join(10)
 
 
-def test_a_mongo_that_does_not_answer(cli: Cli, workload: Path, nobody: str) -> None:
-    ended = cli("run", "-w", workload, "--out", cli.out, "--mongo-uri", f"mongodb://{nobody}")
-    assert ended.code == 2
-    assert f"emco-chaos: mongo at {nobody} does not answer" in ended.err
+def command_lines(pids: Iterable[int]) -> bytes:
+    """What everybody on the machine can read of these processes."""
+    found = b""
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found += Path(f"/proc/{pid}/cmdline").read_bytes()
+    return found
+
+
+def test_a_mongo_that_does_not_answer_and_whose_password_nobody_sees(cli: Cli, workload: Path, nobody: str) -> None:
+    cli.env["EMCO_CHAOS_MONGO_URI"] = f"mongodb://me:sentinel@{nobody}"
+    process = cli.start("run", "-w", workload, "--out", cli.out)
+    wait_for(lambda: len(cli.undos()) == 2, "no worker was started")
+    below = children(process.pid)
+    seen = command_lines(below)
+    for descriptor in below.values():
+        os.close(descriptor)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert f"emco-chaos: mongo at {nobody} does not answer" in err
+    assert b"harness.worker" in seen
+    assert b"sentinel" not in seen
+    written = [path.read_bytes() for path in cli.out.rglob("*") if path.is_file()]
+    assert not [text for text in (out.encode(), err.encode(), *written) if b"sentinel" in text]
     assert cli.undos() == []
 
 

@@ -231,17 +231,18 @@ class EdgeEmulator:
         self._watchers[task] = lambda: offer(None)
         end = watch.begin(offer)
         try:
-            async with asyncio.timeout(watch.seconds or _WATCH_SECONDS):
-                while (event := await queue.get()) is not None:
-                    await response.write(msgspec.json.encode(event) + b"\n")
-        except TimeoutError:
-            await response.write(b"".join(msgspec.json.encode(event) + b"\n" for event in watch.farewell()))
+            try:
+                async with asyncio.timeout(watch.seconds or _WATCH_SECONDS):
+                    while (event := await queue.get()) is not None:
+                        await response.write(msgspec.json.encode(event) + b"\n")
+            except TimeoutError:
+                await response.write(b"".join(msgspec.json.encode(event) + b"\n" for event in watch.farewell()))
+            await response.write_eof()
         except ConnectionError:
             return response  # the client is gone, there is nobody to say the end to
         finally:
             end()
             del self._watchers[task]
-        await response.write_eof()
         return response
 
     async def _end_watches(self) -> None:

@@ -53,6 +53,7 @@ PROFILE = Profile(
     slug=lambda effect: effect.op,
     at_work=_at_work,
     at_work_after_restart=_at_work,
+    may_be_at_work=lambda snapshot, running: False,
     without_inert=_without("inert"),
     without_unowned=_without("orphan"),
 )

@@ -1,0 +1,81 @@
+"""What was learned, on disk and back."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import bson
+import pytest
+
+from harness.crashpoints.lab import Subject
+from harness.crashpoints.learn import Controls, Lesson, Seen
+from harness.crashpoints.library import Library
+from harness.crashpoints.model import Told
+from harness.stores.canonical import Mask
+from harness.stores.snapshot import Snapshot, SnapshotError
+
+from .conftest import EXISTS, OK, create, remove, snapshot
+
+SUBJECT = Subject(create("a"), (remove("a"),))
+LESSON = Lesson(
+    SUBJECT, snapshot({}), OK, (Seen("x", "svc", "mongo", "mongo", "mongo write x"),), snapshot({"a": "made"})
+)
+CONTROLS = Controls(
+    before=(snapshot({}),),
+    after=(snapshot({"a": "1"}), snapshot({"a": "2"})),
+    twice=snapshot({"a": "3"}),
+    repeat=EXISTS,
+    undone=snapshot({"tombstone": "1"}),
+    undo=(Told(204),),
+    redone=snapshot({"a": "4"}),
+    redo=OK,
+    torn=snapshot({"b": "1"}),
+    effects=(LESSON.effects, ()),
+    masks=(Mask("varies", "^x$", "a.b", drop=True),),
+    stays=frozenset({"q is pending"}),
+)
+
+
+def test_a_lesson_comes_back_as_it_was(tmp_path: Path) -> None:
+    Library(tmp_path).keep_lesson(3, LESSON)
+    assert Library(tmp_path).lesson(3, SUBJECT) == LESSON
+    assert Library(tmp_path).lesson(2, SUBJECT) is None
+
+
+def test_a_lesson_of_another_call_is_none(tmp_path: Path) -> None:
+    Library(tmp_path).keep_lesson(3, LESSON)
+    assert Library(tmp_path).lesson(3, Subject(remove("a"))) is None
+
+
+@pytest.mark.parametrize(
+    "controls", [CONTROLS, replace(CONTROLS, undone=None, redone=None, redo=None, torn=None)], ids=["all", "no inverse"]
+)
+def test_control_states_come_back_as_they_were(tmp_path: Path, controls: Controls) -> None:
+    Library(tmp_path).keep_controls("a call/of mine", controls)
+    assert Library(tmp_path).controls("a call/of mine") == controls
+    assert Library(tmp_path).controls("another") is None
+
+
+def test_equal_snapshots_are_stored_once(tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    library.keep_lesson(0, LESSON)
+    library.keep_lesson(1, replace(LESSON, before=LESSON.after))
+    assert len(list((tmp_path / "snapshots").iterdir())) == 2
+
+
+def test_the_order_of_documents_survives(tmp_path: Path) -> None:
+    """EMCO takes the first record that fits: the same records in another order are another state to begin from."""
+    one, two = bson.encode({"name": "a"}), bson.encode({"name": "b"})
+    first = Snapshot("fake", {"db.records": (one, two)}, {}, {})
+    second = Snapshot("fake", {"db.records": (two, one)}, {}, {})
+    Library(tmp_path).keep_lesson(0, replace(LESSON, before=first, after=second))
+    found = Library(tmp_path).lesson(0, SUBJECT)
+    assert found is not None
+    assert (found.before, found.after) == (first, second)
+
+
+def test_a_missing_snapshot_is_named(tmp_path: Path) -> None:
+    Library(tmp_path).keep_lesson(0, LESSON)
+    for path in (tmp_path / "snapshots").iterdir():
+        path.unlink()
+    with pytest.raises(SnapshotError, match=r"\.json is missing; remove .* and learn again"):
+        Library(tmp_path).lesson(0, SUBJECT)
