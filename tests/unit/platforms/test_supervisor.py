@@ -128,8 +128,8 @@ async def test_the_undo_names_the_process_for_good(make: Make, journal: Journal)
 
 
 async def test_a_process_that_exits_by_itself_says_its_code(make: Make) -> None:
-    process = make("import sys; print('up', flush=True); sys.stdin.read(); sys.exit(4)")
-    await process.start()
+    process = make("import sys; print('up', flush=True); sys.exit(4)")
+    process.launch()
     death = await ended(process)
     assert (death.signal, death.code) == (0, 4)
     with pytest.raises(HarnessTrouble, match=r"p was to be killed, but it did not run any more; its log: up"):
