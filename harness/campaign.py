@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
+from pymongo.errors import PyMongoError
 
 from harness.crashpoints.judge import expected_states
 from harness.crashpoints.lab import Limits, Profile, Rung, Subject
@@ -33,12 +34,14 @@ from harness.emco.calls import Call, RefusedCall, clusters, digest, not_tested, 
 from harness.emco.inputs import InputError
 from harness.emco.workload import read_workload
 from harness.faults.journal import MARKER, Journal, process_started
-from harness.faults.victim import UsageError
+from harness.faults.victim import ServiceDown, UsageError
 from harness.platforms.process.environment import open_lab
 from harness.platforms.process.lab import EdgeName, ProcessLab
 from harness.platforms.process.programs import find_binaries
 from harness.platforms.settings import Settings
+from harness.stores.mongo import StoreError
 from harness.stores.snapshot import Snapshot
+from harness.wire.relay import RelayError
 
 PROFILE = Profile(
     rules=records.rules,
@@ -48,6 +51,7 @@ PROFILE = Profile(
     may_be_at_work=records.may_be_at_work,
     without_inert=records.without_inert,
     without_unowned=records.without_unowned,
+    never_masked=records.never_masked,
 )
 
 
@@ -84,7 +88,7 @@ def prepare(settings: Settings) -> Work:
         title=_title(settings),
         digest=_digest(settings, calls, refused, needed),
         subjects=tuple(_subject(call, calls) for call in calls),
-        refused=tuple(_refused(one) for one in refused) if "none" in settings.faults else (),
+        refused=tuple(_refused(one, calls) for one in refused) if "none" in settings.faults else (),
         setup=frozenset(call.name for call in calls if call.setup),
         services=_start_order(needed),
         edges=tuple(EdgeName(*pair) for pair in clusters(calls)),
@@ -107,9 +111,10 @@ def _start_order(names: tuple[str, ...]) -> tuple[str, ...]:
 def _subject(call: Call, calls: tuple[Call, ...]) -> Subject:
     rungs = tuple(Rung(rung.name, rung.calls) for rung in call.ladder)
     if not call.lifecycle:
-        return Subject(call, call.undo, rungs)
+        return Subject(call, call.undo, rungs, services=_repairers(call))
     teardown = _teardown(call, calls)
-    return Subject(call, call.undo, rungs, teardown, _last_resorts(call, calls, teardown))
+    last = _last_resorts(call, calls, teardown)
+    return Subject(call, call.undo, rungs, teardown, last, _repairers(call))
 
 
 def _teardown(call: Call, calls: tuple[Call, ...]) -> tuple[Call, ...]:
@@ -135,10 +140,19 @@ def _last_resorts(call: Call, calls: tuple[Call, ...], teardown: tuple[Call, ...
     return tuple(rungs)
 
 
-def _refused(one: RefusedCall) -> Subject:
+def _refused(one: RefusedCall, calls: tuple[Call, ...]) -> Subject:
+    """A call that must be refused, with what may mend it where it was refused and did its damage all the same."""
     call = one.call
-    rungs = tuple(Rung(rung.name, rung.calls) for rung in call.ladder)
-    return Subject(call, (), rungs, refused=one.why, before=one.before)
+    planned = next((known for known in calls if known.name == call.name), call)
+    rungs = tuple(Rung(rung.name, rung.calls) for rung in planned.ladder)
+    teardown = _teardown(call, calls)
+    return Subject(call, (), rungs, teardown, services=_repairers(planned), refused=one.why, before=one.before)
+
+
+def _repairers(call: Call) -> frozenset[str]:
+    """rsync, where undoing or repairing runs something."""
+    steps = [*call.undo, *(step for rung in call.ladder for step in rung.calls)]
+    return frozenset({"rsync"} if any(step.lifecycle for step in steps) else ())
 
 
 def _digest(
@@ -199,15 +213,15 @@ class Campaign:
                     "without any fault: "
                     f"{lesson.told.body.strip()[:300] or 'no body'}"
                 )
+            if self.lab.relay.problems:
+                raise DoesNotSettle(
+                    "effects cannot be counted where traffic cannot be decoded (TLS between a service and its store?): "
+                    + "; ".join(self.lab.relay.problems[:3])
+                )
             self.library.keep_lesson(index, lesson)
             lessons.append(lesson)
             before = await self._next_before(lesson)
             told(index, subject.call.name)
-        if self.lab.relay.problems:
-            raise DoesNotSettle(
-                "effects cannot be counted where traffic cannot be decoded (TLS between a service and its store?): "
-                + "; ".join(self.lab.relay.problems[:3])
-            )
         self._lessons = tuple(lessons)
         return self._lessons
 
@@ -242,8 +256,14 @@ class Campaign:
             return PointResult(
                 point, Outcome.UNKNOWN, f"its control runs failed: {error}", Proof(False, 0, "", "no injection"), told
             )
+        except (ServiceDown, StoreError, RelayError, PyMongoError, OSError) as error:
+            return _trouble(point, error)
         replayer = Replayer(self.lab, PROFILE, self._limits, {point.call: case}, self._memory)
-        return replace(await replayer.run(point), replay=self._settings.replay(point.id))
+        try:
+            result = await replayer.run(point)
+        except (StoreError, RelayError, PyMongoError, OSError) as error:
+            result = _trouble(point, error)
+        return replace(result, replay=self._settings.replay(point.id))
 
     async def _case(self, point: CrashPoint) -> Case:
         name = f"{point.call} {point.effect}" if point.side == "refused" else point.call
@@ -297,6 +317,12 @@ class Campaign:
         return self._lessons
 
 
+def _trouble(point: CrashPoint, error: Exception) -> PointResult:
+    """A point that the harness or its surroundings spoiled; the next one begins from a clean slate again."""
+    text = f"{type(error).__name__}: {error}"
+    return PointResult(point, Outcome.UNKNOWN, text, Proof(False, 0, "", "no verdict"), Told(None, text))
+
+
 def make_plan(work: Work, settings: Settings, lessons: tuple[Lesson, ...]) -> Plan:
     """Enumerate all points: of every call, and of the calls that must be refused."""
     known: tuple[Fault, ...] = ("crash", "disconnect")
@@ -317,7 +343,8 @@ def make_plan(work: Work, settings: Settings, lessons: tuple[Lesson, ...]) -> Pl
             plans.append(
                 CallPlan(call.name, call.service, call.method, call.path, (), tuple(points), "must be refused")
             )
-    return Plan(work.digest, work.title, tuple(plans), (), work.not_tested)
+    masks = tuple(f"{mask.name}: {mask.where} {mask.path}".rstrip() for mask in records.MASKS)
+    return Plan(work.digest, work.title, tuple(plans), masks, work.not_tested)
 
 
 def _with(call: CallPlan, points: tuple[CrashPoint, ...]) -> CallPlan:

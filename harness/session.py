@@ -16,7 +16,7 @@ from typing import Protocol
 from rich.console import Console
 
 from harness.campaign import Work, prepare
-from harness.crashpoints.model import CrashPoint, Outcome, Plan, PointResult, Proof, RunSummary, Told
+from harness.crashpoints.model import CrashPoint, Grade, Outcome, Plan, PointResult, Proof, RunSummary, Told
 from harness.evidence.run_folder import RunFolder
 from harness.faults.victim import UsageError
 from harness.platforms.settings import Settings
@@ -94,6 +94,8 @@ def run(
     def finished(result: PointResult) -> None:
         results.append(result)
         folder.append(result)
+        if result.grade not in (Grade.PASS, Grade.WARN):
+            folder.keep_failure(result.point.id, {"result.json": result, "victim.log": result.logs})
         watcher.finished(result)
 
     try:

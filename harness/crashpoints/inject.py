@@ -112,4 +112,6 @@ async def _after_answer(lab: Lab, limits: Limits, point: CrashPoint, call: Call)
     lab.relay.drop(point.service)
     killed = death.signal == 9
     how = f"{death.describe()}, {ended} of {connections} connections ended, after the client had its answer"
-    return Injected(Proof(killed and connections == ended, 1, "answer delivered to the client", how), told)
+    return Injected(
+        Proof(killed and connections == ended and connections > 0, 1, "answer delivered to the client", how), told
+    )

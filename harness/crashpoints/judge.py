@@ -154,6 +154,7 @@ def judge(
         return Verdict(Outcome.LOST, f"acknowledged with {told.status}, but the result is not there", "after", delta)
     repair = _repair(tried)
     if why_at_work:
+        repair = "retry" if tried.repeat.reached else repair
         if repair:
             reason = f"does not come to rest by itself ({why_at_work}); {repair} helps"
             return Verdict(Outcome.NEEDS_REPAIR, reason, where, delta, repair)

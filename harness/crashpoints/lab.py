@@ -42,6 +42,7 @@ class Subject:
     rungs:   the repair ladder
     teardown: calls that remove what the call belongs to altogether
     last_resorts: the last rungs: other ways to the state to which the teardown leads
+    services: that have to run for what undoes and repairs it, beside those that are called
     refused: why the call must be refused; empty for a call that must succeed
     before:  for a refused call: the number of the workload's call before which it is tried
     """
@@ -51,8 +52,13 @@ class Subject:
     rungs: tuple[Rung, ...] = ()
     teardown: tuple[Call, ...] = ()
     last_resorts: tuple[Rung, ...] = ()
+    services: frozenset[str] = frozenset()
     refused: str = ""
     before: int = -1
+
+
+def _nothing(_: Mask) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,7 @@ class Profile:
     may_be_at_work:  whether it looks at rest, but may take something up in the next moment
     without_inert:   a snapshot without leftovers that nothing will ever act on; and those, a line each
     without_unowned: a snapshot without anything that no record owns; and that, a line each
+    never_masked:    whether a learned mask would hide what is judged, as states and references are
     """
 
     rules: Callable[[tuple[Mask, ...]], CanonicalRules]
@@ -76,6 +83,7 @@ class Profile:
     may_be_at_work: Callable[[Snapshot, frozenset[str]], bool]
     without_inert: Callable[[Snapshot], tuple[Snapshot, tuple[str, ...]]]
     without_unowned: Callable[[Snapshot], tuple[Snapshot, tuple[str, ...]]]
+    never_masked: Callable[[Mask], bool] = _nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Learning: what each call does when nothing goes wrong, and every state that a faulted run may lawfully end in."""
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass, replace
 
@@ -43,7 +44,7 @@ class Lesson:
         subject = self.subject
         steps = [*subject.undo, *subject.teardown, *(call for rung in subject.rungs for call in rung.calls)]
         asked = (seen.target for seen in self.effects if seen.store == "grpc")
-        return frozenset(
+        return subject.services | frozenset(
             {subject.call.service, *(seen.source for seen in self.effects), *asked, *(call.service for call in steps)}
         )
 
@@ -120,26 +121,25 @@ async def settle(
     Quiet is "no effect for `quiet` seconds and no request under way"; what is at work then gets `at_rest` seconds to
     move. A system that moves again is waited for again, at most ten times as long.
     """
-    waited = 0.0
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + limits.at_rest * 10
     while True:
-        await lab.relay.quiet(seconds=quiet, limit=limits.at_rest * 10)
+        silent = await lab.relay.quiet(seconds=quiet, limit=max(quiet, deadline - clock()))
         seen = lab.relay.seq()
         snapshot = await lab.snapshot()
         reasons = (profile.at_work_after_restart if restarted else profile.at_work)(snapshot, lab.running)
         why = "; ".join(reason for reason in reasons if reason not in stays)
-        if waited > limits.at_rest * 10:
-            return snapshot, why
+        if not silent or clock() > deadline:
+            return snapshot, why or f"effects go on after {limits.at_rest * 10:g} s"
         if not why:
             if not profile.may_be_at_work(snapshot, lab.running):
                 return snapshot, why
             if not await lab.relay.moved(seen, limit=limits.moment):
                 return snapshot, why
-            waited += limits.moment
             continue
         moved = await lab.relay.moved(seen, limit=limits.at_rest)
         if not moved:
             return await lab.snapshot(), why
-        waited += quiet
 
 
 async def observe(
@@ -182,6 +182,10 @@ async def learn_controls(lab: Lab, profile: Profile, limits: Limits, lesson: Les
     runs: list[tuple[Seen, ...]] = [_own(lesson.effects, subject.call.service)]
     while True:
         again = await observe(lab, profile, limits, subject, base, must_rest=False, stays=stays)
+        if again.told.status != lesson.told.status:
+            raise DoesNotSettle(
+                f"{subject.call.name} was answered {lesson.told.status}, then {again.told.status} from the same state"
+            )
         runs.append(_own(again.effects, subject.call.service))
         if Counter(one.slug for one in runs[-1]) in [Counter(one.slug for one in run) for run in runs[:-1]]:
             break
@@ -194,7 +198,7 @@ async def learn_controls(lab: Lab, profile: Profile, limits: Limits, lesson: Les
     repeat = await lab.send(subject.call)
     twice, _ = await settle(lab, profile, limits, quiet=quiet, stays=stays)
     restarted = await fresh(lab, profile, limits, again.after, only=lesson.services, stays=stays)
-    rules = profile.rules(())
+    masks = _masks(lesson, again, base, profile)
     controls = Controls(
         before=(base,),
         after=(again.after, restarted),
@@ -202,11 +206,23 @@ async def learn_controls(lab: Lab, profile: Profile, limits: Limits, lesson: Les
         repeat=repeat,
         stays=stays,
         effects=tuple(runs),
-        masks=learn_masks(canonical(lesson.after, rules), canonical(again.after, rules)),
+        masks=masks,
     )
     if subject.undo:
         controls = await _undo_and_redo(lab, profile, limits, subject, controls)
     return await _tear_down(lab, profile, limits, subject, controls) if subject.teardown else controls
+
+
+def _masks(lesson: Lesson, again: Lesson, base: Snapshot, profile: Profile) -> tuple[Mask, ...]:
+    """What differs between two runs from the same state; never what is judged."""
+    rules = profile.rules(())
+    if canonical(lesson.before, rules).digest != canonical(base, rules).digest:
+        return ()  # they began differently: a difference says nothing
+    masks = learn_masks(canonical(lesson.after, rules), canonical(again.after, rules))
+    if judged := [mask for mask in masks if profile.never_masked(mask)]:
+        where = ", ".join(f"{mask.where} {mask.path}" for mask in judged[:3])
+        raise DoesNotSettle(f"{lesson.subject.call.name} leads to another state each time: {where}")
+    return masks
 
 
 async def stable(lab: Lab, profile: Profile, limits: Limits, snapshot: Snapshot) -> Snapshot:
@@ -225,10 +241,14 @@ async def stable(lab: Lab, profile: Profile, limits: Limits, snapshot: Snapshot)
 
 
 async def _undo_and_redo(lab: Lab, profile: Profile, limits: Limits, subject: Subject, controls: Controls) -> Controls:
-    answers = []
+    answers: list[Told] = []
     undone = controls.after[0]
     for call in subject.undo:
+        if answers:
+            await settle(lab, profile, limits, quiet=limits.quiet_async, stays=controls.stays)
         answers.append(await lab.send(call))
+    if any(told.kind != "acknowledged" for told in answers):
+        return replace(controls, undo=tuple(answers))  # it cannot be undone, with or without a fault
     undone, _ = await settle(lab, profile, limits, quiet=limits.quiet_async, stays=controls.stays)
     redo = await lab.send(subject.call)
     redone, _ = await settle(lab, profile, limits, quiet=limits.quiet_async, stays=controls.stays)

@@ -46,7 +46,8 @@ class Library:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._snapshots: dict[str, Snapshot] = {}
-        (folder / "snapshots").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # snapshots hold kubeconfigs and keys
+        (folder / "snapshots").mkdir(exist_ok=True)
 
     def lesson(self, index: int, subject: Subject) -> Lesson | None:
         """What was learned of call number `index`; None when it was not, or when it is another call."""

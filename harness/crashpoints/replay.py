@@ -25,6 +25,7 @@ from harness.stores.snapshot import Snapshot
 
 # An attempt that leads nowhere near a control state differs in everything; these tell the story.
 _MOST_CHANGES = 6
+_NO_SUCH_METHOD = 405
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,14 @@ class Replayer:
     async def _faulted(self, case: Case, point: CrashPoint) -> PointResult:
         lab, limits = self._lab, self._limits
         blind = len(lab.relay.problems)
-        await fresh(
+        slate = await fresh(
             lab, self._profile, limits, case.controls.before[0], only=case.lesson.services, stays=case.controls.stays
         )
+        if not match(slate, case.expected, self._profile, case.rules, wanted=("before",)).clean:
+            where = nearest(slate, case.expected, case.rules, names=("before",))[1]
+            raise HarnessTrouble(
+                f"the clean slate is not the state before: {', '.join(one.where for one in where[:3])}"
+            )
         injected = await inject(lab, self._profile, limits, point, case.subject.call)
         if not injected.proof.proven:
             reason = "; ".join((f"the fault is not proven: {injected.proof.how}", *lab.relay.problems[blind:][:3]))
@@ -99,11 +105,18 @@ class Replayer:
             reason = f"{point.service} does not come back after the crash: {at_crash}"
             return PointResult(point, Outcome.STUCK, reason, injected.proof, injected.told, logs=at_crash.log)
         state, why = await settle(lab, self._profile, limits, quiet=self._quiet(case), stays=case.controls.stays)
+        if dead := sorted(case.lesson.services - lab.running):
+            reason = f"{dead[0]} ended by itself"
+            return PointResult(point, Outcome.STUCK, reason, injected.proof, injected.told, logs=lab.log_tail(dead[0]))
         try:
-            return await self._judged(case, point, injected, at_crash, state, why)
+            result = await self._judged(case, point, injected, at_crash, state, why)
         except ServiceDown as down:
             reason = f"in the state that the fault left a service does not start again: {down}"
             return PointResult(point, Outcome.STUCK, reason, injected.proof, injected.told, logs=down.log)
+        if blinded := lab.relay.problems[blind:]:
+            reason = f"traffic could not be decoded: {'; '.join(blinded[:3])}"
+            return _unknown(point, injected.proof, injected.told, reason, "")
+        return result
 
     async def _restarted(self, case: Case, point: CrashPoint) -> Snapshot | ServiceDown:
         """What was there at the crash, once the others are at rest; then the victim is started again."""
@@ -174,7 +187,8 @@ class Replayer:
             undo, _ = await self._try(case, "undo", subject.undo, ("before", "undone"))
             redo, redo_match = await self._try(case, "redo", (subject.call,), ("after", "redone", "twice"))
         rungs: list[Attempt] = []
-        healed = bool(repeat.reached or (redo is not None and redo.reached and undo is not None and undo.reached))
+        again = bool(repeat.reached) and (undo_after is None or bool(undo_after.reached))
+        healed = bool(again or (redo is not None and redo.reached and undo is not None and undo.reached))
         anywhere: tuple[str, ...] = ("after", "redone", "twice", "undone", "before")
         removed: tuple[str, ...] = ("torn", "before")
         ladder = [(rung.name, rung.calls, anywhere) for rung in subject.rungs]
@@ -201,6 +215,8 @@ class Replayer:
             self._lab, self._profile, self._limits, quiet=self._quiet(case), stays=case.controls.stays
         )
         found = match(state, case.expected, self._profile, case.rules, wanted=wanted)
+        if dead := sorted(case.lesson.services - self._lab.running):
+            found, why = Match(""), f"{dead[0]} ended by itself: {self._lab.log_tail(dead[0])[-300:]}"
         reached = "" if found.orphans else found.reached  # what still runs unowned is no way back
         left = () if reached else nearest(state, case.expected, case.rules, names=wanted)[1]
         more = f"{len(left) - _MOST_CHANGES} more differences" if len(left) > _MOST_CHANGES else ""
@@ -215,6 +231,8 @@ class Replayer:
             lab, self._profile, self._limits, quiet=self._limits.quiet_async, stays=case.controls.stays
         )
         proof = Proof(True, 0, "", f"no fault; answered {told.status}")
+        if told.status is None or told.status == _NO_SUCH_METHOD:
+            return _unknown(point, proof, told, f"the call was not refused, it had no proper answer: {told.body}", "")
         if told.kind != "refused":
             reason = f"must be refused ({case.subject.refused}) but was answered {told.status}"
             changes = nearest(state, case.expected, case.rules, names=("before",))[1]
@@ -228,18 +246,28 @@ class Replayer:
         reason = f"refused with {told.status}, but the state changed" + (
             f"; {healed.name} helps" if healed else "; nothing heals"
         )
-        outcome = Outcome.NEEDS_REPAIR if healed else Outcome.STUCK
+        outcome = Outcome.NEEDS_REPAIR if healed or not tried else Outcome.STUCK
+        if not tried:
+            reason = f"refused with {told.status}, but the state changed; nothing was tried to mend it"
         return PointResult(point, outcome, reason, proof, told, "before", changes, tried, healed.name if healed else "")
 
     async def _examine_refused(self, case: Case, state: Snapshot) -> tuple[Attempt, ...]:
         tried = []
+        services = case.lesson.services
         for rung in case.subject.rungs:
-            await fresh(
-                self._lab, self._profile, self._limits, state, only=case.lesson.services, stays=case.controls.stays
-            )
+            await fresh(self._lab, self._profile, self._limits, state, only=services, stays=case.controls.stays)
             attempt, _ = await self._try(case, rung.name, rung.calls, ("before", "undone"))
             tried.append(attempt)
-        return tuple(tried)
+        if not case.subject.teardown or any(attempt.reached for attempt in tried):
+            return tuple(tried)
+        base = case.controls.before[0]
+        await fresh(self._lab, self._profile, self._limits, base, only=services, stays=case.controls.stays)
+        await self._try(case, "control", case.subject.teardown, ("before",))
+        torn = canonical(await self._lab.snapshot(), case.rules)
+        removed = replace(case, expected=replace(case.expected, torn=(torn,)))
+        await fresh(self._lab, self._profile, self._limits, state, only=services, stays=case.controls.stays)
+        attempt, _ = await self._try(removed, "removing it altogether", case.subject.teardown, ("torn",))
+        return (*tried, attempt)
 
 
 def _names(told: Told) -> tuple[str, ...]:

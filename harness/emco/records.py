@@ -32,12 +32,22 @@ MASKS: tuple[Mask, ...] = (
     Mask("managed fields", r"^edge ", "metadata.managedFields", drop=True),
     Mask("self link", r"^edge ", "metadata.selfLink", drop=True),
     # The last applied configuration repeats the object, in an order of keys that varies.
-    Mask("last applied", r"^edge ", "metadata.annotations", drop=True),
+    Mask(
+        "last applied", r"^edge ", r"metadata.annotations.kubectl\.kubernetes\.io/last-applied-configuration", drop=True
+    ),
     Mask("status", r"^edge ", "status", drop=True),
     # What the monitor on the edge reported: it follows the edge's own pace, not the call.
     Mask("reported status", r"^etcd /context/[^/]+/app/.*/cluster/[^/]+/status/$", "", drop=True),
     Mask("reported readiness", r"^etcd /context/[^/]+/app/.*/(resourcesready|resready|ressuccess)/$", "", drop=True),
 )
+
+
+_JUDGED = re.compile(r"(?i)status|state|queue|context|reference|actions|keyId|owner|meta")
+
+
+def never_masked(mask: Mask) -> bool:
+    """States and references are what is judged: no run may differ from another one in them and be called the same."""
+    return bool(_JUDGED.search(mask.path) or (mask.where.startswith("^etcd") and _JUDGED.search(mask.where)))
 
 
 def rules(extra: tuple[Mask, ...] = ()) -> CanonicalRules:
@@ -226,8 +236,8 @@ def without_idle_activity(snapshot: Snapshot) -> Snapshot:
     idle = []
     for key in snapshot.etcd:
         if match := ACTIVE_KEY.match(key.decode("utf-8", "replace")):
-            queue = snapshot.etcd.get(f"/context/{match.group(1)}{_QUEUE}".encode(), b"{}")
-            if not [event for event in _pending(queue) if event not in _MAY_STAY]:
+            queue = snapshot.etcd.get(f"/context/{match.group(1)}{_QUEUE}".encode())
+            if queue is not None and not [event for event in _pending(queue) if event not in _MAY_STAY]:
                 idle.append(key)
     return (
         replace(snapshot, etcd={key: value for key, value in snapshot.etcd.items() if key not in idle})

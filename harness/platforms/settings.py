@@ -76,9 +76,10 @@ class Settings:
     def replay(self, point_id: str) -> str:
         """The command that runs one point under the same settings; passwords are left to the environment."""
         options: list[str] = []
-        if self.workload.name != "golden.yaml":
+        if self.workload.resolve().parts[-3:] != ("fixtures", "workloads", "golden.yaml"):
             options += ["--workload", str(self.workload)]
             options += ["--values", str(self.values)] if self.values else []
+        options += [] if self.isolate else ["--no-isolate"]
         options += ["--emco-bin", str(self.emco_bin)] if self.emco_bin else []
         options += ["--reference", self.reference] if self.reference != "faithful" else []
         options += ["--etcd-endpoint", self.etcd_endpoint] if self.etcd_endpoint else []

@@ -141,7 +141,7 @@ class Supervised:
         try:
             either: set[asyncio.Future[Any]] = {ready, running.ended}
             await asyncio.wait(either, timeout=self.spec.start_limit, return_when=asyncio.FIRST_COMPLETED)
-            if ready.done():
+            if ready.done() and not running.ended.done():  # something else may listen where it could not
                 ready.result()
                 return
         finally:

@@ -324,7 +324,7 @@ def _masked(where: str, value: Any, rules: CanonicalRules) -> Any:
 
 def _apply(value: Any, path: tuple[str, ...], mask: Mask) -> Any:
     if not path or path == ("",):
-        return f"<{mask.name}>"
+        return value if value in ("", None) else f"<{mask.name}>"  # a value that is not there must stay visible
     step, rest = path[0], path[1:]
     if step == "**":
         value = _apply(value, rest, mask)

@@ -124,7 +124,12 @@ async def test_a_fault_that_is_not_proven_is_unknown_with_the_log() -> None:
 async def test_connections_that_could_not_be_decoded_are_named_when_the_fault_is_not_proven() -> None:
     _, result = await replayed(Script(signal=15, problems=("link svc -> mongo: nonsense",)))
     assert result.reason.endswith("connections ended; link svc -> mongo: nonsense")
-    assert (await replayed(Script(problems=("link svc -> mongo: nonsense",))))[1].outcome is Outcome.ATOMIC
+
+
+async def test_a_verdict_on_traffic_that_could_not_be_decoded_is_none() -> None:
+    _, result = await replayed(Script(problems=("link svc -> mongo: nonsense",)))
+    assert (result.outcome, result.proof.proven) == (Outcome.UNKNOWN, True)
+    assert result.reason == "traffic could not be decoded: link svc -> mongo: nonsense"
 
 
 async def test_trouble_of_the_harness_is_unknown() -> None:
@@ -195,7 +200,9 @@ async def test_a_refused_call_that_changes_something_is_stuck_when_nothing_helps
 
 async def test_a_refused_call_that_leaves_work_undone_is_no_pass() -> None:
     queue = {"q": "pending"}
-    assert (await refused(answers(Told(409), queue), before=queue)).outcome is Outcome.STUCK
+    result = await refused(answers(Told(409), queue), before=queue)
+    assert (result.outcome, result.attempts) == (Outcome.NEEDS_REPAIR, ())
+    assert result.reason.endswith("nothing was tried to mend it")
 
 
 async def test_a_refused_call_that_changes_something_needs_the_rung_that_helps() -> None:
@@ -203,8 +210,12 @@ async def test_a_refused_call_that_changes_something_needs_the_rung_that_helps()
     assert (result.outcome, result.repair) == (Outcome.NEEDS_REPAIR, "put")
 
 
-@pytest.mark.parametrize("told", [Told(204), Told(None, "connection lost")], ids=["acknowledged", "no answer"])
-async def test_a_call_that_must_be_refused_and_is_not_is_never_a_pass(told: Told) -> None:
-    result = await refused(answers(told, {}))
+@pytest.mark.parametrize("told", [Told(None, "connection lost"), Told(405)], ids=["no answer", "no such method"])
+async def test_what_is_no_proper_refusal_is_unknown(told: Told) -> None:
+    assert (await refused(answers(told, {}))).outcome is Outcome.UNKNOWN
+
+
+async def test_a_call_that_must_be_refused_and_is_not_is_never_a_pass() -> None:
+    result = await refused(answers(Told(204), {}))
     assert result.outcome is Outcome.NEEDS_REPAIR
     assert result.reason.startswith("must be refused (it exists) but was answered")
