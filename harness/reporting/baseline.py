@@ -100,16 +100,25 @@ class BaselineVerdict:
 
 
 def apply(
-    baseline: Baseline, results: Iterable[PointResult], *, today: date, selected_ids: Collection[str]
+    baseline: Baseline,
+    results: Iterable[PointResult],
+    *,
+    today: date,
+    selected_ids: Collection[str],
+    whole_plan: bool = False,
 ) -> BaselineVerdict:
-    """Hold a run's results against a baseline. `selected_ids` are the points that this run was to do."""
+    """Hold a run's results against a baseline. `selected_ids` are the points that this run was to do.
+
+    whole_plan: nothing was left out of the plan, so that an entry without a point has vanished
+    """
     by_id = {result.point.id: result for result in results}
     places: dict[str, list[Match]] = {
         name: [] for name in ("known", "worse", "vanished", "expired", "undecided", "not_selected")
     }
     for entry in baseline.entries:
         result = by_id.get(entry.id)
-        places[_place(entry, result, today=today, selected=entry.id in selected_ids)].append(Match(entry, result))
+        place = _place(entry, result, today=today, selected=entry.id in selected_ids)
+        places["vanished" if whole_plan and place == "not_selected" else place].append(Match(entry, result))
     accepted = {entry.id for entry in baseline.entries}
     return BaselineVerdict(
         new=tuple(r for r in by_id.values() if r.grade in _FAILURES and r.point.id not in accepted),

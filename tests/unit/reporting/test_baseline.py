@@ -80,6 +80,11 @@ def test_a_point_that_was_not_selected_has_not_vanished_and_one_without_result_i
     assert undecided == apply(Baseline((ENTRY,)), [], today=TODAY, selected_ids={ID})
 
 
+def test_in_a_run_of_the_whole_plan_an_entry_without_a_point_has_vanished() -> None:
+    held = apply(Baseline((ENTRY,)), [], today=TODAY, selected_ids=(), whole_plan=True)
+    assert held == BaselineVerdict(vanished=(Match(ENTRY, None),))
+
+
 def test_failures_without_entry_are_new_but_warnings_and_unknown_are_not(make: Make) -> None:
     results = [
         make.result(outcome, make.point(effect=f"mongo.{outcome.value}"))
