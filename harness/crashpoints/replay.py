@@ -161,7 +161,25 @@ class Replayer:
             changes = nearest(state, case.expected, case.rules, names=_names(injected.told))
             verdict = judge(injected.told, found, why, changes, tried)
             attempts = tried.attempts()
+        elif (again := await self._again(case, found)) is not None:
+            verdict, attempts = again
         return _result(point, verdict, injected, attempts)
+
+    async def _again(self, case: Case, found: Match) -> tuple[Verdict, tuple[Attempt, ...]] | None:
+        """Make the call once more where it stands: equal stores are no pass when what runs cannot go on with them.
+
+        None: it was answered as in the control runs.
+        """
+        wanted = "acknowledged" if found.reached == "before" else case.controls.repeat.kind
+        told = await self._lab.send(case.subject.call)
+        if told.kind == wanted:
+            return None
+        reason = (
+            f"the state {found.reached} the call, but making the call now is answered {told.status or 'nothing'}, "
+            f"where a run without the fault has it {wanted}"
+        )
+        attempt = Attempt("repeat in place", (told,), "", (), "without a restart")
+        return Verdict(Outcome.NEEDS_REPAIR, reason, found.reached), (attempt,)
 
     async def _examined(self, case: Case, state: Snapshot) -> Examination:
         digest = canonical(state, case.rules).digest

@@ -219,3 +219,10 @@ async def test_a_call_that_must_be_refused_and_is_not_is_never_a_pass() -> None:
     result = await refused(answers(Told(204), {}))
     assert result.outcome is Outcome.NEEDS_REPAIR
     assert result.reason.startswith("must be refused (it exists) but was answered")
+
+
+async def test_equal_stores_are_no_pass_when_the_next_call_is_not_answered_as_without_the_fault() -> None:
+    repeatable = replace(CASE, controls=replace(CASE.controls, repeat=Told(200)))
+    _, result = await replayed(Script(partial=BOTH), repeatable)
+    assert (result.outcome, [one.name for one in result.attempts]) == (Outcome.NEEDS_REPAIR, ["repeat in place"])
+    assert "making the call now is answered 409" in result.reason
