@@ -9,6 +9,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -69,6 +70,12 @@ class Background:
             future.cancel()
             ended.wait(_CLOSE_LIMIT)  # the next act must not begin before this one is over
             raise
+
+    def begin(self, act: Callable[[Campaign], Coroutine[Any, Any, T]]) -> "Future[T]":
+        """Let the environment's thread do something while the caller goes on."""
+        if self._open is None or self._open.campaign is None or not self._thread.is_alive():
+            raise HarnessTrouble("the environment is not open (any more)")
+        return asyncio.run_coroutine_threadsafe(act(self._open.campaign), self._open.loop)
 
     def close(self) -> None:
         """Take everything down and wait for it; what cannot be taken down is in the undo journal."""
@@ -176,13 +183,24 @@ async def go_to(campaign: Campaign, call: str) -> Lesson:
     return lesson
 
 
+async def inject_here(campaign: Campaign, point: CrashPoint) -> Injected:
+    """The point's call in the present state, and the fault in it; a crashed service is not started again.
+
+    Raises HarnessTrouble when it cannot be proven that the fault happened as planned.
+    """
+    call = next((one.call for one in campaign.work.subjects if one.call.name == point.call), None)
+    if call is None:
+        raise HarnessTrouble(f"the workload has no call {point.call!r}")
+    injected = await inject(campaign.lab, PROFILE, Limits(), point, call)
+    if not injected.proof.proven:
+        raise HarnessTrouble(f"{point.id}: the fault is not proven: {injected.proof.how}")
+    return injected
+
+
 async def inject_at(campaign: Campaign, point: CrashPoint) -> Injected:
     """The state before the point's call, the call, and the fault in it; a crashed service is not started again.
 
     Raises HarnessTrouble when it cannot be proven that the fault happened as planned.
     """
-    lesson = await go_to(campaign, point.call)
-    injected = await inject(campaign.lab, PROFILE, Limits(), point, lesson.subject.call)
-    if not injected.proof.proven:
-        raise HarnessTrouble(f"{point.id}: the fault is not proven: {injected.proof.how}")
-    return injected
+    await go_to(campaign, point.call)
+    return await inject_here(campaign, point)

@@ -35,6 +35,7 @@ from harness.emco.inputs import InputError
 from harness.emco.workload import read_workload
 from harness.faults.journal import MARKER, Journal, process_started
 from harness.faults.victim import ServiceDown, UsageError
+from harness.platforms.process.disruptions import ProcessDisruptions
 from harness.platforms.process.environment import open_lab
 from harness.platforms.process.lab import EdgeName, ProcessLab
 from harness.platforms.process.programs import find_binaries
@@ -184,6 +185,7 @@ class Campaign:
     def __init__(self, work: Work, settings: Settings, lab: ProcessLab, limits: Limits, library: Library) -> None:
         self.work = work
         self.lab = lab
+        self.disruptions = ProcessDisruptions(lab)
         self.library = library
         self._settings = settings
         self._limits = limits
@@ -372,7 +374,11 @@ async def open_campaign(
         async with open_lab(
             settings, limits, services=work.services, edges=work.edges, folder=folder, undo=undo
         ) as lab:
-            yield Campaign(work, settings, lab, limits, Library(library_folder(settings, work, lab.environment)))
+            campaign = Campaign(work, settings, lab, limits, Library(library_folder(settings, work, lab.environment)))
+            try:
+                yield campaign
+            finally:
+                await campaign.disruptions.close()
     finally:
         shutil.rmtree(folder)
         folders.done(number)

@@ -20,6 +20,7 @@ class ServiceInfo:
     schemas:       directories that must stand beside the binary
     stores:        what it talks to at start
     registered_as: names under which it is registered as a controller
+    alive:         a path whose GET makes it look into its store; empty where it has no API or none is known
     """
 
     name: str
@@ -29,6 +30,7 @@ class ServiceInfo:
     schemas: tuple[str, ...] = ()
     stores: tuple[str, ...] = ("mongo", "etcd")
     registered_as: tuple[str, ...] = ()
+    alive: str = ""
 
     @property
     def binary(self) -> str:
@@ -49,11 +51,11 @@ class ServiceInfo:
 _JSON = ("json-schemas",)
 
 KNOWN_SERVICES: tuple[ServiceInfo, ...] = (
-    ServiceInfo("orchestrator", 9015, 9016, "emco-orch", ("json-schemas", "ref-schemas")),
+    ServiceInfo("orchestrator", 9015, 9016, "emco-orch", ("json-schemas", "ref-schemas"), alive="/v2/projects"),
     ServiceInfo("rsync", None, 9031, "emco-rsync"),
-    ServiceInfo("clm", 9061, None, "emco-clm", _JSON),
-    ServiceInfo("dcm", 9077, 9078, "emco-dcm", _JSON),
-    ServiceInfo("ncm", 9081, 9082, "emco-ncm", _JSON),
+    ServiceInfo("clm", 9061, None, "emco-clm", _JSON, alive="/v2/cluster-providers"),
+    ServiceInfo("dcm", 9077, 9078, "emco-dcm", _JSON, alive="/v2/projects/none/logical-clouds"),
+    ServiceInfo("ncm", 9081, 9082, "emco-ncm", _JSON, alive="/v2/cluster-providers/none/clusters/none/networks"),
     ServiceInfo("dtc", 9018, 9048, "emco-dtc", _JSON),
     ServiceInfo("gac", 9020, 9033, "emco-gac", _JSON),
     ServiceInfo("ovnaction", 9051, 9032, "emco-ovn", _JSON),

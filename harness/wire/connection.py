@@ -76,6 +76,10 @@ class Owner(Protocol):
         """The source has ended a connection, or gives the held request up."""
         ...
 
+    def knocked(self, connection: "Connection") -> None:
+        """The source sent something into a link that keeps it back."""
+        ...
+
     def closed(self, connection: "Connection") -> None:
         """The connection is gone."""
         ...
@@ -248,6 +252,8 @@ class Connection:
             self._feed(lane, lane.unseen())
         elif self._held is not None and self.given_up():
             self._owner.given_up()
+        if lane is self.up and isinstance(lane.condition, BlackHole):
+            self._owner.knocked(self)
         if len(lane.held) > _HELD_AT_MOST and lane.origin is not None:
             lane.origin.pause()
             self._owner.problem(f"{self.name}: more than {_HELD_AT_MOST >> 20} MiB held, its end may go unnoticed")

@@ -96,6 +96,20 @@ class Hit:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Knock:
+    """A source tried to reach a target: how retries are counted, whatever comes of them.
+
+    kind: `connect`, a connection was asked for; `send`, something was sent into a link that keeps it back
+    at:   seconds of the relay's clock
+    """
+
+    at: float
+    source: str
+    target: str
+    kind: Literal["connect", "send"]
+
+
 class Armed:
     """A trigger that is armed. `hit` gets its result when the source is frozen, or what `matches` raised."""
 
@@ -180,6 +194,11 @@ class _Source:
     def given_up(self) -> None:
         self.bell.ring()
 
+    def knocked(self, connection: Connection) -> None:
+        relay = self.relay
+        relay.knocks.append(Knock(relay.clock(), self.name, relay.target_of(connection), "send"))
+        relay.bell.ring()
+
     def closed(self, connection: Connection) -> None:
         self.connections.discard(connection)
         self.relay.forget(connection)
@@ -244,6 +263,7 @@ class Relay:
         self.clock = clock
         self.history: list[Observation] = []
         self.problems: list[str] = []
+        self.knocks: list[Knock] = []
         self.bell = Bell()
         self._listeners: dict[Link, _Listener] = {}
         self._sources: dict[str, _Source] = {}
@@ -302,7 +322,20 @@ class Relay:
         """The link is healthy again."""
         self.set_condition(link, Healthy())
 
+    def links(self) -> tuple[Link, ...]:
+        """All links that are open."""
+        return tuple(self._listeners)
+
+    def condition(self, link: Link) -> Condition:
+        """What is wrong with a link."""
+        return self._listener(link).condition
+
     # -- history ----------------------------------------------------------------------------------------------------
+
+    def knocked(self, source: str, target: str) -> None:
+        """Note that a connection was asked for; also for who sees it where the relay cannot, as nobody listens."""
+        self.knocks.append(Knock(self.clock(), source, target, "connect"))
+        self.bell.ring()
 
     def seq(self) -> int:
         """Number that the next effect will get."""
@@ -477,6 +510,8 @@ class Relay:
         loop = asyncio.get_running_loop()
         link = listener.link
         peer = Peer(loop, sock, self._buffer)
+        name = link.identify(address) if link.identify else link.source
+        self.knocked(name, link.target)
         if isinstance(listener.condition, Reset):
             peer.close(reset=True)
             return
@@ -484,7 +519,7 @@ class Relay:
         if link.tls is not None:
             link.tls.server.set_alpn_protocols(["h2", "http/1.1"] if link.tls.client is not None else ["http/1.1"])
             client = TlsPeer(peer, link.tls.server)
-        source = self._source(link.identify(address) if link.identify else link.source)
+        source = self._source(name)
         connection = Connection(
             owner=source, client=client, codec=lambda sink: _codec(link, sink), name=f"link {link.describe()}"
         )

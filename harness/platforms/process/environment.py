@@ -80,7 +80,7 @@ async def open_lab(
         if reference is not launcher:
             stack.callback(reference.close)
         site = Site(settings, layout, folder, journal, launcher, reference)
-        mongo, etcd = await _stores(site, stack)
+        stores, mongo, etcd = await _stores(site, stack)
         relay, owners = Relay(), SocketOwners()
         emulators = {name: EdgeEmulator(str(name)) for name in edges}
         supervised = {
@@ -88,7 +88,7 @@ async def open_lab(
             for index, service in enumerate(services)
         }
         endpoints = await _links(layout, services, emulators, relay, owners)
-        parts = Parts(layout, supervised, mongo, etcd, emulators, relay, owners, endpoints)
+        parts = Parts(layout, supervised, stores, mongo, etcd, emulators, relay, owners, endpoints)
         lab = ProcessLab(settings, limits, parts)
         stack.push_async_callback(lab.close)
         yield lab
@@ -103,7 +103,7 @@ def _layout(settings: Settings, stack: contextlib.AsyncExitStack) -> Layout:
     return block.layout
 
 
-async def _stores(site: Site, stack: contextlib.AsyncExitStack) -> tuple[Mongo, Etcd]:
+async def _stores(site: Site, stack: contextlib.AsyncExitStack) -> tuple[Mapping[str, Supervised], Mongo, Etcd]:
     """Start both stores, or connect to the named ones, and make sure that they may be used."""
     settings, layout = site.settings, site.layout
     starting = []
@@ -127,7 +127,7 @@ async def _stores(site: Site, stack: contextlib.AsyncExitStack) -> tuple[Mongo, 
         await etcd.claim()
     except StoreError as error:
         raise UsageError(str(error)) from error
-    return mongo, etcd
+    return {process.name: process for process in processes}, mongo, etcd
 
 
 def _listens(address: Address) -> Callable[[int], Awaitable[None]]:

@@ -48,10 +48,14 @@ class EdgeName:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an environment is made of: the processes of its services, its stores, edges, relay and addresses."""
+    """What an environment is made of: the processes of its services, its stores, edges, relay and addresses.
+
+    stores: the processes of the stores that were started here; those of the user's own are not among them
+    """
 
     layout: Layout
     services: Mapping[str, Supervised]
+    stores: Mapping[str, Supervised]
     mongo: Mongo
     etcd: Etcd
     edges: Mapping[EdgeName, EdgeEmulator]
@@ -67,6 +71,7 @@ class ProcessLab:
         self.settings = settings
         self.layout = parts.layout
         self.services = parts.services
+        self.stores = parts.stores
         self.mongo = parts.mongo
         self.etcd = parts.etcd
         self.edges = parts.edges

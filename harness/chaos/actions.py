@@ -1,0 +1,191 @@
+"""Actions of Chaos Toolkit on an EMCO. Each fails when it hit nothing.
+
+- type: action
+  name: the edge goes away
+  provider:
+    type: python
+    module: harness.chaos.actions
+    func: partition
+    arguments: {target: p1+c2, kind: black-hole}
+"""
+
+from typing import Any, Literal
+
+from harness.background import inject_here
+from harness.chaos.current import stage
+from harness.chaos.sentences import in_sentences
+from harness.crashpoints.model import CrashPoint, Fault
+from harness.platforms.disruptions import Partition, Volume
+
+__all__ = [
+    "bring_up",
+    "call",
+    "crash",
+    "heal",
+    "inject",
+    "make_whole",
+    "mark",
+    "partition",
+    "pause",
+    "request",
+    "resume",
+    "run_workload",
+    "start",
+    "stop",
+    "wait_for_rest",
+    "wait_for_tries",
+    "wait_until_ready",
+    "wipe",
+]
+
+
+@in_sentences
+def run_workload(until: str = "", since: str = "") -> list[str]:
+    """Make the workload's calls up to and with `until`, from after `since`; each must be acknowledged. Their names.
+
+    A call is named as in `emco-chaos points`, or by the end of that name: `instantiate-dig1`.
+    """
+    return [made.call for made in stage().run(until=until, since=since)]
+
+
+@in_sentences
+def call(name: str, wait: bool = True, expect: str = "") -> dict[str, Any]:  # noqa: FBT001, FBT002  arguments of YAML
+    """Make one call of the workload, once. wait: for its answer, at most 60 s. expect: acknowledged or refused."""
+    if not wait:
+        return {"call": stage().begin(name).name}
+    made = stage().call(name)
+    if expect and made.told.kind != expect:
+        raise AssertionError(f"{made.call} was {made.told.kind} ({made.told.status}), not {expect}: {made.told.body}")
+    return {"call": made.call, "status": made.told.status, "body": made.told.body, "seconds": made.ended - made.began}
+
+
+@in_sentences
+def request(service: str, method: str, path: str, body: Any = None, expect: int = 0) -> dict[str, Any]:
+    """Send any request to a service, once. expect: the status; 0 takes any."""
+    answer = stage().request(service, method, path, body)
+    if expect and answer.status != expect:
+        raise AssertionError(f"{method} {path} was answered {answer.status}, not {expect}: {answer.text.strip()[:300]}")
+    return {"status": answer.status, "body": answer.text}
+
+
+@in_sentences
+def crash(name: str, volume: Volume = "kept") -> str:
+    """SIGKILL a service (`rsync`) or a store (`mongo`, `etcd`); it stays down. volume: `lost` takes its data, too."""
+    return stage().crash(name, volume=volume).describe()
+
+
+@in_sentences
+def stop(name: str) -> str:
+    """End a service or a store. EMCO drains nothing when it is asked to end, so this is a SIGKILL as well."""
+    return stage().crash(name).describe()
+
+
+@in_sentences
+def start(name: str) -> str:
+    """Start a service or a store that is down and wait until it answers."""
+    stage().start(name)
+    return f"{name} answers"
+
+
+@in_sentences
+def pause(name: str) -> str:
+    """Stop a service or a store from running, without ending it: it is there and answers nothing."""
+    stage().pause(name)
+    return f"{name} is paused"
+
+
+@in_sentences
+def resume(name: str) -> str:
+    """Let it run again."""
+    stage().resume(name)
+    return f"{name} runs"
+
+
+@in_sentences
+def inject(
+    call: str,
+    effect: str,
+    side: Literal["before", "after"] = "after",
+    fault: Fault = "crash",
+    occurrence: int = 1,
+) -> str:
+    """Make a call and, at one of its effects, crash the called service (it stays down) or hang up as its client.
+
+    effect: as in a crash point's id, such as `mongo.stateInfo`, or `answer`. Fails when that is not proven.
+    """
+    known = stage().named(call)
+    point = CrashPoint(known.name, known.service, side, effect, occurrence, 0, fault)
+    injected = stage().act(lambda campaign: inject_here(campaign, point))
+    return injected.proof.how
+
+
+@in_sentences
+def partition(target: str, kind: str = "refused", source: str = "*", seconds: float = 1.0) -> str:
+    """Break the links to an edge (`p1+c1`), a store or a service; source: of one service only (`rsync`).
+
+    kind: refused, reset, black-hole, one-way, slow or flapping; seconds: delay or period of the last two.
+    """
+    links = stage().partition(target, Partition(kind, float(seconds)), source=source)
+    stage().mark(f"partition {target}")
+    return f"{links} links to {target} are broken: {kind}"
+
+
+@in_sentences
+def heal(target: str = "*", source: str = "*") -> str:
+    """Make broken links healthy again. Fails when none was broken."""
+    links = stage().heal(target, source=source)
+    stage().mark(f"heal {target}")
+    if not links:
+        raise AssertionError(f"no link to {target} was broken")
+    return f"{links} links to {target} are healthy"
+
+
+@in_sentences
+def wipe() -> list[str]:
+    """Destroy services, stores and volumes of EMCO, as deleting its namespace does. Edges stay."""
+    destroyed = stage().wipe()
+    stage().mark("wipe")
+    return list(destroyed)
+
+
+@in_sentences
+def bring_up(services: bool = True) -> str:  # noqa: FBT001, FBT002  an argument of YAML
+    """Start the stores that are down, empty when they lost their volume, and the services."""
+    stage().bring_up(services=services)
+    stage().mark("up")
+    return "EMCO is up" if services else "the stores are up"
+
+
+@in_sentences
+def make_whole() -> list[str]:
+    """For rollbacks: heal every link, resume and start whatever is not running. Does nothing where nothing is wrong."""
+    return list(stage().make_whole())
+
+
+@in_sentences
+def mark(name: str) -> str:
+    """Remember this moment, for probes and assertions that count from it."""
+    stage().mark(name)
+    return name
+
+
+@in_sentences
+def wait_for_rest() -> str:
+    """Wait until EMCO is at rest: no effect, no request under way, nothing pending. Fails with why it does not."""
+    if why := stage().at_rest():
+        raise AssertionError(f"EMCO does not come to rest: {why}")
+    return "at rest"
+
+
+@in_sentences
+def wait_for_tries(target: str, since: str, times: int, limit: float = 60.0) -> int:
+    """Wait until a target was tried to be reached so often since a mark; how often. Fails when it is not."""
+    return stage().wait_for_tries(target, since=since, times=int(times), limit=float(limit))
+
+
+@in_sentences
+def wait_until_ready(group: str, limit: float = 30.0) -> str:
+    """Wait until a group's workload runs, by EMCO's word and by the edges'. Fails with why it does not in `limit` s."""
+    stage().wait_until_ready(group, limit=float(limit))
+    stage().mark(f"ready {group}")
+    return f"{group} is ready"

@@ -1,0 +1,100 @@
+"""The control that every experiment on EMCO has: it starts an EMCO, keeps evidence, and says what chaoslib would not.
+
+    controls:
+      - name: emco
+        provider: {type: python, module: harness.chaos.control}
+    configuration:
+      workload: fixtures/workloads/three-edges.yaml
+      emco_bin: {type: env, key: EMCO_CHAOS_BIN, default: ""}
+
+Where a stage is set already (a pytest fixture did it) that one is used. Beyond that:
+
+* an action of the method that failed makes the experiment fail; chaoslib alone lets it end as completed;
+* after the rollbacks the steady state is asked for again; where it does not hold the experiment fails;
+* every activity is written to the run's folder as it ends, synced, so that nothing is lost with the process.
+"""
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from chaoslib.exceptions import InterruptExecution
+from chaoslib.hypothesis import run_steady_state_hypothesis
+from chaoslib.run import EventHandlerRegistry
+
+from harness.chaos import current
+from harness.chaos.opening import Opened, open_stage
+from harness.faults.victim import HarnessTrouble, ServiceDown, UsageError
+
+__all__ = [
+    "after_activity_control",
+    "after_experiment_control",
+    "before_experiment_control",
+    "cleanup_control",
+]
+
+_OPENED: list[Opened] = []  # at most one: what this control has started and has to end (see harness.chaos.current)
+
+
+def before_experiment_control(
+    context: Mapping[str, Any], configuration: Mapping[str, Any] | None = None, **_: Any
+) -> None:
+    """Start an EMCO unless there is one. Interrupts the experiment with a sentence when that does not work."""
+    if current.is_set():
+        return
+    try:
+        _OPENED.append(open_stage(configuration or {}, title=str(context.get("title", ""))))
+    except (HarnessTrouble, ServiceDown, UsageError) as error:
+        raise InterruptExecution(f"there is no EMCO to experiment with: {error}") from error
+
+
+def after_activity_control(context: Mapping[str, Any], state: Mapping[str, Any] | None = None, **_: Any) -> None:
+    """Write down what an activity came to."""
+    for opened in _OPENED:
+        opened.keep({"activity": context.get("name"), "type": context.get("type"), **(state or {})})
+
+
+def after_experiment_control(
+    context: Mapping[str, Any],
+    state: dict[str, Any],
+    configuration: Mapping[str, Any] | None = None,
+    secrets: Mapping[str, Any] | None = None,
+    **_: Any,
+) -> None:
+    """Say of the journal what chaoslib does not, then end what was started."""
+    try:
+        problems = _problems(context, state, configuration or {}, secrets or {})
+    except Exception as error:  # noqa: BLE001  chaoslib drops what a control raises: it would pass unseen
+        problems = [f"the end of the experiment could not be judged: {type(error).__name__}: {error}"]
+    finally:
+        state["status"] = "failed" if problems else state["status"]
+        state["problems"] = problems
+        for opened in _OPENED:
+            opened.keep({"status": state["status"], "deviated": state.get("deviated"), "problems": problems})
+        cleanup_control()
+
+
+def _problems(
+    context: Mapping[str, Any], state: dict[str, Any], configuration: Mapping[str, Any], secrets: Mapping[str, Any]
+) -> list[str]:
+    problems = [
+        f"the action {run['activity'].get('name')!r} failed: {str((run.get('exception') or ['?'])[-1]).strip()}"
+        for run in (*(state.get("run") or ()), *(state.get("rollbacks") or ()))
+        if run.get("status") == "failed" and run["activity"].get("type") == "action"
+    ]
+    if not current.is_set():
+        return [*problems, "there was no EMCO"]
+    hypothesis = context.get("steady-state-hypothesis")
+    if hypothesis:
+        after = run_steady_state_hypothesis(context, configuration, secrets, None, EventHandlerRegistry())
+        state.setdefault("steady_states", {})["after_rollbacks"] = after
+        if not after.get("steady_state_met"):
+            problems.append(f"after the rollbacks the steady state {hypothesis.get('title')!r} does not hold")
+    return problems
+
+
+def cleanup_control() -> None:
+    """End what was started here; chaoslib calls this however an experiment ended."""
+    while _OPENED:
+        with contextlib.closing(_OPENED.pop()):
+            pass

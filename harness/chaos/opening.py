@@ -1,0 +1,97 @@
+"""Starting an EMCO for an experiment that was given none, from the experiment's configuration."""
+
+import contextlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from harness.background import Background
+from harness.campaign import prepare
+from harness.chaos.current import acting_on
+from harness.chaos.stage import Stage
+from harness.defaults import ROOT, make_redactor, make_settings
+from harness.evidence.run_folder import RunFolder, create_run_folder, run_id
+from harness.faults.victim import UsageError
+from harness.platforms.settings import FAULTS, Settings
+
+_DEFAULT_WORKLOAD = ROOT / "fixtures" / "workloads" / "three-edges.yaml"
+
+
+@dataclass(slots=True)
+class Opened:
+    """An EMCO that was started for an experiment, and the folder of its evidence."""
+
+    stage: Stage
+    folder: RunFolder
+    _stack: contextlib.ExitStack
+
+    def keep(self, value: Mapping[str, Any]) -> None:
+        """Write one line to the run's activities, synced."""
+        self.folder.append(dict(value), "activities.jsonl")
+
+    def close(self) -> None:
+        """Take everything down."""
+        self._stack.close()
+
+
+def open_stage(configuration: Mapping[str, Any], *, title: str) -> Opened:
+    """Start an EMCO, empty, and let experiments act on it. Raises UsageError for wrong settings before it starts."""
+    settings = settings_of(configuration)
+    work = prepare(settings)
+    with contextlib.ExitStack() as stack:
+        environment = Background(settings, work, name="chaos")
+        stack.callback(environment.close)
+        environment.open()
+        stage = Stage(environment, work)
+        stage.empty()
+        folder = create_run_folder(
+            Path(str(configuration.get("out") or "reports/out")),
+            run=run_id(datetime.now(UTC), secrets.token_hex(2)),
+            redactor=make_redactor(),
+        )
+        stack.enter_context(acting_on(stage))
+        opened = Opened(stage, folder, stack.pop_all())
+    opened.keep({"experiment": title, "on": work.title, "settings": dict(settings.as_json())})
+    return opened
+
+
+def settings_of(configuration: Mapping[str, Any]) -> Settings:
+    """Settings from an experiment's configuration. Raises UsageError for what is wrong in it.
+
+    Read are workload, values, emco_bin, reference, mongo_uri, etcd_endpoint, isolate and max_retries; other keys are
+    the experiment's own, for its activities.
+    """
+    workload = configuration.get("workload")
+    emco_bin, values = configuration.get("emco_bin"), configuration.get("values")
+    settings = make_settings(
+        workload=_file(str(workload)) if workload else _DEFAULT_WORKLOAD,
+        values=_file(str(values)) if values else None,
+        emco_bin=Path(str(emco_bin)) if emco_bin else None,
+        reference=str(configuration.get("reference") or "faithful"),
+        mongo_uri=str(configuration.get("mongo_uri") or ""),
+        etcd_endpoint=str(configuration.get("etcd_endpoint") or ""),
+        faults=",".join(FAULTS),
+        workers=1,
+        seed=0,
+        isolate=_yes(configuration.get("isolate", True)),
+    )
+    return replace(settings, max_retries=str(configuration.get("max_retries") or ""))
+
+
+def _file(name: str) -> Path:
+    """A path as it is, or from the project's root: experiments name its own fixtures."""
+    path = Path(name)
+    return path if path.exists() or path.is_absolute() else ROOT / path
+
+
+def _yes(value: object) -> bool:
+    """A switch from YAML or from the environment, where everything is text."""
+    text = str(value).strip().lower()
+    if text in ("true", "1", "yes", "on"):
+        return True
+    if text in ("false", "0", "no", "off"):
+        return False
+    raise UsageError(f"isolate: true or false is expected, not {value!r}")

@@ -1,0 +1,56 @@
+"""Probes of Chaos Toolkit on an EMCO: what a steady state is made of, and what an experiment measures."""
+
+from harness.chaos.current import stage
+from harness.chaos.sentences import in_sentences
+
+__all__ = [
+    "connectivity",
+    "context_status",
+    "effects",
+    "emco_answers",
+    "nothing_active",
+    "tries",
+    "workload_ready",
+]
+
+
+@in_sentences
+def emco_answers() -> bool:
+    """Whether every service answers a request of its own kind."""
+    return not stage().silent()
+
+
+@in_sentences
+def nothing_active() -> bool:
+    """Whether EMCO is at rest: no effect, no request under way, nothing pending in rsync's queues."""
+    return not stage().at_rest()
+
+
+@in_sentences
+def workload_ready(group: str) -> bool:
+    """Whether a group's workload runs, by EMCO's word and by the edges'."""
+    return not stage().not_ready(group)
+
+
+@in_sentences
+def context_status(group: str) -> str:
+    """Status of a group's AppContext, `Instantiated`; empty where EMCO says nothing."""
+    return stage().status(group).deployed
+
+
+@in_sentences
+def connectivity(group: str, edge: str) -> str:
+    """What EMCO says of its connection to an edge: Available, Retrying or Unknown."""
+    return stage().status(group).connectivity.get(edge, "")
+
+
+@in_sentences
+def tries(target: str, since: str, source: str = "*") -> int:
+    """How often a target was tried to be reached since a mark: connections asked for, messages into a black hole."""
+    return len(stage().knocks(source=source, target=target, since=stage().marked(since)))
+
+
+@in_sentences
+def effects(since: str, source: str = "*", target: str = "*") -> list[str]:
+    """Effects that the relays saw since a mark, a line each."""
+    return [one.effect.describe() for one in stage().seen(source=source, target=target, since=stage().marked(since))]

@@ -1,0 +1,25 @@
+"""Activities fail with one sentence: what chaoslib makes of other exceptions begins with a module's path."""
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from chaoslib.exceptions import ActivityFailed
+
+from harness.faults.victim import HarnessTrouble, ServiceDown, UsageError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def in_sentences(activity: Callable[P, T]) -> Callable[P, T]:
+    """An activity whose failures are ActivityFailed with the sentence of what went wrong."""
+
+    @functools.wraps(activity)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return activity(*args, **kwargs)
+        except (HarnessTrouble, ServiceDown, UsageError, AssertionError) as error:
+            raise ActivityFailed(str(error)) from error
+
+    return run

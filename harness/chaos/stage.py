@@ -1,0 +1,329 @@
+"""The stage of an experiment: one EMCO, what can be done to it, and what was seen meanwhile.
+
+Actions, probes and pytest fixtures all act through it, so an experiment does the same from `chaos run` and from pytest.
+Every method blocks until it is done; each wait has a limit.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+from harness.background import Answer, Background, at_rest, make_empty, request
+from harness.campaign import Campaign, Work
+from harness.crashpoints.model import Told
+from harness.emco.calls import Call
+from harness.emco.status import NOTHING_SAID, GroupStatus, parse_status
+from harness.faults.victim import Death, HarnessTrouble, UsageError
+from harness.platforms.disruptions import Partition, Volume
+from harness.stores.snapshot import Snapshot
+from harness.wire.effects import Observation
+from harness.wire.relay import Knock
+
+T = TypeVar("T")
+GROUPS = "deployment-intent-groups"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A moment of the experiment. at: seconds of the relay's clock; seq, knock: where its history stood then."""
+
+    name: str
+    at: float
+    seq: int
+    knock: int
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A call that was made, and what the client was told. began, ended: seconds of the relay's clock."""
+
+    call: str
+    told: Told
+    began: float
+    ended: float
+
+
+class Pending:
+    """A call that is under way while the experiment goes on."""
+
+    def __init__(self, name: str, future: "Future[Made]") -> None:
+        self.name = name
+        self._future = future
+
+    def result(self, limit: float) -> Made:
+        """What came of it. Raises HarnessTrouble when it is not over within `limit` seconds."""
+        try:
+            return self._future.result(limit)
+        except TimeoutError:
+            raise HarnessTrouble(f"{self.name} was not answered within {limit:g} s") from None
+
+
+class Stage:
+    """One EMCO to experiment with."""
+
+    def __init__(self, environment: Background, work: Work) -> None:
+        self._environment = environment
+        self._calls = tuple(subject.call for subject in work.subjects if isinstance(subject.call, Call))
+        self.title = work.title
+        self.marks: list[Mark] = []
+        self.made: list[Made] = []
+
+    # -- who is there -----------------------------------------------------------------------------------------------
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Names of the services."""
+        return self._look(lambda campaign: campaign.disruptions.services)
+
+    @property
+    def edges(self) -> tuple[str, ...]:
+        """Names of the edges, `provider+cluster`."""
+        return self._look(lambda campaign: campaign.disruptions.edges)
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The workload's calls in order."""
+        return self._calls
+
+    def named(self, name: str) -> Call:
+        """A call by its name or the end of it (`instantiate-dig1`). Raises UsageError when it is not exactly one."""
+        found = [call for call in self._calls if call.name == name or call.name.endswith(f"/{name}")]
+        if len(found) != 1:
+            known = ", ".join(call.name.rsplit("/", 1)[-1] for call in self._calls)
+            raise UsageError(f"{len(found)} calls of the workload are named {name!r}; there are {known}")
+        return found[0]
+
+    # -- what a client does -----------------------------------------------------------------------------------------
+
+    def empty(self) -> None:
+        """A new EMCO: stores and edges empty, everything freshly started, no link broken."""
+
+        async def act(campaign: Campaign) -> None:
+            await campaign.disruptions.heal("*", "*")
+            await campaign.disruptions.bring_up(services=False)
+            await make_empty(campaign)
+
+        self._environment.do(act)
+        self.marks.clear()
+        self.made.clear()
+        self.mark("empty")
+
+    def run(self, *, until: str = "", since: str = "") -> tuple[Made, ...]:
+        """Make the workload's calls, up to and with `until`, from after `since`, and wait until EMCO is at rest.
+
+        Raises HarnessTrouble when a call is not acknowledged: nothing was done to it that would excuse that.
+        """
+        names = [call.name for call in self._calls]
+        first = names.index(self.named(since).name) + 1 if since else 0
+        last = names.index(self.named(until).name) + 1 if until else len(names)
+        if first >= last:
+            raise UsageError(f"the workload has no call after {since} up to {until}")
+        return tuple(self._must(call) for call in self._calls[first:last])
+
+    def _must(self, call: Call) -> Made:
+        made = self.call(call.name)
+        if made.told.kind != "acknowledged":
+            raise HarnessTrouble(
+                f"{call.name} was answered {made.told.status or 'nothing'}: {made.told.body.strip()[:300] or 'no body'}"
+            )
+        if call.lifecycle and (why := self.at_rest()):
+            raise HarnessTrouble(f"after {call.name} EMCO does not come to rest: {why}")
+        return made
+
+    def call(self, name: str) -> Made:
+        """Make a call once and wait for its answer. Nothing is repeated."""
+        return self.begin(name).result(60.0)
+
+    def begin(self, name: str) -> Pending:
+        """Make a call and go on without waiting for its answer."""
+        call = self.named(name)
+
+        async def act(campaign: Campaign) -> Made:
+            began = campaign.lab.relay.clock()
+            told = await campaign.lab.begin(call)
+            made = Made(call.name, told, began, campaign.lab.relay.clock())
+            self.made.append(made)
+            return made
+
+        return Pending(call.name, self._environment.begin(act))
+
+    def request(self, service: str, method: str, path: str, body: Any = None) -> Answer:
+        """Any request to a service, once. Raises HarnessTrouble when there is no answer."""
+        return self._environment.do(lambda campaign: request(campaign, service, method, path, body))
+
+    # -- what is done to EMCO ---------------------------------------------------------------------------------------
+
+    def crash(self, name: str, *, volume: Volume = "kept") -> Death:
+        """As Disruptable.crash; so do the others."""
+        return self._environment.do(lambda campaign: campaign.disruptions.crash(name, volume=volume))
+
+    def start(self, name: str) -> None:
+        """Start what is down and wait until it answers."""
+        self._environment.do(lambda campaign: campaign.disruptions.start(name))
+
+    def pause(self, name: str) -> None:
+        """Stop it from running without ending it."""
+        self._environment.do(lambda campaign: campaign.disruptions.pause(name))
+
+    def resume(self, name: str) -> None:
+        """Let it run again."""
+        self._environment.do(lambda campaign: campaign.disruptions.resume(name))
+
+    def partition(self, target: str, how: Partition, *, source: str = "*") -> int:
+        """Break the links to a target; how many."""
+        return self._environment.do(lambda campaign: campaign.disruptions.partition(source, target, how))
+
+    def heal(self, target: str = "*", *, source: str = "*") -> int:
+        """Make broken links healthy again; how many were broken."""
+        return self._environment.do(lambda campaign: campaign.disruptions.heal(source, target))
+
+    def wipe(self) -> tuple[str, ...]:
+        """Destroy services, stores and volumes; what was destroyed."""
+        return self._environment.do(lambda campaign: campaign.disruptions.wipe())
+
+    def bring_up(self, *, services: bool = True) -> None:
+        """Start what is down: stores, and unless told otherwise services."""
+        self._environment.do(lambda campaign: campaign.disruptions.bring_up(services=services))
+
+    def make_whole(self) -> tuple[str, ...]:
+        """Resume what is paused, heal what is broken, start what is down; what was done, in words."""
+        return self._environment.do(lambda campaign: campaign.disruptions.make_whole())
+
+    def act(self, what: Callable[[Campaign], Coroutine[Any, Any, T]]) -> T:
+        """Anything else, in the environment's own thread."""
+        return self._environment.do(what)
+
+    # -- what is seen -----------------------------------------------------------------------------------------------
+
+    def mark(self, name: str) -> Mark:
+        """Remember this moment."""
+        mark = self._look(
+            lambda campaign: Mark(
+                name, campaign.lab.relay.clock(), campaign.lab.relay.seq(), len(campaign.lab.relay.knocks)
+            )
+        )
+        self.marks.append(mark)
+        return mark
+
+    def marked(self, name: str) -> Mark:
+        """The latest mark of a name. Raises UsageError when there is none."""
+        for mark in reversed(self.marks):
+            if mark.name == name:
+                return mark
+        raise UsageError(f"nothing was marked {name!r}; there are {', '.join(mark.name for mark in self.marks)}")
+
+    def history(self, since: Mark | None = None) -> tuple[Observation, ...]:
+        """Effects that the relays saw, all or since a mark."""
+        return self._look(lambda campaign: campaign.lab.relay.since(since.seq if since else 0))
+
+    def knocks(self, *, source: str = "*", target: str = "*", since: Mark | None = None) -> tuple[Knock, ...]:
+        """Tries to reach a target, all or since a mark: connections asked for, and what was sent into a black hole."""
+        seen = self._look(lambda campaign: tuple(campaign.lab.relay.knocks[since.knock if since else 0 :]))
+        return tuple(one for one in seen if fnmatchcase(one.source, source) and fnmatchcase(one.target, target))
+
+    def seen(self, *, source: str = "*", target: str = "*", since: Mark | None = None) -> tuple[Observation, ...]:
+        """Effects from a source on a target (patterns), all or since a mark."""
+        seen = self.history(since)
+        return tuple(one for one in seen if fnmatchcase(one.source, source) and fnmatchcase(one.target, target))
+
+    def silent(self, *, limit: float = 5.0) -> tuple[str, ...]:
+        """Why services do not answer, a sentence each; nothing when all do."""
+
+        async def ask(campaign: Campaign) -> tuple[str, ...]:
+            disruptions = campaign.disruptions
+            found = await asyncio.gather(*(disruptions.silent(name, limit=limit) for name in disruptions.services))
+            return tuple(why for why in found if why)
+
+        return self._environment.do(ask)
+
+    def group(self, name: str) -> Call:
+        """The workload's call that creates a deployment intent group. Raises UsageError for an unknown one."""
+        for call in self._calls:
+            if call.kind == GROUPS and call.verb == "create" and call.label == name:
+                return call
+        raise UsageError(f"the workload creates no deployment intent group {name!r}")
+
+    def status(self, group: str) -> GroupStatus:
+        """What EMCO says of a group; NOTHING_SAID where it does not answer or refuses to say."""
+        call = self.group(group)
+        try:
+            answer = self.request(call.service, "GET", f"/v2/{call.target}/status?status=deployed&output=all")
+        except HarnessTrouble:  # no answer: that, too, is something that experiments measure
+            return NOTHING_SAID
+        return parse_status(answer.body) if answer.ok else NOTHING_SAID
+
+    def not_ready(self, group: str) -> str:
+        """Why a group's workload does not run, by EMCO's word and by the edges'; empty when it does."""
+        status = self.status(group)
+        return status.not_ready(self.objects())
+
+    def wait_until_ready(self, group: str, *, limit: float) -> None:
+        """Wait until the workload runs. Raises HarnessTrouble with why it does not."""
+        if self.within(lambda: not self.not_ready(group), limit=limit) is None:
+            raise HarnessTrouble(f"{group} does not run after {limit:g} s: {self.not_ready(group)}")
+
+    def wait_for_tries(self, target: str, *, since: str, times: int, limit: float) -> int:
+        """Wait until a target was tried so often since a mark; how often. Raises HarnessTrouble when it was not."""
+        mark = self.marked(since)
+
+        def enough() -> int | None:
+            seen = len(self.knocks(target=target, since=mark))
+            return seen if seen >= times else None
+
+        return self.until(enough, limit=limit, what=f"{times} tries to reach {target}")
+
+    def objects(self) -> Mapping[str, tuple[dict[str, Any], ...]]:
+        """What the edges hold, by their names; the stores are not asked."""
+        return self._look(
+            lambda campaign: {str(name): tuple(edge.objects()) for name, edge in campaign.lab.edges.items()}
+        )
+
+    def snapshot(self) -> Snapshot:
+        """What stores and edges hold now."""
+        return self._environment.do(lambda campaign: campaign.lab.snapshot())
+
+    def at_rest(self) -> str:
+        """Wait until EMCO is at rest; why it does not get there, empty when it does."""
+        return self._environment.do(at_rest)
+
+    def until(self, holds: Callable[[], T | None], *, limit: float, what: str) -> T:
+        """Ask again after every effect and at least each 0.2 s until `holds` gives something; that.
+
+        Raises HarnessTrouble when it does not within `limit` seconds: `what` says what was waited for.
+        """
+        found = self.within(holds, limit=limit)
+        if found is None:
+            raise HarnessTrouble(f"{what}: not within {limit:g} s")
+        return found
+
+    def within(self, holds: Callable[[], T | None], *, limit: float) -> T | None:
+        """As `until`; None when it does not come to hold."""
+        deadline = time.monotonic() + limit
+        while True:
+            seq = self._look(lambda campaign: campaign.lab.relay.seq())
+            if (found := holds()) is not None and found is not False:
+                return found
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            self._environment.do(_next_effect(seq, min(0.2, left)))
+
+    def _look(self, at: Callable[[Campaign], T]) -> T:
+        async def read(campaign: Campaign) -> T:
+            return at(campaign)
+
+        return self._environment.do(read)
+
+
+def _next_effect(seq: int, limit: float) -> Callable[[Campaign], Coroutine[Any, Any, bool]]:
+    return lambda campaign: campaign.lab.relay.moved(seq, limit=limit)
+
+
+def spacing(knocks: Sequence[Knock]) -> tuple[float, ...]:
+    """Seconds between neighbouring tries."""
+    return tuple(later.at - earlier.at for earlier, later in itertools.pairwise(knocks))

@@ -1,0 +1,92 @@
+"""The seam between disruptions and wherever EMCO runs: what an experiment may do to it, by the same names anywhere."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from harness.faults.victim import Death, UsageError
+from harness.wire.conditions import BlackHole, Condition, Refuse, Reset, Slow
+
+Volume = Literal["kept", "lost"]
+
+PARTITIONS = ("refused", "reset", "black-hole", "one-way", "slow", "flapping")
+"""Kinds of broken links. `refused`: nobody listens; `reset`: accepted and reset at once; `black-hole`: nothing arrives
+and nobody is told; `one-way`: requests arrive, replies do not; `slow`: everything is late; `flapping`: refused and
+healthy in turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """How links are broken.
+
+    kind:    one of PARTITIONS
+    seconds: `slow`: the delay of each piece; `flapping`: how long it is refused and how long healthy
+    """
+
+    kind: str
+    seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in PARTITIONS:
+            raise UsageError(f"there is no partition {self.kind!r}; there are {', '.join(PARTITIONS)}")
+        if not 0 < self.seconds <= 60:
+            raise UsageError(f"a partition's seconds lie above 0 and up to 60, not {self.seconds:g}")
+
+    def condition(self) -> Condition:
+        """What the links are set to; for `flapping` what they begin with."""
+        if self.kind == "reset":
+            return Reset()
+        if self.kind == "black-hole":
+            return BlackHole()
+        if self.kind == "one-way":
+            return BlackHole("to_source")
+        return Slow(self.seconds) if self.kind == "slow" else Refuse()
+
+
+class Disruptable(Protocol):
+    """An EMCO that disruptions can be done to. Names are those of services (`rsync`), stores (`mongo`, `etcd`) and
+    edges (`provider+cluster`). What is done to something that is not there, or does not run, raises HarnessTrouble:
+    a fault that hit nothing is none."""
+
+    @property
+    def services(self) -> tuple[str, ...]: ...
+
+    @property
+    def stores(self) -> tuple[str, ...]: ...
+
+    @property
+    def edges(self) -> tuple[str, ...]: ...
+
+    async def crash(self, name: str, *, volume: Volume = "kept") -> Death:
+        """SIGKILL a service or a store; it stays down. volume `lost`: what a store had on disk is gone, too."""
+
+    async def start(self, name: str) -> None:
+        """Start what is down and return when it answers. Raises ServiceDown with its log when it does not."""
+
+    async def silent(self, name: str, *, limit: float) -> str:
+        """Why a service does not answer a request of its own kind within `limit` seconds; empty when it does."""
+
+    async def down(self) -> tuple[str, ...]:
+        """Services and stores of the harness that do not run; paused ones do."""
+
+    async def pause(self, name: str) -> None:
+        """Stop it from running without ending it (SIGSTOP)."""
+
+    async def resume(self, name: str) -> None:
+        """Let it run again."""
+
+    async def make_whole(self) -> tuple[str, ...]:
+        """Resume what is paused, heal what is broken, start what is down; what was done, in words."""
+
+    async def partition(self, source: str, target: str, how: Partition) -> int:
+        """Break all links from source to target (patterns, `*` for any); how many."""
+
+    async def heal(self, source: str, target: str) -> int:
+        """Make the links healthy again that were broken; how many."""
+
+    async def wipe(self) -> tuple[str, ...]:
+        """Destroy services, stores and their data, as a deleted namespace does; what was destroyed, in words.
+
+        Edges are not touched: they are other clusters."""
+
+    async def bring_up(self, *, services: bool = True) -> None:
+        """Start the stores that are down and, unless told otherwise, the services."""

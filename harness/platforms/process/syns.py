@@ -1,0 +1,108 @@
+"""Sees connections that nobody accepts: where a link refuses, the kernel answers, and no program learns of the try.
+
+A packet socket on the loopback interface gets a copy of every SYN. It needs CAP_NET_RAW, which the harness has in a
+network namespace of its own, and is open only while something is watched.
+"""
+
+import asyncio
+import ctypes
+import socket
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from harness.faults.victim import HarnessTrouble
+
+Address = tuple[str, int]
+
+_IPV4 = 0x0800
+_OUTGOING = 4  # on the loopback interface every packet is seen twice: as it leaves and as it arrives
+_ATTACH_FILTER = 26  # SO_ATTACH_FILTER
+_LONGEST = 128
+
+# Classic BPF over the IP header: TCP (protocol 6) whose flags are SYN without ACK; everything else is dropped in the
+# kernel, so that the relays' traffic costs nothing.
+_SYN_ONLY = (
+    (0x30, 0, 0, 9),  # ldb [9]           protocol
+    (0x15, 0, 5, 6),  # jeq 6
+    (0xB1, 0, 0, 0),  # ldxb 4*([0]&0xf)  length of the IP header
+    (0x50, 0, 0, 13),  # ldb [x+13]       TCP flags
+    (0x54, 0, 0, 0x12),  # and SYN|ACK
+    (0x15, 0, 1, 0x02),  # jeq SYN
+    (0x06, 0, 0, _LONGEST),  # ret
+    (0x06, 0, 0, 0),  # ret 0
+)
+
+
+@dataclass(slots=True)
+class Syns:
+    """Counts SYNs to watched addresses. All methods are called in the event loop of the namespace."""
+
+    knocked: Callable[[str, str], None]
+    _watched: dict[Address, tuple[str, str]] = field(default_factory=dict)
+    _socket: socket.socket | None = None
+
+    def watch(self, names: Mapping[Address, tuple[str, str]]) -> None:
+        """Tell `knocked(source, target)` of every try to connect to these addresses.
+
+        Raises HarnessTrouble where packets may not be seen: tries cannot be counted there.
+        """
+        self._watched.update(names)
+        if self._socket is not None or not self._watched:
+            return
+        try:
+            self._socket = _packets()
+        except OSError as error:
+            self._watched.clear()
+            raise HarnessTrouble(
+                f"refused connections cannot be counted here ({error.strerror}): it takes a network namespace; "
+                "use the kind `reset`, or let the harness isolate itself"
+            ) from error
+        asyncio.get_running_loop().add_reader(self._socket, self._arrived, self._socket)
+
+    def forget(self, addresses: tuple[Address, ...]) -> None:
+        """Watch them no longer."""
+        for address in addresses:
+            self._watched.pop(address, None)
+        if not self._watched:
+            self.close()
+
+    def close(self) -> None:
+        """Watch nothing."""
+        self._watched.clear()
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def _arrived(self, sock: socket.socket) -> None:
+        while True:
+            try:
+                packet, sender = sock.recvfrom(_LONGEST)
+            except BlockingIOError:
+                return
+            destination = destination_of(packet)
+            if sender[2] != _OUTGOING and destination in self._watched:
+                self.knocked(*self._watched[destination])
+
+
+def destination_of(packet: bytes) -> Address | None:
+    """Where an IPv4 TCP packet goes to; None for one that is cut short."""
+    header = (packet[0] & 0x0F) * 4 if packet else 0
+    if header < 20 or len(packet) < header + 4:
+        return None
+    return socket.inet_ntoa(packet[16:20]), int(struct.unpack_from("!H", packet, header + 2)[0])
+
+
+def _packets() -> socket.socket:
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_IPV4))
+    try:
+        code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _SYN_ONLY))
+        program = struct.pack("HL", len(_SYN_ONLY), ctypes.addressof(code))  # struct sock_fprog
+        sock.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, program)
+        sock.bind(("lo", _IPV4))
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
