@@ -1,48 +1,31 @@
 """The values of a crash-point campaign: points, outcomes, results. Each can be printed, stored and read back."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Literal
+
+from harness.crashpoints.claims import ClaimResult
+from harness.crashpoints.outcomes import GRADES, Grade, Outcome
+
+# The words of judgement stand apart because claims use them, and a run's summary holds claims; most want all from here.
+__all__ = [
+    "GRADES",
+    "Attempt",
+    "CallPlan",
+    "Change",
+    "CrashPoint",
+    "Fault",
+    "Grade",
+    "Outcome",
+    "Plan",
+    "PointResult",
+    "Proof",
+    "RunSummary",
+    "Side",
+    "Told",
+]
 
 Side = Literal["before", "after", "refused"]
 Fault = Literal["crash", "disconnect", "none"]
-
-
-class Outcome(StrEnum):
-    """What a crash point led to (docs/architecture.md, "Outcomes"); the order is from best to worst."""
-
-    ATOMIC = "atomic"
-    SELF_HEALS = "self-heals"
-    RETRY_HEALS = "retry-heals"
-    LEAKS = "leaks"
-    ORPHANS = "orphans"
-    NEEDS_REPAIR = "needs-repair"
-    STUCK = "stuck"
-    LOST = "lost"
-    UNKNOWN = "unknown"
-
-
-class Grade(StrEnum):
-    """How bad an outcome is for a release."""
-
-    PASS = "pass"
-    WARN = "warn"
-    FAIL = "fail"
-    BLOCKER = "blocker"
-    ERROR = "error"
-
-
-GRADES: dict[Outcome, Grade] = {
-    Outcome.ATOMIC: Grade.PASS,
-    Outcome.SELF_HEALS: Grade.PASS,
-    Outcome.RETRY_HEALS: Grade.PASS,
-    Outcome.LEAKS: Grade.WARN,
-    Outcome.ORPHANS: Grade.FAIL,
-    Outcome.NEEDS_REPAIR: Grade.FAIL,
-    Outcome.STUCK: Grade.BLOCKER,
-    Outcome.LOST: Grade.BLOCKER,
-    Outcome.UNKNOWN: Grade.ERROR,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +145,11 @@ class PointResult:
     replay: str = ""
 
     @property
+    def id(self) -> str:
+        """The crash point's id."""
+        return self.point.id
+
+    @property
     def grade(self) -> Grade:
         return GRADES[self.outcome]
 
@@ -199,7 +187,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What reports/out/<run>/summary.json holds (docs/summary.md).
+    """What reports/out/<run>/summary.json holds (docs/summary.md): crash points, claims of disruptions, or both.
 
     status: complete, interrupted (Ctrl-C, SIGTERM) or failed (harness trouble); `trouble` says what
     reference: True when the run was on the reference EMCO: such a run can never be a sign-off
@@ -219,3 +207,4 @@ class RunSummary:
     results: tuple[PointResult, ...]
     trouble: str = ""
     performance: dict[str, float] = field(default_factory=dict)
+    claims: tuple[ClaimResult, ...] = ()

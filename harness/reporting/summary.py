@@ -13,16 +13,16 @@ from harness.evidence.redaction import Redactor
 from harness.evidence.run_folder import SUMMARY, RunFolder
 from harness.reporting.findings import call_rows, count, findings
 
-SCHEMA = 1
+SCHEMA = 2
+_READABLE = (1, SCHEMA)  # schema 1 had no claims, else it is the same
 
 _DERIVED = ("counts", "calls", "findings", "not_tested")
-_DERIVED_OF_RESULT = ("id", "grade")
 
 
 def summary_document(summary: RunSummary, redactor: Redactor) -> dict[str, Any]:
     """The content of summary.json, without secrets; what people look for first comes first."""
     document: dict[str, Any] = plain(summary, redactor)
-    plan, results = document.pop("plan"), document.pop("results")
+    plan, results, claims = document.pop("plan"), document.pop("results"), document.pop("claims")
     derived = {
         "counts": count(summary),
         "calls": call_rows(summary.plan, summary.results),
@@ -34,6 +34,10 @@ def summary_document(summary: RunSummary, redactor: Redactor) -> dict[str, Any]:
     document["results"] = [
         {"id": result.point.id, "grade": result.grade.value, **stored}
         for result, stored in zip(summary.results, results, strict=True)
+    ]
+    document["claims"] = [
+        {"id": stored.pop("id"), "grade": claim.grade.value, **stored}
+        for claim, stored in zip(summary.claims, claims, strict=True)
     ]
     return document
 
@@ -56,17 +60,17 @@ def read_summary(path: Path) -> RunSummary:
     document = parse(data, where=str(file))
     if not isinstance(document, dict):
         raise MalformedError(f"{file}: a summary is a JSON object")
-    if document.get("schema") != SCHEMA:
-        found = document.get("schema")
-        raise MalformedError(f"{file}: this is schema {found!r}, but only schema {SCHEMA} is understood")
+    if (found := document.get("schema")) not in _READABLE:
+        known = " and ".join(str(number) for number in _READABLE)
+        raise MalformedError(f"{file}: this is schema {found!r}, but only {known} are understood")
     return from_plain(_without_derived(document), RunSummary, where=str(file))
 
 
 def _without_derived(document: dict[str, Any]) -> dict[str, Any]:
-    results = document.get("results")
     stored = {name: value for name, value in document.items() if name not in _DERIVED}
-    if isinstance(results, list):
-        stored["results"] = [_without(result, _DERIVED_OF_RESULT) for result in results]
+    for name, derived in (("results", ("id", "grade")), ("claims", ("grade",))):
+        if isinstance(items := stored.get(name), list):
+            stored[name] = [_without(item, derived) for item in items]
     return stored
 
 

@@ -76,7 +76,7 @@ class Make:
 
     def summary(self, *results: PointResult, **more: Any) -> RunSummary:
         values: dict[str, Any] = {
-            "schema": 1,
+            "schema": 2,
             "run": "20260114T093000Z-a",
             "title": "Crash points of EMCO",
             "reference": False,

@@ -30,7 +30,7 @@ def test_there_and_back_but_for_the_secrets(make: Make, folder: RunFolder) -> No
 
 def test_the_file_says_what_people_look_for(make: Make, folder: RunFolder) -> None:
     document = json.loads(write_summary(folder, make.usual()).read_text())
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     assert document["counts"]["by_outcome"]["stuck"] == 1
     assert document["counts"]["by_grade"]["pass"] == 2
     assert document["not_tested"] == ["orchestrator POST /v2/unknown"]
@@ -44,10 +44,18 @@ def test_the_file_says_what_people_look_for(make: Make, folder: RunFolder) -> No
     assert (result["id"], result["grade"], result["proof"]["injections"]) == (first["id"], "blocker", 1)
 
 
+def test_a_run_of_schema_1_which_had_no_claims_is_still_read(make: Make, folder: RunFolder) -> None:
+    path = write_summary(folder, make.usual())
+    old = json.loads(path.read_text()) | {"schema": 1}
+    del old["claims"]
+    path.write_text(json.dumps(old))
+    assert read_summary(path) == redacted(make.usual(schema=1), folder.redactor)
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"schema": 2}, "this is schema 2, but only schema 1 is understood"),
+        ({"schema": 3}, "this is schema 3, but only 1 and 2 are understood"),
         ({"extra": 1}, r"unknown key `extra` at \$"),
         ({"seed": "seven"}, r"Expected `int`, got `str` - at `\$\.seed`"),
         ({"status": "great"}, r"Invalid enum value 'great' - at `\$\.status`"),
