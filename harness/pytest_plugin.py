@@ -16,7 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from harness.pytest_support import EmcoSession
 
-pytest_plugins = ["fixtures.emco", "fixtures.edges", "fixtures.faults", "fixtures.evidence"]
+pytest_plugins = ["fixtures.emco", "fixtures.edges", "fixtures.faults", "fixtures.evidence", "fixtures.experiment"]
 
 HANDOVER = "emco_chaos"
 _SESSION: pytest.StashKey["EmcoSession"] = pytest.StashKey()

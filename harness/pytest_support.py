@@ -35,6 +35,7 @@ from harness.evidence.redaction import Redactor
 from harness.evidence.run_folder import RESULTS, RunFolder, create_run_folder, read_lines, run_id
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.settings import FAULTS, Settings
+from harness.pytest_stages import Stages
 from harness.reporting.baseline import Baseline, BaselineError, BaselineVerdict, Entry, apply, read_baseline
 from harness.reporting.findings import finding, merged
 from harness.reporting.labels import KNOWN, message, write_allure_session
@@ -273,8 +274,16 @@ class EmcoSession:
         if main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             self._terminated = signal.signal(signal.SIGTERM, _interrupt)
 
+    @cached_property
+    def stages(self) -> Stages:
+        """The EMCOs of this process on which experiments are run."""
+        self._tidy_on_sigterm()
+        return Stages(self.settings, worker=getattr(self._config, "workerinput", {}).get("workerid", "pytest"))
+
     def close(self) -> None:
-        """Take the environment down, if there is one."""
+        """Take down what is up."""
+        if "stages" in vars(self):
+            self.stages.close()
         background, self._background = self._background, None
         if background is not None:
             background.close()

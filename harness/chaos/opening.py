@@ -17,7 +17,7 @@ from harness.evidence.run_folder import RunFolder, create_run_folder, run_id
 from harness.faults.victim import UsageError
 from harness.platforms.settings import FAULTS, Settings
 
-_DEFAULT_WORKLOAD = ROOT / "fixtures" / "workloads" / "three-edges.yaml"
+DEFAULT_WORKLOAD = ROOT / "fixtures" / "workloads" / "three-edges.yaml"
 
 
 @dataclass(slots=True)
@@ -67,8 +67,8 @@ def settings_of(configuration: Mapping[str, Any]) -> Settings:
     workload = configuration.get("workload")
     emco_bin, values = configuration.get("emco_bin"), configuration.get("values")
     settings = make_settings(
-        workload=_file(str(workload)) if workload else _DEFAULT_WORKLOAD,
-        values=_file(str(values)) if values else None,
+        workload=file_of(str(workload)) if workload else DEFAULT_WORKLOAD,
+        values=file_of(str(values)) if values else None,
         emco_bin=Path(str(emco_bin)) if emco_bin else None,
         reference=str(configuration.get("reference") or "faithful"),
         mongo_uri=str(configuration.get("mongo_uri") or ""),
@@ -81,7 +81,7 @@ def settings_of(configuration: Mapping[str, Any]) -> Settings:
     return replace(settings, max_retries=str(configuration.get("max_retries") or ""))
 
 
-def _file(name: str) -> Path:
+def file_of(name: str) -> Path:
     """A path as it is, or from the project's root: experiments name its own fixtures."""
     path = Path(name)
     return path if path.exists() or path.is_absolute() else ROOT / path

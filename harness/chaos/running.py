@@ -1,0 +1,52 @@
+"""Running an experiment on a stage that is there already, as pytest fixtures do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chaoslib.exceptions import ChaosException
+from chaoslib.experiment import ensure_experiment_is_valid, run_experiment
+from chaoslib.loader import load_experiment
+
+from harness.chaos.current import acting_on
+from harness.chaos.opening import DEFAULT_WORKLOAD, file_of
+from harness.chaos.stage import Stage
+from harness.faults.victim import UsageError
+
+# Whatever happens in an experiment, what it did to EMCO is undone: chaoslib's default leaves it when a run deviates.
+_SETTINGS: Mapping[str, Any] = {"runtime": {"rollbacks": {"strategy": "always"}}}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An experiment with its configuration filled in, and what it says of the EMCO it wants."""
+
+    experiment: dict[str, Any]
+    workload: Path
+    max_retries: str
+
+
+def load(file: Path, configuration: Mapping[str, Any]) -> Loaded:
+    """Read an experiment and replace values of its configuration. Raises UsageError with the file's name.
+
+    A name that the experiment's configuration does not have is refused: it would change nothing.
+    """
+    try:
+        experiment: dict[str, Any] = load_experiment(str(file))
+        known = experiment.setdefault("configuration", {})
+        if unknown := [name for name in configuration if name not in known]:
+            raise UsageError(f"{file}: its configuration has no {unknown[0]!r}; it has {', '.join(sorted(known))}")
+        known.update(configuration)
+        ensure_experiment_is_valid(experiment)
+    except ChaosException as error:
+        raise UsageError(f"{file}: {error}") from error
+    workload = file_of(str(known["workload"])) if known.get("workload") else DEFAULT_WORKLOAD
+    return Loaded(experiment, workload, str(known.get("max_retries", "")))
+
+
+def run_on(stage: Stage, experiment: dict[str, Any]) -> Mapping[str, Any]:
+    """Run it; Chaos Toolkit's journal. Must be called from the main thread, where chaoslib sets signal handlers."""
+    with acting_on(stage):
+        journal: Mapping[str, Any] = run_experiment(experiment, settings=dict(_SETTINGS))
+    return journal
