@@ -51,7 +51,9 @@ def before_experiment_control(
 def after_activity_control(context: Mapping[str, Any], state: Mapping[str, Any] | None = None, **_: Any) -> None:
     """Write down what an activity came to."""
     for opened in _OPENED:
-        opened.keep({"activity": context.get("name"), "type": context.get("type"), **(state or {})})
+        arguments = context.get("provider", {}).get("arguments", {})
+        told = {"activity": context.get("name"), "type": context.get("type"), "arguments": arguments}
+        opened.keep({**(state or {}), **told})
 
 
 def after_experiment_control(
@@ -67,7 +69,8 @@ def after_experiment_control(
     except Exception as error:  # noqa: BLE001  chaoslib drops what a control raises: it would pass unseen
         problems = [f"the end of the experiment could not be judged: {type(error).__name__}: {error}"]
     finally:
-        state["status"] = "failed" if problems else state["status"]
+        if problems and state["status"] == "completed":
+            state["status"] = "failed"
         state["problems"] = problems
         for opened in _OPENED:
             opened.keep({"status": state["status"], "deviated": state.get("deviated"), "problems": problems})
@@ -78,7 +81,7 @@ def _problems(
     context: Mapping[str, Any], state: dict[str, Any], configuration: Mapping[str, Any], secrets: Mapping[str, Any]
 ) -> list[str]:
     problems = [
-        f"the action {run['activity'].get('name')!r} failed: {str((run.get('exception') or ['?'])[-1]).strip()}"
+        f"the action {run['activity'].get('name')!r} failed: {_sentence(run)}"
         for run in (*(state.get("run") or ()), *(state.get("rollbacks") or ()))
         if run.get("status") == "failed" and run["activity"].get("type") == "action"
     ]
@@ -91,6 +94,12 @@ def _problems(
         if not after.get("steady_state_met"):
             problems.append(f"after the rollbacks the steady state {hypothesis.get('title')!r} does not hold")
     return problems
+
+
+def _sentence(run: Mapping[str, Any]) -> str:
+    """Why an activity failed; chaoslib puts the name of its exception before it, once for each time it wraps it."""
+    trace = run.get("exception") or ["it does not say why"]
+    return str(trace[-1]).strip().replace("chaoslib.exceptions.ActivityFailed: ", "")
 
 
 def cleanup_control() -> None:

@@ -33,8 +33,11 @@ class Opened:
         self.folder.append(dict(value), "activities.jsonl")
 
     def close(self) -> None:
-        """Take everything down."""
-        self._stack.close()
+        """Write down what the relays saw, and take everything down."""
+        with self._stack:
+            stage = self.stage
+            seen = {"marks": stage.marks, "made": stage.made, "effects": stage.history(), "knocks": stage.knocks()}
+            self.folder.write_json("history.json", seen)
 
 
 def open_stage(configuration: Mapping[str, Any], *, title: str) -> Opened:

@@ -1,0 +1,155 @@
+"""Actions and probes on a real EMCO of processes: each does what it says, and fails when it hit nothing."""
+
+import pytest
+from chaoslib.exceptions import ActivityFailed
+
+from harness.chaos import actions, probes
+from harness.chaos.stage import Stage
+from harness.platforms.disruptions import PARTITIONS
+
+EDGE = "p1+c2"
+
+
+def test_without_an_emco_an_action_says_what_is_missing() -> None:
+    with pytest.raises(ActivityFailed, match=r"needs the control `harness\.chaos\.control`"):
+        actions.crash("rsync")
+
+
+def test_a_crashed_service_is_down_until_it_is_started(stage: Stage) -> None:
+    assert probes.emco_answers()
+
+    assert actions.crash("clm").startswith("SIGKILL reaped")
+
+    assert not probes.emco_answers()
+    assert stage.silent() == ("clm does not run",)
+    with pytest.raises(ActivityFailed, match="did not run any more"):
+        actions.crash("clm")
+    assert actions.start("clm") == "clm answers"
+    assert probes.emco_answers()
+
+
+@pytest.mark.parametrize("act", [actions.crash, actions.stop, actions.start, actions.pause, actions.resume])
+def test_what_is_not_there_cannot_be_hit(stage: Stage, act: object) -> None:
+    with pytest.raises(ActivityFailed, match="'nobody' is neither a service nor a store"):
+        act("nobody")  # type: ignore[operator]  # all take a name
+
+
+def test_a_paused_service_is_there_and_answers_nothing(stage: Stage) -> None:
+    actions.pause("orchestrator")
+
+    assert stage.silent(limit=0.3) == ("orchestrator does not answer within 0.3 s",)
+
+    actions.resume("orchestrator")
+    assert stage.silent() == ()
+
+
+def test_a_store_that_crashes_keeps_its_data_and_one_that_loses_its_volume_does_not(stage: Stage) -> None:
+    actions.run_workload(until="create-proj1")
+    before = stage.snapshot().mongo["emco.resources"]
+
+    actions.crash("mongo")
+    actions.start("mongo")
+    assert stage.snapshot().mongo["emco.resources"] == before
+
+    actions.crash("mongo", volume="lost")
+    actions.start("mongo")
+    assert "emco.resources" not in stage.snapshot().mongo
+
+
+def test_a_service_has_no_volume_to_lose(stage: Stage) -> None:
+    with pytest.raises(ActivityFailed, match="rsync has no volume to lose"):
+        actions.crash("rsync", volume="lost")
+    assert probes.emco_answers()
+
+
+def test_a_wiped_emco_comes_up_empty_and_works(stage: Stage) -> None:
+    actions.run_workload(until="create-p1")
+
+    destroyed = actions.wipe()
+
+    assert [line.split(" (")[0] for line in destroyed] == [
+        "4 services",
+        "mongo with its volume",
+        "etcd with its volume",
+    ]
+    assert not probes.emco_answers()
+    actions.bring_up()
+    documents = stage.snapshot().documents("emco.resources")
+    assert [document for document in documents if "project" in document or "clusterProvider" in document] == []
+    actions.run_workload(until="create-p1")
+
+
+@pytest.mark.parametrize("kind", PARTITIONS)
+def test_each_kind_of_partition_is_run_into_and_healed(stage: Stage, kind: str) -> None:
+    actions.run_workload(until="approve-dig1")
+    assert actions.partition(EDGE, kind, source="rsync", seconds=0.2) == f"1 links to {EDGE} are broken: {kind}"
+
+    actions.call("instantiate-dig1", expect="acknowledged")
+    actions.wait_for_tries(EDGE, since=f"partition {EDGE}", times=1, limit=20)
+    if kind not in ("slow", "flapping"):
+        assert not probes.workload_ready("dig1")
+
+    actions.heal(EDGE)
+    actions.wait_until_ready("dig1", limit=20)
+    assert probes.context_status("dig1") == "Instantiated"
+    assert probes.connectivity("dig1", EDGE) == "Available"
+
+
+def test_a_link_is_broken_once_and_one_that_is_not_there_cannot_be(stage: Stage) -> None:
+    with pytest.raises(ActivityFailed, match="no link goes from 'rsync' to 'p9"):
+        actions.partition("p9+c9", source="rsync")
+    with pytest.raises(ActivityFailed, match="there is no partition 'torn'"):
+        actions.partition(EDGE, "torn")
+    with pytest.raises(ActivityFailed, match=rf"no link to {EDGE.replace('+', '.')} was broken"):
+        actions.heal(EDGE)
+    actions.partition(EDGE, "black-hole")
+    with pytest.raises(ActivityFailed, match="broken already"):
+        actions.partition(EDGE, "refused")
+
+
+def test_a_fault_at_an_effect_leaves_the_service_down(stage: Stage) -> None:
+    actions.run_workload(until="create-p1")
+
+    how = actions.inject("create-c1", "mongo.data")
+
+    assert "SIGKILL reaped" in how
+    assert stage.silent() == ("clm does not run",)
+
+
+def test_a_fault_at_an_effect_that_does_not_come_up_is_none(stage: Stage) -> None:
+    actions.run_workload(until="create-p1")
+    with pytest.raises(ActivityFailed, match="the fault is not proven"):
+        actions.inject("create-c1", "mongo.nothing")
+
+
+def test_make_whole_undoes_whatever_was_done_and_does_nothing_twice(stage: Stage) -> None:
+    actions.pause("clm")
+    actions.crash("rsync")
+    actions.partition("mongo", "black-hole", source="dcm")
+
+    told = actions.make_whole()
+
+    assert told == ["clm runs again", "1 links are healthy again", "started: rsync"]
+    assert probes.emco_answers()
+    assert actions.make_whole() == []
+
+
+def test_a_call_that_is_not_acknowledged_ends_a_workload(stage: Stage) -> None:
+    actions.run_workload(until="create-proj1")
+    with pytest.raises(ActivityFailed, match=r"create-proj1 was answered 409"):
+        actions.run_workload(until="create-proj1")
+
+
+def test_an_answer_that_was_not_expected_fails(stage: Stage) -> None:
+    with pytest.raises(ActivityFailed, match="was refused"):
+        actions.call("create-c1", expect="acknowledged")
+    with pytest.raises(ActivityFailed, match="was answered 200, not 404"):
+        actions.request("orchestrator", "GET", "/v2/projects", expect=404)
+
+
+def test_effects_since_a_mark_are_counted(stage: Stage) -> None:
+    actions.mark("begin")
+    actions.run_workload(until="create-proj1")
+    assert len(probes.effects("begin", source="orchestrator", target="mongo")) == 1
+    with pytest.raises(ActivityFailed, match="nothing was marked 'never'"):
+        probes.effects("never")

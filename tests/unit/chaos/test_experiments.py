@@ -1,0 +1,115 @@
+"""Experiments as chaoslib runs them: what it would let pass is a failure here."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness.chaos.running import Loaded, load, run_on
+from harness.chaos.stage import Stage
+from harness.faults.victim import UsageError
+
+ROOT = Path(__file__).parents[3]
+CONTROL = [{"name": "emco", "provider": {"type": "python", "module": "harness.chaos.control"}}]
+
+
+def step(kind: str, func: str, **arguments: Any) -> dict[str, Any]:
+    provider = {"type": "python", "module": f"harness.chaos.{kind}s", "func": func, "arguments": arguments}
+    return {"type": kind, "name": func, "provider": provider}
+
+
+def steady(tolerance: bool = True) -> dict[str, Any]:
+    return {"title": "it answers", "probes": [{**step("probe", "emco_answers"), "tolerance": tolerance}]}
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    def loaded(
+        method: list[dict[str, Any]],
+        rollbacks: list[dict[str, Any]] | None = None,
+        hypothesis: Mapping[str, Any] | None = None,
+        controls: list[dict[str, Any]] | None = None,
+        configuration: Mapping[str, Any] | None = None,
+        **given: Any,
+    ) -> Loaded:
+        experiment = {
+            "title": "t",
+            "description": "d",
+            "controls": CONTROL if controls is None else controls,
+            "configuration": dict(configuration or {}),
+            "method": method,
+            "rollbacks": rollbacks or [],
+        }
+        if hypothesis:
+            experiment["steady-state-hypothesis"] = dict(hypothesis)
+        file = tmp_path / "experiment.yaml"
+        file.write_text(yaml.safe_dump(experiment), encoding="utf-8")
+        return load(file, given)
+
+    return loaded
+
+
+def test_an_experiment_whose_steps_work_is_completed(stage: Stage, write: Any) -> None:
+    journal = run_on(stage, write([step("action", "mark", name="here")], hypothesis=steady()).experiment)
+
+    assert (journal["status"], journal["deviated"], journal["problems"]) == ("completed", False, [])
+    assert journal["steady_states"]["after_rollbacks"]["steady_state_met"] is True
+    assert stage.marked("here").name == "here"
+
+
+def test_an_action_that_hit_nothing_fails_the_experiment(stage: Stage, write: Any) -> None:
+    journal = run_on(stage, write([step("action", "crash", name="nobody")]).experiment)
+
+    assert journal["status"] == "failed"
+    assert "the action 'crash' failed" in journal["problems"][0]
+    assert "'nobody' is neither a service nor a store" in journal["problems"][0]
+
+
+def test_rollbacks_are_played_whatever_happened(stage: Stage, write: Any) -> None:
+    loaded = write([step("action", "crash", name="clm")], rollbacks=[step("action", "make_whole")], hypothesis=steady())
+
+    journal = run_on(stage, loaded.experiment)
+
+    assert journal["deviated"] is True
+    assert journal["rollbacks"][0]["output"] == ["started: clm"]
+    assert journal["problems"] == []
+    assert stage.silent() == ()
+
+
+def test_a_steady_state_that_does_not_come_back_fails_the_experiment(stage: Stage, write: Any) -> None:
+    journal = run_on(stage, write([step("action", "crash", name="clm")], hypothesis=steady()).experiment)
+
+    assert journal["status"] == "failed"
+    assert journal["problems"] == ["after the rollbacks the steady state 'it answers' does not hold"]
+
+
+def test_a_rollback_that_fails_fails_the_experiment(stage: Stage, write: Any) -> None:
+    journal = run_on(stage, write([], rollbacks=[step("action", "heal", target="mongo")]).experiment)
+    assert journal["problems"] == ["the action 'heal' failed: no link to mongo was broken"]
+
+
+def test_a_configuration_that_the_experiment_does_not_know_is_refused(write: Any) -> None:
+    with pytest.raises(UsageError, match=r"experiment\.yaml: its configuration has no 'kinds'; it has kind"):
+        write([], configuration={"kind": "refused"}, kinds="slow")
+
+
+def test_given_values_replace_the_configuration(stage: Stage, write: Any) -> None:
+    loaded = write([step("action", "mark", name="${where}")], configuration={"where": "a"}, where="b")
+
+    run_on(stage, loaded.experiment)
+
+    assert stage.marked("b").name == "b"
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "scenarios").glob("*/*.yaml")), ids=lambda file: f"{file.parent.name}/{file.stem}"
+)
+def test_every_experiment_of_the_scenarios_is_valid_and_undoes_what_it_does(file: Path) -> None:
+    experiment = load(file, {}).experiment
+
+    assert experiment["runtime"]["rollbacks"]["strategy"] == "always"
+    assert [control["provider"]["module"] for control in experiment["controls"]] == ["harness.chaos.control"]
+    assert [rollback["provider"]["func"] for rollback in experiment["rollbacks"]][-1] == "make_whole"
+    assert experiment["steady-state-hypothesis"]["probes"]
