@@ -219,13 +219,17 @@ def cloud_config(provider: str, cluster: str) -> dict[str, str]:
 
 
 def schema_segment() -> dict[str, Any]:
-    """The referential schema as the orchestrator stores it, with its id."""
+    """The referential schema as the orchestrator stores it, with its id.
+
+    A resource is called by all the fields that it adds to its parent's key: `compositeApp.compositeAppVersion`.
+    """
+    parents = {
+        ".".join((*resource.constant, *resource.own)): resource.parent_fields[-1] if resource.parent_fields else ""
+        for resource in _ALL
+    }
     segment = {
         "name": "emco-base",
-        "resources": [
-            {"name": resource.name, "parent": resource.parent_fields[-1] if resource.parent_fields else ""}
-            for resource in _ALL
-        ],
+        "resources": [{"name": name, "parent": parent} for name, parent in parents.items()],
     }
     digest = hashlib.sha256(json.dumps(segment, sort_keys=True).encode()).hexdigest()
     return {"SegmentId": digest, "segment": segment}

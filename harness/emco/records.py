@@ -18,7 +18,7 @@ _LONG_NUMBER = re.compile(r"[0-9]{10,}")  # a context's id in the name of an edg
 DEPLOYMENT_LABEL = "emco/deployment-id"
 _UNFINISHED = frozenset({"Instantiating", "Terminating", "Updating"})
 # After an update EMCO leaves this event in the old context's queue, without any fault; rsync's next start works it off.
-_MAY_STAY = frozenset({"UpdateDelete"})
+MAY_STAY = frozenset({"UpdateDelete"})
 _QUEUE = "/rsync/AppContextEventQueue/"
 
 MASKS: tuple[Mask, ...] = (
@@ -169,11 +169,12 @@ def _owned(snapshot: Snapshot, found: Mapping[str, Mapping[str, bytes]]) -> set[
             if not isinstance(state, dict):
                 continue
             owned.add(str(state.get("statuscontextid", "")))
-            owned.update(str(action.get("contextid", "")) for action in state.get("actions") or ())
+            owned.update(str(action.get("contextid", "")) for action in _mappings(state.get("actions")))
     for name in list(owned):
         meta = found.get(name, {}).get("meta/")
         if meta:
-            owned.update(str(child) for child in _json(meta).get("ChildContextIDs") or ())
+            children = _json(meta).get("ChildContextIDs")
+            owned.update(str(child) for child in (children if isinstance(children, list) else ()))
     return owned
 
 
@@ -199,7 +200,7 @@ def at_work(snapshot: Snapshot, running: frozenset[str], *, restarted: bool) -> 
     """
     if "rsync" not in running:
         return ()
-    stays = frozenset() if restarted else _MAY_STAY
+    stays = frozenset() if restarted else MAY_STAY
     reasons = []
     for raw_key, value in sorted(snapshot.etcd.items()):
         key = raw_key.decode("utf-8", "replace")
@@ -216,7 +217,7 @@ def at_work(snapshot: Snapshot, running: frozenset[str], *, restarted: bool) -> 
 
 
 def may_be_at_work(snapshot: Snapshot, running: frozenset[str]) -> bool:
-    """Whether rsync has an event that it may take up in the next moment, or never: see _MAY_STAY."""
+    """Whether rsync has an event that it may take up in the next moment, or never: see MAY_STAY."""
     if "rsync" not in running:
         return False
     active = [match.group(1) for key in snapshot.etcd if (match := ACTIVE_KEY.match(key.decode("utf-8", "replace")))]
@@ -224,7 +225,14 @@ def may_be_at_work(snapshot: Snapshot, running: frozenset[str]) -> bool:
 
 
 def _pending(queue: bytes) -> list[str]:
-    return [str(item.get("event")) for item in _json(queue).get("AcQueue") or () if item.get("status") == "Pending"]
+    return [
+        str(item.get("event")) for item in _mappings(_json(queue).get("AcQueue")) if item.get("status") == "Pending"
+    ]
+
+
+def _mappings(value: Any) -> list[dict[str, Any]]:
+    """The mappings of a list; what is neither is not EMCO's, and for the invariants to find."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def without_idle_activity(snapshot: Snapshot) -> Snapshot:
@@ -237,7 +245,7 @@ def without_idle_activity(snapshot: Snapshot) -> Snapshot:
     for key in snapshot.etcd:
         if match := ACTIVE_KEY.match(key.decode("utf-8", "replace")):
             queue = snapshot.etcd.get(f"/context/{match.group(1)}{_QUEUE}".encode())
-            if queue is not None and not [event for event in _pending(queue) if event not in _MAY_STAY]:
+            if queue is not None and not [event for event in _pending(queue) if event not in MAY_STAY]:
                 idle.append(key)
     return (
         replace(snapshot, etcd={key: value for key, value in snapshot.etcd.items() if key not in idle})

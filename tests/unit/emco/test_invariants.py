@@ -1,0 +1,485 @@
+"""Each invariant on a small EMCO, written by hand: silent while all is well, found where exactly one thing is not."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import bson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.crashpoints.model import Grade
+from harness.emco.invariants import INVARIANTS, Violation, broken, check, named
+from harness.stores.snapshot import Snapshot
+
+CLOUD, DIG, NEXT, OTHER = "1000000001", "2000000002", "3000000003", "4000000004"
+APP = "app/app1/"
+CLUSTER = f"{APP}cluster/p1+c1/"
+CM, WEB = "r1-cm+ConfigMap", "r1-web+Deployment"
+QUEUE = "rsync/AppContextEventQueue/"
+
+
+class Emco:
+    """A small EMCO at rest: one cluster, a logical cloud of each level, one application that runs."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = [
+            schema(),
+            record({"project": "proj1"}),
+            record({"controllerGroup": "orchestrator", "controller": "rsync"}),
+            record({"clusterProvider": "p1"}),
+            record({"clusterProvider": "p1", "cluster": "c1"}, stateInfo=told("Created")),
+            config("0", "default"),
+            cloud("lc1", "0", told("Created", ("Instantiated", CLOUD))),
+            record(
+                {"project": "proj1", "logicalCloud": "lc1", "clusterReference": "ref1"},
+                data={"specification": {"clusterprovider": "p1", "clustername": "c1"}},
+                references=[{"key": {"cluster": "c1", "clusterProvider": "p1"}, "keyid": "{cluster,clusterProvider}"}],
+            ),
+            cloud("lc2", "1", told("Created"), privatekey={"keyvalue": "LS0t"}),
+            record({"project": "proj1", "logicalCloud": "lc2", "clusterReference": "ref2"},
+                   data={"specification": {"clusterprovider": "p1", "clustername": "c1"}}),
+            record(V1),
+            record({**V1, "app": "app1"}, appcontent={"filecontent": "H4s"}),
+            record({**V1, "compositeProfile": "cp1"}),
+            record(
+                {**V1, "compositeProfile": "cp1", "appProfile": "prof1"},
+                data={"spec": {"appname": "app1"}},
+                profilecontent={"profile": "H4s"},
+                app="app1",
+            ),
+            group("dig1", told("Created", "Approved", ("Instantiated", DIG))),
+        ]  # fmt: skip
+        self.etcd: dict[str, Any] = {}
+        cloud_keys = {
+            "app/instruction/order/": json.dumps({"apporder": ["logical-cloud"]}),
+            "app/logical-cloud/": "logical-cloud",
+            "app/logical-cloud/cluster/p1+c1/": "p1+c1",
+            "app/logical-cloud/cluster/p1+c1/resource/instruction/order/": json.dumps({"resorder": []}),
+        }
+        self.context(CLOUD, cloud_keys)
+        self.context(DIG, workload())
+        self.edge: list[dict[str, Any]] = [
+            thing("ConfigMap", "r1-cm", DIG),
+            thing("Deployment", "r1-web", DIG),
+            thing("ResourceBundleState", f"{DIG}-app1", DIG),
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "of-somebody-else"}},
+        ]
+
+    def context(self, name: str, keys: dict[str, Any], *events: dict[str, Any], status: str = "Instantiated") -> Emco:
+        """A context that rsync worked off."""
+        queue = events or ({"event": "Instantiate", "status": "Done"},)
+        common: dict[str, Any] = {
+            "": name,
+            "meta/": {"ChildContextIDs": None},
+            "stopflag/": False,
+            "status/": {"Status": status},
+            QUEUE: {"AcQueue": list(queue)},
+            "rsync/state/CurrentState/": {"Status": status},
+            "rsync/state/DesiredState/": {"Status": status},
+            "rsync/state/PendingTerminateFlag/": False,
+        }
+        self.etcd |= {f"/context/{name}/{key}": value for key, value in (common | keys).items()}
+        return self
+
+    def put(self, context: str, key: str, value: Any) -> Emco:
+        self.etcd[f"/context/{context}/{key}"] = value
+        return self
+
+    def add(self, document: dict[str, Any]) -> Emco:
+        self.records.append(document)
+        return self
+
+    def apply(self, kind: str, name: str, context: str) -> Emco:
+        self.edge.append(thing(kind, name, context))
+        return self
+
+    def drop(self, context: str, prefix: str = "") -> Emco:
+        self.etcd = {
+            key: value for key, value in self.etcd.items() if not key.startswith(f"/context/{context}/{prefix}")
+        }
+        return self
+
+    def find(self, name: str) -> dict[str, Any]:
+        """The record with a key field of this value, the first without a longer key."""
+        fitting = [one for one in self.records if name in one.values()]
+        return min(fitting, key=lambda one: len(one["keyId"]))
+
+    def tell(self, name: str, *actions: str | tuple[str, str]) -> Emco:
+        """Further actions of a record."""
+        self.find(name)["stateInfo"]["actions"] += told(*actions)["actions"]
+        return self
+
+    def status(self, context: str, status: str) -> Emco:
+        for key in ("status/", "rsync/state/CurrentState/", "rsync/state/DesiredState/"):
+            self.put(context, key, {"Status": status})
+        return self
+
+    def updated(self) -> Emco:
+        """dig1 after POST update, as EMCO leaves it: the second context applies under the first one's name."""
+        self.tell("dig1", ("Updated", DIG), ("Instantiated", NEXT))
+        pending = {"event": "UpdateDelete", "status": "Pending", "uCID": NEXT}
+        self.put(DIG, QUEUE, {"AcQueue": [{"event": "Instantiate", "status": "Done"}, pending]})
+        self.etcd[f"/activecontext/{DIG}/"] = DIG
+        keys = workload(CM="Pending", WEB="Pending") | {"statusappctxid/": DIG}
+        return self.context(NEXT, keys, {"event": "Update", "status": "Done", "uCID": DIG})
+
+    def migrated(self, *, target: bool = True) -> Emco:
+        """dig1 after it was migrated to dig2."""
+        self.updated()
+        self.find("dig1")["stateInfo"]["actions"].pop()
+        if target:
+            self.records.append(group("dig2", told("Created", "Approved", ("Instantiated", NEXT))))
+        return self
+
+    def snapshot(self) -> Snapshot:
+        documents = tuple(bson.encode(one) for one in self.records)
+        etcd = {key.encode(): json.dumps(value).encode() for key, value in self.etcd.items()}
+        return Snapshot("here", {"emco.resources": documents}, etcd, {"p1+c1": tuple(self.edge)})
+
+
+V1 = {"project": "proj1", "compositeApp": "ca1", "compositeAppVersion": "v1"}
+
+
+def record(key: dict[str, str], **parts: Any) -> dict[str, Any]:
+    return {**key, "data": {"metadata": {}}, "keyId": "{" + ",".join(sorted(key)) + "}", "references": [], **parts}
+
+
+def schema() -> dict[str, Any]:
+    parents = {
+        "project": "", "controllerGroup.controller": "", "clusterProvider": "", "cluster": "clusterProvider",
+        "logicalCloud": "project", "clusterReference": "logicalCloud", "compositeApp.compositeAppVersion": "project",
+        "app": "compositeAppVersion", "compositeProfile": "compositeAppVersion", "appProfile": "compositeProfile",
+        "deploymentIntentGroup": "compositeAppVersion", "unheardOf": "deploymentIntentGroup",
+    }  # fmt: skip
+    resources = [{"name": name, "parent": parent, "references": None} for name, parent in parents.items()]
+    return {"SegmentId": "f653", "keyId": "{SegmentId}", "segment": {"name": "emco-base", "resources": resources}}
+
+
+def told(*actions: str | tuple[str, str]) -> dict[str, Any]:
+    pairs = [(one, "") if isinstance(one, str) else one for one in actions]
+    return {
+        "statuscontextid": next((context for _, context in pairs if context), ""),
+        "actions": [{"state": state, "contextid": context} for state, context in pairs],
+    }
+
+
+def cloud(name: str, level: str, state: dict[str, Any], **parts: Any) -> dict[str, Any]:
+    data = {"specification": {"level": level, "namespace": "default" if level == "0" else "ns2"}}
+    return record({"project": "proj1", "logicalCloud": name}, data=data, stateInfo=state, **parts)
+
+
+def group(name: str, state: dict[str, Any]) -> dict[str, Any]:
+    references = [{"key": {"logicalCloud": "lc1", "project": "proj1"}, "keyid": "{logicalCloud,project}"}]
+    return record({**V1, "deploymentIntentGroup": name}, stateInfo=state, references=references)
+
+
+def config(level: str, namespace: str) -> dict[str, Any]:
+    key = {"cloudConfigClusterProvider": "p1", "cloudConfigCluster": "c1", "level": level, "namespace": namespace}
+    return {
+        **key,
+        "keyId": "{cloudConfigCluster,cloudConfigClusterProvider,level,namespace}",
+        "config": {"config": "YXA="},
+    }
+
+
+def workload(**statuses: str) -> dict[str, Any]:
+    keys: dict[str, Any] = {
+        "app/instruction/order/": json.dumps({"apporder": ["app1"]}),
+        APP: "app1",
+        CLUSTER: "p1+c1",
+        f"{CLUSTER}readystatus/": "Available",
+        f"{CLUSTER}resource/instruction/order/": json.dumps({"resorder": [CM, WEB]}),
+    }
+    for short, name in (("CM", CM), ("WEB", WEB)):
+        keys[f"{CLUSTER}resource/{name}/"] = "kind: X"
+        keys[f"{CLUSTER}resource/{name}/status/"] = {"Status": statuses.get(short, "Applied")}
+    return keys
+
+
+def thing(kind: str, name: str, context: str) -> dict[str, Any]:
+    labels = {"emco/deployment-id": f"{context}-app1"}
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "default", "labels": labels}}
+
+
+Change = Callable[[Emco], Any]
+
+# The invariant that each change breaks, and no other one; and what its violation says.
+BREAKS: list[tuple[str, str, Change]] = [
+    ("I1-data", "only stateInfo", lambda emco: emco.find("dig1").pop("data")),
+    ("I1-state", "no stateInfo", lambda emco: emco.find("c1").pop("stateInfo")),
+    ("I1-state", "no stateInfo", lambda emco: emco.find("lc2").update(stateInfo={"actions": []})),
+    ("I1-private-key", "no private key", lambda emco: emco.find("lc2").pop("privatekey")),
+    ("I2-content", "no appcontent", lambda emco: emco.find("app1").pop("appcontent")),
+    ("I2-content", "no profilecontent", lambda emco: emco.find("prof1").pop("profilecontent")),
+    ("I2-app-field", "app is None", lambda emco: emco.find("prof1").pop("app")),
+    ("I3-cloud-config", "no cloud config", lambda emco: emco.records.remove(config("0", "default"))),
+    ("I3-cloud-config", "no kubeconfig", lambda emco: emco.records[5].update(config={"config": ""})),
+    (
+        "I3-cloud-config",
+        "no meta",
+        lambda emco: emco.find("c1").update(data={"spec": {"props": {"gitopstype": "fluxcd"}}}),
+    ),
+    (
+        "I3-cluster",
+        "no such cluster",
+        lambda emco: emco.records.append({**config("0", "default"), "cloudConfigCluster": "c2"}),
+    ),
+    ("I4-dangling", f"context {NEXT} is not in etcd", lambda emco: (emco.updated(), emco.drop(NEXT))),
+    (
+        "I4-dangling",
+        f"context {OTHER}",
+        lambda emco: emco.find("dig1")["stateInfo"]["actions"].insert(1, {"state": "x", "contextid": OTHER}),
+    ),
+    ("I4-dangling", f"last action's context {CLOUD}", lambda emco: emco.drop(CLOUD)),
+    ("I4-unowned", "rsync was given it: Terminated", lambda emco: emco.context(OTHER, workload(CM="Deleted",
+     WEB="Deleted"), status="Terminated")),
+    ("I4-inert", "never given", lambda emco: emco.etcd.update({f"/context/{OTHER}/meta/": {}})),
+    ("I5-told-and-done", "told Terminated, its context", lambda emco: emco.tell("lc1", ("Terminated", CLOUD))),
+    ("I5-told-and-done", "told Instantiated", lambda emco: emco.status(CLOUD, "Terminated")),
+    (
+        "I6-parent",
+        "{project} proj2",
+        lambda emco: emco.records.append({**cloud("lc3", "0", told("Created")), "project": "proj2"}),
+    ),
+    (
+        "I6-parent",
+        "v1/dig9/proj1",
+        lambda emco: emco.records.append(record({**V1, "deploymentIntentGroup": "dig9", "unheardOf": "x"})),
+    ),
+    ("I6-reference", "{cluster,clusterProvider} c9/p1", lambda emco: emco.find("ref1")["references"][0]["key"].update(
+     cluster="c9")),
+    ("I6-reference", "fits its key id", lambda emco: emco.find("ref1")["references"][0].update(keyid="{cluster}")),
+    ("I7-once", "2 times", lambda emco: emco.records.append(record({"project": "proj1"}, data={"metadata": {"x": 1}}))),
+    ("I8-idle", "has no event", lambda emco: (emco.drop(DIG, QUEUE),
+     emco.etcd.update({f"/activecontext/{DIG}/": DIG}))),
+    ("I8-idle", "no such context", lambda emco: emco.etcd.update({f"/activecontext/{OTHER}/": OTHER})),
+    ("I9-key", "no sorted list", lambda emco: emco.find("rsync").update(keyId="{controllerGroup,controller}")),
+    ("I9-key", "no sorted list", lambda emco: emco.records.append({"cluster": "c9", "data": {}})),
+    ("I9-key", "it also has cluster", lambda emco: emco.find("rsync").update(cluster="c1")),
+    ("I9-key", "has no more", lambda emco: emco.find("rsync").update(keyId="{controller,controllerGroup,more}")),
+    ("I9-key", "does not know", lambda emco: emco.records.append(record({"strange": "s"}))),
+    ("I10-updated", "last state is Updated", lambda emco: (emco.migrated(target=False), emco.drop(NEXT),
+     emco.put(DIG, QUEUE, {"AcQueue": [{"event": "Instantiate", "status": "Done"}]}))),
+    ("I11-user-config", "no cloud config of level 1", lambda emco: (emco.tell("lc2", ("Instantiated", CLOUD)))),
+    ("I12-schema", "2 schema segments", lambda emco: emco.records.append(schema())),
+    ("I12-schema", "no schema segment", lambda emco: emco.records.pop(0)),
+    ("context-app-order", "no order of apps", lambda emco: emco.drop(CLOUD, "app/instruction/order/")),
+    (
+        "context-app-order",
+        "names app2",
+        lambda emco: emco.put(DIG, "app/instruction/order/", json.dumps({"apporder": ["app1", "app2"]})),
+    ),
+    (
+        "context-resource-order",
+        "names gone+Secret",
+        lambda emco: emco.put(DIG, f"{CLUSTER}resource/instruction/order/", {"resorder": [CM, WEB, "gone+Secret"]}),
+    ),
+    ("context-cluster-order", "rsync skips", lambda emco: emco.drop(DIG, f"{CLUSTER}resource/instruction/order/")),
+    (
+        "context-status-kept",
+        f"in context {OTHER}",
+        lambda emco: (emco.updated(), emco.put(NEXT, "statusappctxid/", OTHER)),
+    ),
+    ("context-resource-status", f"{CM} has no status", lambda emco: emco.drop(DIG, f"{CLUSTER}resource/{CM}/status/")),
+    (
+        "context-truthful",
+        f"{WEB} is Failed",
+        lambda emco: emco.put(DIG, f"{CLUSTER}resource/{WEB}/status/", {"Status": "Failed"}),
+    ),
+    ("context-queue", "Terminate pending", lambda emco: emco.put(DIG, QUEUE, {"AcQueue": [{"event": "Terminate",
+     "status": "Pending"}]})),
+    ("context-finished", "stays Instantiating", lambda emco: emco.status(DIG, "Instantiating")),
+    ("context-states", "CurrentState Terminated", lambda emco: emco.put(CLOUD, "rsync/state/CurrentState/",
+     {"Status": "Terminated"})),
+    ("context-states", "DesiredState is Updated", lambda emco: emco.put(CLOUD, "rsync/state/DesiredState/",
+     {"Status": "Updated"})),
+    ("context-stop-flag", "record says Instantiated", lambda emco: emco.put(DIG, "stopflag/", True)),
+    ("edge-owned", "is not there", lambda emco: emco.apply("Secret", "s", OTHER)),
+    ("edge-owned", "is Terminated", lambda emco: (stopped_cloud(emco), emco.apply("Secret", "s", CLOUD))),
+    ("edge-owned", "record says Terminated", lambda emco: (stopped_cloud(emco, "TerminateFailed"),
+     emco.apply("Secret", "s", CLOUD))),
+    ("edge-applied", "but not on the edge", lambda emco: emco.edge.pop(0)),
+    ("edge-deleted", "but still on the edge", lambda emco: (emco.updated(), emco.put(DIG,
+     f"{CLUSTER}resource/{CM}/status/", {"Status": "Deleted"}))),
+]  # fmt: skip
+
+
+def stopped_cloud(emco: Emco, status: str = "Terminated") -> Emco:
+    return emco.tell("lc1", ("Terminated", CLOUD)).status(CLOUD, status)
+
+
+def twice_deployed(emco: Emco) -> None:
+    """Instantiated, the record never written; then instantiated again: one workload, two contexts."""
+    emco.context(OTHER, workload())
+
+
+# What looks odd and is how EMCO leaves things when nothing goes wrong.
+HARMLESS: dict[str, Change] = {
+    "nothing was done": lambda emco: None,
+    "an UpdateDelete stays queued after an update": lambda emco: emco.updated(),
+    "the source of a migration stays Updated": lambda emco: emco.migrated(),
+    "so it does when the target was terminated and deleted": lambda emco: (
+        emco.migrated(target=False),
+        emco.drop(NEXT),
+    ),
+    "a cloud's context from before it was instantiated again is gone": lambda emco: emco.find("lc1")["stateInfo"][
+        "actions"
+    ].insert(1, {"state": "Terminated", "contextid": OTHER}),
+    "the report of a deployment outlives it by two minutes": lambda emco: emco.edge.append(
+        thing("ResourceBundleState", f"{OTHER}-app1", OTHER)
+    ),
+    "the child of an owned context is owned": lambda emco: (
+        emco.put(DIG, "meta/", {"ChildContextIDs": [OTHER]}),
+        emco.context(OTHER, {"app/instruction/order/": {"apporder": []}}),
+    ),
+    "rsync adds a cluster for the status of a later context": lambda emco: (
+        emco.updated(),
+        emco.put(DIG, f"{APP}cluster/p1+c2/", "p1+c2"),
+        emco.put(DIG, f"{APP}cluster/p1+c2/reference/", NEXT),
+    ),
+    "a stopped one has its flag set": lambda emco: (
+        emco.tell("lc1", ("InstantiateStopped", CLOUD)),
+        emco.put(CLOUD, "stopflag/", True),
+    ),
+    "a failed context is not what it was to become": lambda emco: (
+        emco.status(CLOUD, "InstantiateFailed"),
+        emco.put(CLOUD, "rsync/state/DesiredState/", {"Status": "Instantiated"}),
+    ),
+    "a deleted resource was applied again by another context": lambda emco: (
+        emco.context(OTHER, workload(CM="Deleted", WEB="Deleted"), status="Terminated"),
+        emco.find("dig1")["stateInfo"]["actions"].insert(1, {"state": "Terminated", "contextid": OTHER}),
+    ),
+    "an edge that was not looked at is not judged": lambda emco: emco.put(
+        CLOUD, "app/logical-cloud/cluster/p1+c9/resource/instruction/order/", {"resorder": []}
+    ),
+    "a user's cloud at work with its cloud config": lambda emco: (
+        emco.tell("lc2", ("Instantiated", CLOUD)),
+        emco.add(config("1", "ns2")),
+    ),
+    "a cluster by GitOps has meta instead of a kubeconfig": lambda emco: (
+        emco.find("c1").update(data={"spec": {"props": {"gitopstype": "fluxcd"}}}),
+        emco.records[5].update(config={"config": ""}, meta={"gitopsparams": []}),
+    ),
+}
+
+
+def after(change: Change) -> Snapshot:
+    emco = Emco()
+    change(emco)
+    return emco.snapshot()
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_silent_while_all_is_well(name: str) -> None:
+    assert check(after(HARMLESS[name])) == ()
+
+
+@pytest.mark.parametrize("number", range(len(BREAKS)), ids=[f"{name}-{says}" for name, says, _ in BREAKS])
+def test_exactly_the_broken_one_is_found(number: int) -> None:
+    name, says, change = BREAKS[number]
+    found = check(after(change))
+    assert {one.invariant for one in found} == {name}
+    assert says in " ".join(one.sentence for one in found)
+    assert {one.grade for one in found} == {named(name).grade}
+
+
+def test_each_invariant_is_broken_once_at_least() -> None:
+    assert {name for name, _, _ in BREAKS} == {one.name for one in INVARIANTS}
+
+
+def test_names_are_unique_and_each_says_why_and_what_helps() -> None:
+    assert len({one.name for one in INVARIANTS}) == len(INVARIANTS)
+    assert all(one.why.endswith(".") and one.repair for one in INVARIANTS)
+    assert {one.grade for one in INVARIANTS} == {Grade.WARN, Grade.FAIL, Grade.BLOCKER}
+    with pytest.raises(KeyError):
+        named("I13")
+
+
+def test_what_may_be_so_for_a_moment_is_judged_at_rest_only() -> None:
+    snapshot = after(lambda emco: (emco.status(DIG, "Instantiating"), emco.find("app1").pop("appcontent")))
+    assert {one.invariant for one in check(snapshot)} == {"context-finished", "I2-content"}
+    assert {one.invariant for one in check(snapshot, at_rest=False)} == {"I2-content"}
+
+
+def test_an_update_that_was_never_recorded_is_found_in_all_its_parts() -> None:
+    """Crash between the two state writes: rsync runs the new context, the record ends with Updated."""
+    found = check(after(lambda emco: emco.migrated(target=False)))
+    assert {one.invariant for one in found} == {"I10-updated", "I4-unowned"}
+
+
+def test_a_workload_deployed_twice_is_found_although_its_objects_look_well() -> None:
+    """Killed after rsync had accepted, then instantiated again: the context before is nobody's."""
+    assert [(one.invariant, one.where) for one in check(after(twice_deployed))] == [
+        ("I4-unowned", f"etcd /context/{OTHER}/")
+    ]
+
+
+def test_an_object_of_another_owner_is_no_proof() -> None:
+    def taken(emco: Emco) -> None:
+        emco.context(OTHER, workload())
+        emco.edge[0] = thing("ConfigMap", "r1-cm", OTHER)
+
+    found = {one.invariant: one.sentence for one in check(after(taken))}
+    assert "was applied as 4000000004-app1" in found["edge-applied"]
+    assert OTHER in found["edge-owned"]
+
+
+def test_only_what_is_new_counts_after_an_experiment() -> None:
+    def more(emco: Emco) -> None:
+        emco.find("app1").pop("appcontent")
+        emco.find("prof1").pop("app")
+
+    before = after(lambda emco: emco.find("app1").pop("appcontent"))
+    assert [one.invariant for one in broken(after(more))] == ["I2-content", "I2-app-field"]
+    assert [one.invariant for one in broken(after(more), before=before)] == ["I2-app-field"]
+    assert broken(before, before=before) == ()
+
+
+def test_the_same_invariant_broken_in_another_way_is_new() -> None:
+    before = after(lambda emco: emco.tell("dig1", ("Terminated", DIG)))
+    worse = after(lambda emco: (emco.tell("dig1", ("Terminated", DIG)), emco.status(DIG, "InstantiateFailed")))
+    new = [one.sentence for one in broken(worse, before=before) if one.invariant == "I5-told-and-done"]
+    assert new == [f"it was told Terminated, its context {DIG} is InstantiateFailed"]
+
+
+def test_a_violation_says_where() -> None:
+    violation = check(after(lambda emco: emco.find("app1").pop("appcontent")))[0]
+    where = "mongo emco.resources {app,compositeApp,compositeAppVersion,project} app1/ca1/v1/proj1"
+    assert violation == Violation("I2-content", Grade.FAIL, where, "it has no appcontent")
+
+
+def test_without_any_snapshot_of_edges_no_edge_is_judged() -> None:
+    assert check(replace(Emco().snapshot(), edges={})) == ()
+
+
+# -- nothing that stores can hold is an error of the checker --------------------------------------------------------
+
+scalars = st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["", "x", DIG, "Instantiated", "{project}"])
+names = st.sampled_from(["state", "contextid", "key", "keyid", "data", "spec", "actions", "event"])
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.data())
+def test_a_record_or_key_of_any_shape_is_judged_without_failing(data: st.DataObject) -> None:
+    emco = Emco()
+    document = data.draw(st.sampled_from(emco.records))
+    for name in data.draw(st.sets(st.sampled_from(sorted({*document, "references", "stateInfo"})), max_size=3)):
+        document[name] = data.draw(values)
+    for key in data.draw(st.sets(st.sampled_from(sorted(emco.etcd)), max_size=3)):
+        emco.etcd[key] = data.draw(values)
+    snapshot = emco.snapshot()
+    etcd = dict(snapshot.etcd) | {data.draw(st.sampled_from(sorted(snapshot.etcd))): data.draw(st.binary(max_size=6))}
+    snapshot = replace(snapshot, etcd=etcd)
+    first = check(snapshot)
+    assert first == check(copy.deepcopy(snapshot))
+    assert broken(snapshot, before=snapshot) == ()
