@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-_WIDTH, _LEFT, _RIGHT, _TOP, _LANE, _BOTTOM = 860, 150, 118, 56, 46, 44
-_MOST_LANES, _MOST_TICKS = 40, 8
+_WIDTH, _LEFT, _RIGHT, _TITLE, _LABEL, _LANE, _BOTTOM = 860, 150, 118, 34, 15, 52, 44
+_MOST_LANES, _MOST_MARKS, _MOST_TICKS = 40, 12, 8
+_CELL = 4  # tries of one lane and kind closer than so many pixels are one sign; the count beside the lane says how many
 _STYLE = """
   svg { --ink: #1c2024; --dim: #5c6570; --line: #dce0e5; --good: #1a7f4b; --bad: #c2410c; --band: #c2410c; --mark: #2459a9; }
   @media (prefers-color-scheme: dark) {
@@ -71,35 +72,52 @@ def attempts_svg(
     moments = [each.at for lane in lanes for each in lane.tries] + [mark.at for mark in marks]
     last = max([end, *moments, *(band.end for band in bands)], default=0.0) or 1.0
     step = _step(last)
-    scale = _Scale(math.ceil(last / step - 1e-9) * step)
-    floor = _TOP + _LANE * len(lanes)
+    seconds = math.ceil(last / step - 1e-9) * step
+    placed = _placed(marks, seconds)
+    top = _TITLE + _LABEL * (1 + max((row for _, _, row in placed), default=-1))
+    frame = _Frame(seconds, top, top + _LANE * len(lanes))
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {floor + _BOTTOM}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {frame.floor + _BOTTOM}" role="img">',
         f"<title>{escape(title)}</title>",
         f"<style>{_STYLE}</style>",
         _text(12, 20, title, "title"),
-        *_bands(bands, lanes, scale, floor),
-        *_axis(scale, step, floor),
-        *(part for number, lane in enumerate(lanes) for part in _lane(lane, _middle(number), scale)),
-        *_marks(marks, scale, floor),
+        *_bands(bands, lanes, frame),
+        *_axis(frame, step),
+        *(part for number, lane in enumerate(lanes) for part in _lane(lane, frame.middle(number), frame)),
+        *_marks(placed, frame),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
 
 
+def _x(at: float, seconds: float) -> float:
+    return round(_LEFT + (_WIDTH - _LEFT - _RIGHT) * at / seconds, 1)
+
+
 @dataclass(frozen=True, slots=True)
-class _Scale:
-    """Seconds to pixels."""
+class _Frame:
+    """Where things are, in pixels; the axis is so many seconds long."""
 
     seconds: float
+    top: int
+    floor: int
 
     def x(self, at: float) -> float:
-        return round(_LEFT + (_WIDTH - _LEFT - _RIGHT) * at / self.seconds, 1)
+        return _x(at, self.seconds)
+
+    @property
+    def right(self) -> float:
+        return _WIDTH - _RIGHT
+
+    def middle(self, lane: int) -> float:
+        return self.top + _LANE * (lane + 0.5)
 
 
 def _check(lanes: Sequence[Lane], bands: Sequence[Band], marks: Sequence[Mark], end: float) -> None:
     if not 1 <= len(lanes) <= _MOST_LANES:
         raise ValueError(f"a plot has 1 to {_MOST_LANES} lanes, not {len(lanes)}")
+    if len(marks) > _MOST_MARKS:
+        raise ValueError(f"a plot has at most {_MOST_MARKS} marks, not {len(marks)}")
     names = {lane.name for lane in lanes}
     for band in bands:
         if band.lane and band.lane not in names:
@@ -119,66 +137,75 @@ def _step(last: float) -> float:
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * (1 - 1e-9))
 
 
-def _middle(number: int) -> float:
-    return _TOP + _LANE * (number + 0.5)
-
-
-def _bands(bands: Sequence[Band], lanes: Sequence[Lane], scale: _Scale, floor: float) -> Iterator[str]:
+def _bands(bands: Sequence[Band], lanes: Sequence[Lane], frame: _Frame) -> Iterator[str]:
     places = {lane.name: number for number, lane in enumerate(lanes)}
     for band in bands:
-        left, right = scale.x(band.start), scale.x(band.end)
-        top = _middle(places[band.lane]) - _LANE / 2 + 2 if band.lane else _TOP
-        height = _LANE - 4 if band.lane else floor - _TOP
+        left, right = frame.x(band.start), frame.x(band.end)
+        top = frame.middle(places[band.lane]) - _LANE / 2 + 2 if band.lane else frame.top
+        height = _LANE - 4 if band.lane else frame.floor - frame.top
         width = max(1.0, round(right - left, 1))
         yield f'<rect class="band" x="{left}" y="{top:g}" width="{width}" height="{height:g}">'
         yield f"<title>{escape(band.label)}, {band.start:.1f} s to {band.end:.1f} s</title></rect>"
         yield _text(left + 4, top + 12, band.label, "dim")
 
 
-def _axis(scale: _Scale, step: float, floor: float) -> Iterator[str]:
-    for number in range(round(scale.seconds / step) + 1):
-        x = scale.x(number * step)
-        yield f'<line class="axis" x1="{x}" y1="{_TOP}" x2="{x}" y2="{floor}"/>'
-        yield _text(x, floor + 16, f"{number * step:.6g}", "dim middle")
-    yield _text(scale.x(scale.seconds / 2), floor + 34, "seconds", "dim middle")
+def _axis(frame: _Frame, step: float) -> Iterator[str]:
+    for number in range(round(frame.seconds / step) + 1):
+        x = frame.x(number * step)
+        yield f'<line class="axis" x1="{x}" y1="{frame.top}" x2="{x}" y2="{frame.floor}"/>'
+        yield _text(x, frame.floor + 16, f"{number * step:.6g}", "dim middle")
+    yield _text(frame.x(frame.seconds / 2), frame.floor + 34, "seconds", "dim middle")
 
 
-def _lane(lane: Lane, y: float, scale: _Scale) -> Iterator[str]:
+def _lane(lane: Lane, y: float, frame: _Frame) -> Iterator[str]:
     yield _text(_LEFT - 12, y + 4, lane.name if len(lane.name) <= 20 else f"{lane.name[:19]}…", "end")
-    yield f'<line class="lane" x1="{_LEFT}" y1="{y:g}" x2="{scale.x(scale.seconds)}" y2="{y:g}"/>'
+    yield f'<line class="lane" x1="{_LEFT}" y1="{y:g}" x2="{frame.right}" y2="{y:g}"/>'
     failed = sum(not each.succeeded for each in lane.tries)
     many = f"{len(lane.tries)} tries" if len(lane.tries) != 1 else "1 try"
-    yield _text(scale.x(scale.seconds) + 10, y - 2, many, "")
-    yield _text(scale.x(scale.seconds) + 10, y + 13, f"{failed} failed", "dim")
-    drawn: set[tuple[float, bool]] = set()
+    yield _text(frame.right + 10, y - 2, many, "")
+    yield _text(frame.right + 10, y + 13, f"{failed} failed", "dim")
+    drawn: set[tuple[int, bool]] = set()
     for each in sorted(lane.tries, key=lambda each: each.at):
-        x = scale.x(each.at)
-        if (round(x), each.succeeded) in drawn:  # a thousand tries in one pixel are one sign; the count says how many
+        x = frame.x(each.at)
+        cell = (int(x) // _CELL, each.succeeded)
+        if cell in drawn:
             continue
-        drawn.add((round(x), each.succeeded))
+        drawn.add(cell)
         word = "succeeded" if each.succeeded else "failed"
-        sign = _dot(x, y) if each.succeeded else _cross(x, y)
+        sign = _dot(x, y + 6) if each.succeeded else _cross(x, y - 6)
         yield f"<g><title>{each.at:.2f} s, {word}</title>{sign}</g>"
 
 
 def _dot(x: float, y: float) -> str:
-    return f'<circle class="good" cx="{x}" cy="{y:g}" r="4.5"/>'
+    return f'<circle class="good" cx="{x}" cy="{y:g}" r="4"/>'
 
 
 def _cross(x: float, y: float) -> str:
     return f'<path class="bad" d="M{x - 4:g} {y - 4:g}l8 8m0 -8l-8 8"/>'
 
 
-def _marks(marks: Sequence[Mark], scale: _Scale, floor: float) -> Iterator[str]:
-    taken = [0.0, 0.0]  # where the labels of the two rows end
+def _placed(marks: Sequence[Mark], seconds: float) -> list[tuple[Mark, float, int]]:
+    """Each mark, where its label begins, and in which row, such that no label is on another."""
+    ends: list[float] = []
+    placed: list[tuple[Mark, float, int]] = []
     for mark in sorted(marks, key=lambda mark: mark.at):
-        x, text = scale.x(mark.at), f"{mark.label} {mark.at:.1f} s"
-        width = 7.0 * len(text)
-        left = min(x + 4, _WIDTH - width)
-        row = 0 if taken[0] <= left else 1
-        taken[row] = left + width
-        yield f'<line class="mark" x1="{x}" y1="{_TOP - 18 + 14 * row}" x2="{x}" y2="{floor}"/>'
-        yield _text(left, _TOP - 20 + 14 * row, text, "marked")
+        width = 7.0 * len(_label(mark))
+        left = min(_x(mark.at, seconds) + 4, _WIDTH - width)
+        row = next((number for number, taken in enumerate(ends) if taken <= left), len(ends))
+        ends[row : row + 1] = [left + width]
+        placed.append((mark, left, row))
+    return placed
+
+
+def _marks(placed: Sequence[tuple[Mark, float, int]], frame: _Frame) -> Iterator[str]:
+    for mark, left, row in placed:
+        x, top = frame.x(mark.at), _TITLE + _LABEL * row
+        yield f'<line class="mark" x1="{x}" y1="{top}" x2="{x}" y2="{frame.floor}"/>'
+        yield _text(left, top + 10, _label(mark), "marked")
+
+
+def _label(mark: Mark) -> str:
+    return f"{mark.label} {mark.at:.1f} s"
 
 
 def _text(x: float, y: float, text: str, kind: str) -> str:
