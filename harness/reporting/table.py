@@ -89,7 +89,7 @@ def print_table(console: Console, summary: RunSummary) -> None:
 def print_claims(console: Console, summary: RunSummary, redactor: Redactor) -> None:
     """One section per scenario; one row per claim: which, its outcome, the figures."""
     for scenario in by_scenario(redacted(summary, redactor).claims):
-        held = f"{scenario.passed} of {counted(len(scenario.claims), 'claim')} hold"
+        held = f"{scenario.passed} of {len(scenario.claims)} hold"
         _line(console, f"\n{scenario.name}: {held}, worst: {scenario.worst.value}", style="bold")
         table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
         for title in ("claim", "outcome", "measured"):
