@@ -98,10 +98,12 @@ def prepare(settings: Settings) -> Work:
 
 
 def _title(settings: Settings) -> str:
-    name = settings.workload.name
-    if settings.emco_bin:
-        return f"{name} on EMCO binaries"
-    return f"{name} on the reference EMCO ({settings.reference})"
+    return f"{settings.workload.name} on {emco_name(settings)}"
+
+
+def emco_name(settings: Settings) -> str:
+    """Which EMCO is tested, for titles."""
+    return "EMCO binaries" if settings.emco_bin else f"the reference EMCO ({settings.reference})"
 
 
 def _start_order(names: tuple[str, ...]) -> tuple[str, ...]:

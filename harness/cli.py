@@ -23,6 +23,7 @@ from harness.platforms.settings import FAULTS, Settings
 from harness.reporting import baseline as baselines
 from harness.reporting.compare import compare as compare_runs
 from harness.reporting.export import NoSuchPointError, export_markdown
+from harness.reporting.findings import judged
 from harness.reporting.progress import Progress
 from harness.reporting.signoff import write_signoff
 from harness.reporting.summary import read_summary
@@ -283,9 +284,8 @@ def write_baseline(
     today = date.today()  # noqa: DTZ011  expiry dates are local days
     previous = baselines.read_baseline(file) if file.exists() else baselines.Baseline()
     until = today + timedelta(days=days)
-    made = baselines.from_run(
-        read_summary(run_folder).results, previous, today=today, reason=reason, owner=owner, expires=until
-    )
+    results = judged(read_summary(run_folder))
+    made = baselines.from_run(results, previous, today=today, reason=reason, owner=owner, expires=until)
     baselines.write_baseline(file, made)
     typer.echo(f"{file}: {len(made.entries)} accepted findings")
 
