@@ -1,6 +1,7 @@
 """etcd as the harness itself talks to it: its JSON gateway, directly, past the relays."""
 
 import base64
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -104,9 +105,10 @@ class Etcd:
         return answer if isinstance(answer, dict) else {}
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> tuple[int, str]:
-        headers = {"Authorization": self._token} if self._token else {}
+        headers = {"Content-Type": "application/json"} | ({"Authorization": self._token} if self._token else {})
+        data = io.BytesIO(json.dumps(body).encode())  # in a file: aiohttp warns of large bodies in one piece
         try:
-            async with self._session.post(f"http://{self.address}/v3/{path}", json=body, headers=headers) as answer:
+            async with self._session.post(f"http://{self.address}/v3/{path}", data=data, headers=headers) as answer:
                 return answer.status, await answer.text()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise StoreError(f"etcd at {self.address} does not answer: {error}") from error
