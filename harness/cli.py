@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from harness import cli_operators
 from harness.campaign import prepare
 from harness.defaults import GOLDEN, default_baseline, default_folders, make_redactor, make_settings
 from harness.evidence.encoding import MalformedError, to_json
@@ -303,6 +304,9 @@ def rollback() -> None:
             typer.echo(sentence)
             played += 1
     typer.echo(f"{played} acts undone" if played else "nothing to undo")
+
+
+cli_operators.register(app)
 
 
 def _do(settings: Settings, chosen: Chosen, out: Path, accepted: baselines.Baseline, *, as_json: bool) -> None:
