@@ -66,6 +66,11 @@ BREAKS: list[tuple[str, str, Change]] = [
         f"context {OTHER}",
         lambda emco: emco.find("dig1")["stateInfo"]["actions"].insert(1, {"state": "x", "contextid": OTHER}),
     ),
+    (
+        "I4-status-context",
+        f"its status, {OTHER}",
+        lambda emco: emco.find("dig1")["stateInfo"].update(statuscontextid=OTHER),
+    ),
     ("I4-dangling", f"last action's context {CLOUD}", lambda emco: emco.drop(CLOUD)),
     ("I4-unowned", "rsync was given it: Terminated", lambda emco: emco.context(OTHER, workload(CM="Deleted",
      WEB="Deleted"), status="Terminated")),
