@@ -42,7 +42,7 @@ from harness.platforms.process.programs import find_binaries
 from harness.platforms.settings import Settings
 from harness.stores.mongo import StoreError
 from harness.stores.snapshot import Snapshot
-from harness.wire.relay import RelayError
+from harness.wire.links import RelayError
 
 PROFILE = Profile(
     rules=records.rules,

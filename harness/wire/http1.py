@@ -12,6 +12,7 @@ from harness.wire.http2 import MUTATING, Http2Codec, is_watch
 
 _LONGEST_HEAD = 1024 * 1024
 _LONGEST_LINE = 64 * 1024
+_LONGEST_FIRST_LINE = 2048
 
 
 class _Asked(NamedTuple):
@@ -307,3 +308,11 @@ class HttpCodec:
     def multiplexer(self) -> Multiplexer | None:
         """That of the protocol that is spoken."""
         return self._chosen.multiplexer() if isinstance(self._chosen, Http2Codec) else None
+
+
+def request_line(data: Data) -> str:
+    """`GET /version`, without the query, from the beginning of a request; empty for anything else."""
+    words = bytes(data[:_LONGEST_FIRST_LINE]).partition(b"\r\n")[0].split(b" ")
+    if len(words) < 2 or not words[0].isalpha() or not words[0].isupper() or not words[1].startswith(b"/"):
+        return ""
+    return f"{words[0].decode()} {words[1].partition(b'?')[0].decode(errors='backslashreplace')}"
