@@ -13,6 +13,7 @@ from rich.console import Console
 
 from harness import cli_operators
 from harness.campaign import prepare
+from harness.crashpoints.model import CALLED, kind_of
 from harness.defaults import GOLDEN, default_baseline, default_folders, make_redactor, make_settings
 from harness.evidence.encoding import MalformedError, to_json
 from harness.evidence.redaction import Redactor
@@ -20,7 +21,7 @@ from harness.evidence.run_folder import create_run_folder, run_id
 from harness.faults import journal
 from harness.faults.victim import HarnessTrouble, ServiceDown, UsageError
 from harness.learning import learn_everything, learn_plan, print_lessons
-from harness.platforms.settings import FAULTS, Settings
+from harness.platforms.settings import DEFAULT_FAULTS, Settings
 from harness.reporting import baseline as baselines
 from harness.reporting.compare import compare as compare_runs
 from harness.reporting.export import NoSuchPointError, export_markdown
@@ -32,7 +33,7 @@ from harness.reporting.table import print_comparison, print_findings, print_plan
 from harness.session import Chosen, ConsoleWatcher, Ended
 from harness.session import run as run_session
 
-ALL_FAULTS = ",".join(FAULTS)
+USUAL_FAULTS = ",".join(DEFAULT_FAULTS)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -88,6 +89,13 @@ EtcdEndpoint = Annotated[
 Faults = Annotated[
     str, typer.Option("--faults", help="Which points: crash, disconnect, none (calls that must be refused).")
 ]
+Victims = Annotated[
+    str,
+    typer.Option(
+        "--victims",
+        help="Whose boundaries: `called` (the called service's), and services that work beside it, such as rsync.",
+    ),
+]
 Workers = Annotated[
     int, typer.Option("--workers", "-n", help="Environments side by side.", show_default="cores, at most 4")
 ]
@@ -117,7 +125,8 @@ def run(
     reference: Reference = "faithful",
     mongo_uri: MongoUri = "",
     etcd_endpoint: EtcdEndpoint = "",
-    faults: Faults = ALL_FAULTS,
+    faults: Faults = USUAL_FAULTS,
+    victims: Victims = CALLED,
     workers: Workers = 0,
     seed: Seed = 0,
     isolate: Isolate = True,
@@ -137,6 +146,7 @@ def run(
         mongo_uri=mongo_uri,
         etcd_endpoint=etcd_endpoint,
         faults=faults,
+        victims=victims,
         workers=workers,
         seed=seed,
         isolate=isolate,
@@ -160,6 +170,7 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Run one crash point again and show all that is known of it. Exit code 1 when it is a failure."""
+    victim, fault = kind_of(point)
     settings = make_settings(
         workload=workload,
         values=values,
@@ -167,7 +178,8 @@ def replay(
         reference=reference,
         mongo_uri=mongo_uri,
         etcd_endpoint=etcd_endpoint,
-        faults=ALL_FAULTS,
+        faults=fault,
+        victims=victim,
         workers=1,
         seed=0,
         isolate=isolate,
@@ -184,7 +196,8 @@ def points(
     reference: Reference = "faithful",
     mongo_uri: MongoUri = "",
     etcd_endpoint: EtcdEndpoint = "",
-    faults: Faults = ALL_FAULTS,
+    faults: Faults = USUAL_FAULTS,
+    victims: Victims = CALLED,
     isolate: Isolate = True,
     as_json: AsJson = False,
 ) -> None:
@@ -197,6 +210,7 @@ def points(
         mongo_uri=mongo_uri,
         etcd_endpoint=etcd_endpoint,
         faults=faults,
+        victims=victims,
         workers=1,
         seed=0,
         isolate=isolate,
@@ -228,7 +242,7 @@ def learn(
         reference=reference,
         mongo_uri=mongo_uri,
         etcd_endpoint=etcd_endpoint,
-        faults=ALL_FAULTS,
+        faults=USUAL_FAULTS,
         workers=1,
         seed=0,
         isolate=isolate,

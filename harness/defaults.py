@@ -4,6 +4,7 @@ import os
 import secrets
 from pathlib import Path
 
+from harness.crashpoints.model import CALLED
 from harness.evidence.redaction import Redactor, redactor
 from harness.faults.victim import UsageError
 from harness.platforms.settings import Settings
@@ -36,6 +37,7 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
     mongo_uri: str,
     etcd_endpoint: str,
     faults: str,
+    victims: str = CALLED,
     workers: int,
     seed: int,
     isolate: bool,
@@ -52,7 +54,8 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
         reference=reference,
         mongo_uri=mongo_uri,
         etcd_endpoint=etcd_endpoint,
-        faults=tuple(fault.strip() for fault in faults.split(",") if fault.strip()),
+        faults=listed(faults),
+        victims=listed(victims),
         workers=1 if (mongo_uri or etcd_endpoint) and not workers else workers or default_workers(),
         seed=seed,
         isolate=isolate,
@@ -60,6 +63,11 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
         cache_folder=folders["cache_folder"],
         work_folder=folders["work_folder"],
     )
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The words of an option that takes several, separated by commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def default_baseline(settings: Settings) -> Path | None:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from harness.crashpoints.model import CALLED, kind_of
+from harness.emco.services import SERVICES
 from harness.faults.victim import UsageError
 
 FAULTS = ("crash", "disconnect", "none")
+DEFAULT_FAULTS = ("crash", "disconnect", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,7 @@ class Settings:
     reference:         which defects the reference EMCO has: faithful, fixed, or named switches
     mongo_uri, etcd_endpoint: running stores instead of embedded ones; they must be empty or carry the harness's marker
     faults:            which kinds of points are planned
+    victims:           whose boundaries are planned: the called service's, and those of services that work beside it
     workers:           environments side by side
     seed:              decides the order of points
     isolate:           use a network namespace where the system allows it
@@ -37,7 +41,8 @@ class Settings:
     reference: str = "faithful"
     mongo_uri: str = ""
     etcd_endpoint: str = ""
-    faults: tuple[str, ...] = FAULTS
+    faults: tuple[str, ...] = DEFAULT_FAULTS
+    victims: tuple[str, ...] = (CALLED,)
     workers: int = 1
     seed: int = 0
     isolate: bool = True
@@ -53,6 +58,10 @@ class Settings:
         unknown = [fault for fault in self.faults if fault not in FAULTS]
         if unknown or not self.faults:
             raise UsageError(f"unknown fault {unknown[0] if unknown else ''!r}; known: {', '.join(FAULTS)}")
+        strangers = [name for name in self.victims if name != CALLED and name not in SERVICES]
+        if strangers or not self.victims:
+            known = ", ".join((CALLED, *sorted(SERVICES)))
+            raise UsageError(f"unknown victim {strangers[0] if strangers else ''!r}; known: {known}")
         if not 1 <= self.workers <= 64:
             raise UsageError(f"{self.workers} workers: a number from 1 to 64 is expected")
         if self.emco_bin and self.reference != "faithful":
@@ -67,6 +76,16 @@ class Settings:
                 raise UsageError(
                     f"{option} {_without_password(text)}: a host and a port are expected, as in mongodb://127.0.0.1:27017"
                 )
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The victims that work beside the called service."""
+        return tuple(name for name in self.victims if name != CALLED)
+
+    def covers(self, point_id: str) -> bool:
+        """Whether the plan under these settings has all points of this one's kind."""
+        victim, fault = kind_of(point_id)
+        return victim in self.victims and fault in self.faults
 
     def store_address(self, store: str) -> tuple[str, int] | None:
         """Where a named store listens; None when it is embedded."""

@@ -70,3 +70,12 @@ def test_what_a_summary_shows_has_no_password(workload: Path) -> None:
     shown = Settings(workload, mongo_uri="mongodb://u:secret@127.0.0.1:1").as_json()
     assert (shown["mongo_uri"], shown["workload"]) == ("mongodb://u:***@127.0.0.1:1", str(workload))
     assert "secret" not in str(shown)
+
+
+def test_what_a_plan_covers_goes_by_victim_and_fault(workload: Path) -> None:
+    settings = Settings(workload, faults=("crash", "none"), victims=("called", "rsync"))
+    assert settings.others == ("rsync",)
+    assert settings.covers("dcm/x/create-y@after:mongo.data.crash")
+    assert settings.covers("dcm/x/create-y@after:rsync:etcd.put:a/b.crash")
+    assert not settings.covers("dcm/x/create-y@after:mongo.data.disconnect")
+    assert not Settings(workload).covers("dcm/x/create-y@after:rsync:etcd.put:a/b.crash")
