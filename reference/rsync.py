@@ -187,13 +187,14 @@ class RsyncService:
         worker = self._workers.setdefault(context, Worker())
         if worker.running:
             return
-        exists = await self._contexts.exists(context)
+        if not await self._contexts.exists(context):
+            if "R2" in self._defects:
+                raise StoreError(f"AppContext {context} is gone")
+            await self._contexts.etcd.delete(f"{ACTIVE}{context}/")
+            return
         if "R3" in self._defects:
             # EMCO starts the thread and does not note that it runs.
             self._spawn(self._run(context, Worker()))
-            return
-        if not exists:
-            await self._contexts.etcd.delete(f"{ACTIVE}{context}/")
             return
         self._start(context, worker)
 

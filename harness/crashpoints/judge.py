@@ -146,13 +146,29 @@ def judge_whole(told: Told, state: Match, *, self_healed: bool) -> Verdict | Non
 
 
 def judge(
-    told: Told, state: Match, why_at_work: str, changes: tuple[str, tuple[Change, ...]], tried: Examination
+    told: Told,
+    state: Match,
+    why_at_work: str,
+    changes: tuple[str, tuple[Change, ...]],
+    tried: Examination,
+    *,
+    elsewhere: bool = False,
 ) -> Verdict:
-    """The verdict on a state that is not simply before or after. The worst that holds wins."""
+    """The verdict on a state that is not simply before or after. The worst that holds wins.
+
+    elsewhere: the victim works beside the call. An acknowledgement then promises what is to come of it, in the records
+    and on the edges; what the victim notes for itself on the way is no result
+    """
     where, delta = changes
-    if told.kind == "acknowledged" and state.reached != "after":
-        return Verdict(Outcome.LOST, f"acknowledged with {told.status}, but the result is not there", "after", delta)
     repair = _repair(tried)
+    if told.kind == "acknowledged" and state.reached != "after":
+        if elsewhere and why_at_work:  # what was promised is under way, and will be for ever
+            helps = f"; {repair} helps" if repair else ""
+            reason = f"acknowledged with {told.status}, but its goal is never reached: {why_at_work}{helps}"
+            return Verdict(Outcome.STUCK, reason, "after", delta, repair)
+        if not elsewhere or state.reached or any(not one.where.startswith("etcd ") for one in delta):
+            reason = f"acknowledged with {told.status}, but the result is not there"
+            return Verdict(Outcome.LOST, reason, "after", delta)
     if why_at_work:
         repair = "retry" if tried.repeat.reached else repair
         if repair:

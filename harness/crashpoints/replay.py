@@ -25,6 +25,7 @@ from harness.stores.snapshot import Snapshot
 
 # An attempt that leads nowhere near a control state differs in everything; these tell the story.
 _MOST_CHANGES = 6
+_TRIES = 3
 _NO_SUCH_METHOD = 405
 
 
@@ -79,7 +80,7 @@ class Replayer:
             result = await (self._refused(case, point) if point.side == "refused" else self._faulted(case, point))
         except HarnessTrouble as trouble:
             result = _unknown(
-                point, Proof(False, 0, "", str(trouble)), Told(None), str(trouble), self._lab.log_tail(point.service)
+                point, Proof(False, 0, "", str(trouble)), Told(None), str(trouble), self._lab.log_tail(point.victim)
             )
         except ServiceDown as down:  # in a state that is known to be good
             result = _unknown(point, Proof(False, 0, "", str(down)), Told(None), str(down), down.log)
@@ -88,23 +89,24 @@ class Replayer:
     async def _faulted(self, case: Case, point: CrashPoint) -> PointResult:
         lab, limits = self._lab, self._limits
         blind = len(lab.relay.problems)
-        slate = await fresh(
-            lab, self._profile, limits, case.controls.before[0], only=case.lesson.services, stays=case.controls.stays
-        )
-        if not match(slate, case.expected, self._profile, case.rules, wanted=("before",)).clean:
-            where = nearest(slate, case.expected, case.rules, names=("before",))[1]
-            raise HarnessTrouble(
-                f"the clean slate is not the state before: {', '.join(one.where for one in where[:3])}"
-            )
-        injected = await inject(lab, self._profile, limits, point, case.subject.call)
+        injected = await self._injected(case, point)
         if not injected.proof.proven:
             reason = "; ".join((f"the fault is not proven: {injected.proof.how}", *lab.relay.problems[blind:][:3]))
-            return _unknown(point, injected.proof, injected.told, reason, lab.log_tail(point.service))
+            return _unknown(point, injected.proof, injected.told, reason, lab.log_tail(point.victim))
         at_crash = await self._restarted(case, point)
         if isinstance(at_crash, ServiceDown):
-            reason = f"{point.service} does not come back after the crash: {at_crash}"
+            reason = f"{point.victim} does not come back after the crash: {at_crash}"
             return PointResult(point, Outcome.STUCK, reason, injected.proof, injected.told, logs=at_crash.log)
-        state, why = await settle(lab, self._profile, limits, quiet=self._quiet(case), stays=case.controls.stays)
+        # Who works beside the call was just started, and has to take up again what it had in hand.
+        restarted = point.elsewhere and point.fault == "crash"
+        state, why = await settle(
+            lab,
+            self._profile,
+            limits,
+            quiet=self._quiet(case),
+            restarted=restarted,
+            stays=case.controls.stays,
+        )
         if dead := sorted(case.lesson.services - lab.running):
             reason = f"{dead[0]} ended by itself"
             return PointResult(point, Outcome.STUCK, reason, injected.proof, injected.told, logs=lab.log_tail(dead[0]))
@@ -118,6 +120,27 @@ class Replayer:
             return _unknown(point, injected.proof, injected.told, reason, "")
         return result
 
+    async def _injected(self, case: Case, point: CrashPoint) -> Injected:
+        """The call from a clean slate with the fault in it. What services have in hand side by side may make an effect
+        come less often than planned, and then nothing was done to anybody: that is tried again."""
+        tries = _TRIES if point.elsewhere else 1
+        while True:
+            tries -= 1
+            await self._clean_slate(case)
+            injected = await inject(self._lab, self._profile, self._limits, point, case.subject.call)
+            if injected.proof.injections or not tries:
+                return injected
+
+    async def _clean_slate(self, case: Case) -> None:
+        """The state before the call, made certain."""
+        base, stays = case.controls.before[0], case.controls.stays
+        slate = await fresh(self._lab, self._profile, self._limits, base, only=case.lesson.services, stays=stays)
+        if not match(slate, case.expected, self._profile, case.rules, wanted=("before",)).clean:
+            where = nearest(slate, case.expected, case.rules, names=("before",))[1]
+            raise HarnessTrouble(
+                f"the clean slate is not the state before: {', '.join(one.where for one in where[:3])}"
+            )
+
     async def _restarted(self, case: Case, point: CrashPoint) -> Snapshot | ServiceDown:
         """What was there at the crash, once the others are at rest; then the victim is started again."""
         if point.fault == "crash":
@@ -128,7 +151,7 @@ class Replayer:
             else:
                 at_crash = await self._lab.snapshot()
             try:
-                await self._lab.victim(point.service).start()
+                await self._lab.victim(point.victim).start()
             except ServiceDown as down:
                 return down
             return at_crash
@@ -157,13 +180,19 @@ class Replayer:
         verdict = judge_whole(injected.told, found, self_healed=healed)
         attempts: tuple[Attempt, ...] = ()
         if verdict is None:
-            tried = await self._examined(case, state)
+            tried = await self._examined(self._at_work_for_ever(case, state) if point.elsewhere else case, state)
             changes = nearest(state, case.expected, case.rules, names=_names(injected.told))
-            verdict = judge(injected.told, found, why, changes, tried)
+            verdict = judge(injected.told, found, why, changes, tried, elsewhere=point.elsewhere)
             attempts = tried.attempts()
         elif (again := await self._again(case, found)) is not None:
             verdict, attempts = again
         return _result(point, verdict, injected, attempts)
+
+    def _at_work_for_ever(self, case: Case, state: Snapshot) -> Case:
+        """The case for the examination of a state that a restarted victim made no more of: it will not the next time,
+        and no attempt need wait for that again."""
+        known = self._profile.at_work_after_restart(state, self._lab.running)
+        return replace(case, controls=replace(case.controls, stays=case.controls.stays | frozenset(known)))
 
     async def _again(self, case: Case, found: Match) -> tuple[Verdict, tuple[Attempt, ...]] | None:
         """Make the call once more where it stands: equal stores are no pass when what runs cannot go on with them.

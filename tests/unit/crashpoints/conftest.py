@@ -56,6 +56,7 @@ PROFILE = Profile(
     may_be_at_work=lambda snapshot, running: False,
     without_inert=_without("inert"),
     without_unowned=_without("orphan"),
+    namer=lambda: lambda effect: effect.op,
 )
 
 

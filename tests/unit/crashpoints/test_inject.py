@@ -64,7 +64,7 @@ async def test_a_death_without_both_proofs_is_not_proven(script: Script, how: st
 
 
 async def test_a_client_whose_connection_outlives_the_service_is_trouble_of_the_harness() -> None:
-    with pytest.raises(HarnessTrouble, match=r"svc is dead, but the client's connection .* did not end in 0\.2 s"):
+    with pytest.raises(HarnessTrouble, match=r"svc is dead, but the client's call to svc did not end in 0\.2 s"):
         await injected(Script(hangs=True))
 
 

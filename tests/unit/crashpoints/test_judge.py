@@ -7,6 +7,7 @@ import pytest
 from harness.crashpoints.judge import (
     Examination,
     Match,
+    Verdict,
     expected_states,
     judge,
     judge_whole,
@@ -134,6 +135,23 @@ def test_the_worst_that_holds_wins() -> None:
     # Something unowned runs, and an inert leftover lies about beside it.
     both = replace(REPEAT_HELPS, repeat_match=Match("after", leaks=("l",), orphans=("o",)))
     assert judge(GONE, NOWHERE, "", CHANGES, both).outcome is Outcome.ORPHANS
+
+
+def test_an_acknowledgement_by_others_promises_what_comes_of_it_and_not_what_they_note_for_themselves() -> None:
+    def verdict(why: str = "", where: str = "etcd /context/ctx-1/rsync/state/", reached: str = "") -> Verdict:
+        changes = ("after", (Change(where, "differs"),))
+        return judge(OK, Match(reached), why, changes, REDO_HELPS, elsewhere=True)
+
+    assert verdict(where="edge p1+c1 v1/ConfigMap default/cm").outcome is Outcome.LOST
+    assert verdict(where="mongo emco.resources {a} b").outcome is Outcome.LOST
+    assert verdict(reached="before").outcome is Outcome.LOST
+    assert verdict().outcome is Outcome.NEEDS_REPAIR
+    never = verdict("status is Instantiating")
+    assert never.outcome is Outcome.STUCK
+    assert never.reason == (
+        "acknowledged with 201, but its goal is never reached: status is Instantiating; undo+redo helps"
+    )
+    assert never.repair == "undo+redo"
 
 
 def test_the_order_of_outcomes_is_from_best_to_worst() -> None:
