@@ -7,8 +7,10 @@ from typing import Any, Literal
 from harness.crashpoints.lab import Call, Lab, Limits, Profile
 from harness.crashpoints.model import CrashPoint, Proof, Told
 from harness.faults.victim import HarnessTrouble
-from harness.wire.effects import Effect
+from harness.wire.effects import Effect, Observation
 from harness.wire.relay import Hit, Trigger
+
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,8 @@ async def _disconnect(lab: Lab, limits: Limits, point: CrashPoint, client: "asyn
 
 async def _after_answer(lab: Lab, limits: Limits, point: CrashPoint, call: Call) -> Injected:
     client = lab.begin(call)
+    answered: list[int] = []
+    client.add_done_callback(lambda _: answered.append(lab.relay.seq()))
     done, _ = await asyncio.wait({client}, timeout=limits.answer)
     if not done:
         client.cancel()
@@ -120,11 +124,30 @@ async def _after_answer(lab: Lab, limits: Limits, point: CrashPoint, call: Call)
         how = f"the call was to be answered first, but the answer was {told.status or told.body}"
         return Injected(Proof(False, 0, "", how), told)
     lab.relay.freeze(point.service)
+    meanwhile = _effects_of(point.service, lab.relay.since(answered[0] if answered else 0))
     death = await lab.victim(point.service).crash()
     connections, ended = await lab.relay.ended(point.service, limit=limits.ended)
     lab.relay.drop(point.service)
     killed = death.signal == 9
-    how = f"{death.describe()}, {ended} of {connections} connections ended, after the client had its answer"
+    how = (
+        f"{death.describe()}, {ended} of {connections} connections ended, after the client had its answer; "
+        f"between answer and freeze: {meanwhile}"
+    )
     return Injected(
         Proof(killed and connections == ended and connections > 0, 1, "answer delivered to the client", how), told
+    )
+
+
+def _effects_of(service: str, observations: tuple[Observation, ...]) -> str:
+    """What a service did there, for a proof: a crash "after the answer" hits wherever it had got to by then."""
+    seen = [one for one in observations if one.source == service]
+    if not seen:
+        return f"no effect of {service}"
+    more = f" and {len(seen) - _MOST_NAMED} more" if len(seen) > _MOST_NAMED else ""
+    return (
+        "; ".join(
+            f"{one.effect.describe()}{'' if one.answered is not None else ' (not answered)'}"
+            for one in seen[:_MOST_NAMED]
+        )
+        + more
     )

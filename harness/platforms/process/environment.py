@@ -35,6 +35,7 @@ from harness.platforms.process.programs import (
 )
 from harness.platforms.settings import Settings
 from harness.platforms.supervisor import ForkServer, Supervised
+from harness.stores.claim import claim_both
 from harness.stores.etcd import Etcd
 from harness.stores.mongo import Mongo, StoreError
 from harness.wire.links import Link
@@ -88,7 +89,7 @@ def _layout(settings: Settings, stack: contextlib.AsyncExitStack) -> Layout:
     external = settings.mongo_uri or settings.etcd_endpoint or settings.edge_kubeconfigs
     if settings.isolate and not external and enter_network_namespace():
         return isolated_layout()
-    block = Block(settings.state_folder / "blocks")
+    block = Block()
     stack.callback(block.close)
     return block.layout
 
@@ -111,10 +112,7 @@ async def _stores(site: Site, stack: contextlib.AsyncExitStack) -> tuple[Mapping
     stack.push_async_callback(etcd.close)
     try:
         mongo = await stack.enter_async_context(Mongo(*mongo_address, uri=settings.mongo_uri))
-        await mongo.check()
-        await etcd.check()
-        await mongo.claim()
-        await etcd.claim()
+        await claim_both(mongo, etcd)
     except StoreError as error:
         raise UsageError(str(error)) from error
     return {process.name: process for process in processes}, mongo, etcd
