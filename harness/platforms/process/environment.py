@@ -88,7 +88,7 @@ async def open_lab(
             for index, service in enumerate(services)
         }
         endpoints = await _links(layout, services, emulators, relay, owners)
-        parts = Parts(layout, supervised, stores, mongo, etcd, emulators, relay, owners, endpoints)
+        parts = Parts(layout, folder, supervised, stores, mongo, etcd, emulators, relay, owners, endpoints)
         lab = ProcessLab(settings, limits, parts)
         stack.push_async_callback(lab.close)
         yield lab
