@@ -59,6 +59,13 @@ class Disruptable(Protocol):
     @property
     def edges(self) -> tuple[str, ...]: ...
 
+    @property
+    def data_key(self) -> str:
+        """What services are given as EMCO_DATA_KEY at their next start; empty for none."""
+
+    def set_data_key(self, key: str) -> None:
+        """Change that. Services that run keep the one they have."""
+
     async def crash(self, name: str, *, volume: Volume = "kept") -> Death:
         """SIGKILL a service or a store; it stays down. volume `lost`: what a store had on disk is gone, too."""
 

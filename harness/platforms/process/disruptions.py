@@ -3,12 +3,13 @@
 import asyncio
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import aiohttp
 
-from harness.emco.services import SERVICES
+from harness.emco.services import DATA_KEY, SERVICES
 from harness.faults.victim import Death, HarnessTrouble
 from harness.platforms.disruptions import Partition, Volume
 from harness.platforms.process.lab import ProcessLab
@@ -39,6 +40,15 @@ class ProcessDisruptions:
     @property
     def edges(self) -> tuple[str, ...]:
         return tuple(str(name) for name in self._lab.edges)
+
+    @property
+    def data_key(self) -> str:
+        return next((one.spec.env.get(DATA_KEY, "") for one in self._lab.services.values()), "")
+
+    def set_data_key(self, key: str) -> None:
+        for service in self._lab.services.values():
+            without = {name: value for name, value in service.spec.env.items() if name != DATA_KEY}
+            service.spec = replace(service.spec, env=without | ({DATA_KEY: key} if key else {}))
 
     async def crash(self, name: str, *, volume: Volume = "kept") -> Death:
         if name in self._lab.services and volume == "lost":

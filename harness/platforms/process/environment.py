@@ -79,7 +79,7 @@ async def open_lab(
             for index, service in enumerate(services)
         }
         endpoints = await _links(layout, services, clusters, relay, owners)
-        parts = Parts(layout, supervised, stores, mongo, etcd, clusters, relay, owners, endpoints)
+        parts = Parts(layout, folder, supervised, stores, mongo, etcd, clusters, relay, owners, endpoints)
         lab = ProcessLab(settings, limits, parts)
         stack.push_async_callback(lab.close)
         yield lab

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -51,10 +52,12 @@ class EdgeName:
 class Parts:
     """What an environment is made of: the processes of its services, its stores, edges, relay and addresses.
 
+    folder: logs and data of the environment; it goes with it
     stores: the processes of the stores that were started here; those of the user's own are not among them
     """
 
     layout: Layout
+    folder: Path
     services: Mapping[str, Supervised]
     stores: Mapping[str, Supervised]
     mongo: Mongo
@@ -71,6 +74,7 @@ class ProcessLab:
     def __init__(self, settings: Settings, limits: Limits, parts: Parts) -> None:
         self.settings = settings
         self.layout = parts.layout
+        self.folder = parts.folder
         self.services = parts.services
         self.stores = parts.stores
         self.mongo = parts.mongo
