@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from harness.background import Answer, Background, at_rest, make_empty, request
 from harness.campaign import Campaign, Work
+from harness.chaos.clients import Clients
 from harness.crashpoints.model import Told
 from harness.emco.calls import Call
 from harness.emco.status import NOTHING_SAID, GroupStatus, parse_status
@@ -72,6 +73,8 @@ class Stage:
         self.title = work.title
         self.marks: list[Mark] = []
         self.made: list[Made] = []
+        self.clients = Clients(environment)
+        self.kept: dict[str, Snapshot] = {}
 
     # -- who is there -----------------------------------------------------------------------------------------------
 
@@ -104,13 +107,14 @@ class Stage:
         """A new EMCO: stores and edges empty, everything freshly started, no link broken."""
 
         async def act(campaign: Campaign) -> None:
-            await campaign.disruptions.heal("*", "*")
-            await campaign.disruptions.bring_up(services=False)
+            await campaign.disruptions.make_whole()
             await make_empty(campaign)
 
         self._environment.do(act)
         self.marks.clear()
         self.made.clear()
+        self.clients.forget()
+        self.kept.clear()
         self.mark("empty")
 
     def run(self, *, until: str = "", since: str = "") -> tuple[Made, ...]:
@@ -190,13 +194,23 @@ class Stage:
         """Start what is down: stores, and unless told otherwise services."""
         self._environment.do(lambda campaign: campaign.disruptions.bring_up(services=services))
 
-    def make_whole(self) -> tuple[str, ...]:
-        """Resume what is paused, heal what is broken, start what is down; what was done, in words."""
-        return self._environment.do(lambda campaign: campaign.disruptions.make_whole())
+    def cut(self, target: str, sent: bytes, *, source: str, times: int = 1, then: Partition | None = None) -> int:
+        """As Disruptable.cut; on how many links."""
+        return self._environment.do(
+            lambda campaign: campaign.disruptions.cut(source, target, sent, times=times, then=then)
+        )
+
+    def make_whole(self, name: str = "*") -> tuple[str, ...]:
+        """Resume what is paused, heal what is broken, start what is down, of all or of one; what was done, in words."""
+        return self._environment.do(lambda campaign: campaign.disruptions.make_whole(name))
 
     def act(self, what: Callable[[Campaign], Coroutine[Any, Any, T]]) -> T:
         """Anything else, in the environment's own thread."""
         return self._environment.do(what)
+
+    def beside(self, what: Callable[[Campaign], Coroutine[Any, Any, T]]) -> "Future[T]":
+        """The same, while the experiment goes on."""
+        return self._environment.begin(what)
 
     # -- what is seen -----------------------------------------------------------------------------------------------
 
@@ -286,6 +300,11 @@ class Stage:
     def snapshot(self) -> Snapshot:
         """What stores and edges hold now."""
         return self._environment.do(lambda campaign: campaign.lab.snapshot())
+
+    def keep(self, name: str) -> Snapshot:
+        """Remember a snapshot under a name."""
+        self.kept[name] = self.snapshot()
+        return self.kept[name]
 
     def at_rest(self) -> str:
         """Wait until EMCO is at rest; why it does not get there, empty when it does."""
