@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from harness.background import Answer, Background, at_rest, make_empty, request
 from harness.campaign import Campaign, Work
 from harness.chaos.clients import Clients
+from harness.chaos.supervision import Supervision
 from harness.crashpoints.model import Told
 from harness.emco.calls import Call
 from harness.emco.status import NOTHING_SAID, GroupStatus, parse_status
@@ -74,6 +75,7 @@ class Stage:
         self.marks: list[Mark] = []
         self.made: list[Made] = []
         self.clients = Clients(environment)
+        self.supervision = Supervision(environment)
         self.kept: dict[str, Snapshot] = {}
 
     # -- who is there -----------------------------------------------------------------------------------------------
@@ -105,6 +107,7 @@ class Stage:
 
     def empty(self) -> None:
         """A new EMCO: stores and edges empty, everything freshly started, no link broken."""
+        self.supervision.forget()
 
         async def act(campaign: Campaign) -> None:
             await campaign.disruptions.make_whole()
@@ -244,6 +247,12 @@ class Stage:
         """Effects from a source on a target (patterns), all or since a mark."""
         seen = self.history(since)
         return tuple(one for one in seen if fnmatchcase(one.source, source) and fnmatchcase(one.target, target))
+
+    def cuts(self, target: str, *, since: Mark) -> int:
+        """How many connections to a target were cut since a mark."""
+        return self._look(
+            lambda campaign: sum(link.target == target and at >= since.at for at, link in campaign.lab.relay.cuts)
+        )
 
     def silent(self, *, limit: float = 5.0) -> tuple[str, ...]:
         """Why services do not answer, a sentence each; nothing when all do."""

@@ -267,7 +267,7 @@ class Relay:
         self.history: list[Observation] = []
         self.problems: list[str] = []
         self.knocks: list[Knock] = []
-        self.cuts: list[Link] = []  # each time that a connection of a link was cut (conditions.Cut)
+        self.cuts: list[tuple[float, Link]] = []  # when a connection of which link was cut (conditions.Cut)
         self.bell = Bell()
         self._listeners: dict[Link, _Listener] = {}
         self._sources: dict[str, _Source] = {}
@@ -459,7 +459,7 @@ class Relay:
         listener = self._at[connection]
         condition = listener.condition
         assert isinstance(condition, Cut)
-        self.cuts.append(listener.link)
+        self.cuts.append((self.clock(), listener.link))
         connection.close(reset=True)
         left = condition.times - 1
         self.set_condition(listener.link, replace(condition, times=left) if left else condition.then)
