@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 
 _WIDTH, _LEFT, _RIGHT, _TITLE, _LABEL, _LANE, _BOTTOM = 860, 150, 118, 34, 15, 52, 44
 _MOST_LANES, _MOST_MARKS, _MOST_TICKS = 40, 12, 8
+_LONGEST = 60  # characters of a mark's label
 _CELL = 4  # tries of one lane and kind closer than so many pixels are one sign; the count beside the lane says how many
 _STYLE = """
   svg { --ink: #1c2024; --dim: #5c6570; --line: #dce0e5; --good: #1a7f4b; --bad: #c2410c; --band: #c2410c; --mark: #2459a9; }
@@ -78,7 +79,7 @@ def attempts_svg(
     frame = _Frame(seconds, top, top + _LANE * len(lanes))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {frame.floor + _BOTTOM}" role="img">',
-        f"<title>{escape(title)}</title>",
+        f"<title>{_shown(title)}</title>",
         f"<style>{_STYLE}</style>",
         _text(12, 20, title, "title"),
         *_bands(bands, lanes, frame),
@@ -145,7 +146,7 @@ def _bands(bands: Sequence[Band], lanes: Sequence[Lane], frame: _Frame) -> Itera
         height = _LANE - 4 if band.lane else frame.floor - frame.top
         width = max(1.0, round(right - left, 1))
         yield f'<rect class="band" x="{left}" y="{top:g}" width="{width}" height="{height:g}">'
-        yield f"<title>{escape(band.label)}, {band.start:.1f} s to {band.end:.1f} s</title></rect>"
+        yield f"<title>{_shown(band.label)}, {band.start:.1f} s to {band.end:.1f} s</title></rect>"
         yield _text(left + 4, top + 12, band.label, "dim")
 
 
@@ -205,8 +206,13 @@ def _marks(placed: Sequence[tuple[Mark, float, int]], frame: _Frame) -> Iterator
 
 
 def _label(mark: Mark) -> str:
-    return f"{mark.label} {mark.at:.1f} s"
+    return f"{mark.label[:_LONGEST]} {mark.at:.1f} s"
+
+
+def _shown(text: str) -> str:
+    # XML has no place for control characters, not even escaped.
+    return escape("".join(character if character.isprintable() else " " for character in text))
 
 
 def _text(x: float, y: float, text: str, kind: str) -> str:
-    return f'<text class="{kind}" x="{x:g}" y="{y:g}">{escape(text)}</text>'
+    return f'<text class="{kind}" x="{x:g}" y="{y:g}">{_shown(text)}</text>'
