@@ -21,7 +21,7 @@ CONNECTION_ERRORS = (StreamTerminatedError, ProtocolError, H2Error, AttributeErr
 
 
 _TRIES, _PAUSE = 100, 0.025
-"""How often, and how many seconds apart, an operation is sent again whose connection was lost (as etcd's client does)."""
+"""How often, and seconds apart, an operation is sent again whose connection was lost: as etcd's own client does it."""
 
 _LONGEST_PAUSE = 1.0
 

@@ -48,7 +48,7 @@ def _runs(stage: Stage, group: str, *, limit: float) -> bool:
 
 
 def _must(stage: Stage, group: str, verb: str, *, limit: float) -> Asked:
-    stage.group(group)  # raises for an unknown one
+    call = stage.group(group)
     ask = Ask(call.service, "POST", f"/v2/{call.target}/{verb}")
     asked = stage.clients.ask_until(ask, lambda one: one.told.kind == "acknowledged", limit=limit)
     if asked.told.kind != "acknowledged":

@@ -108,7 +108,11 @@ def supervise(services: Sequence[str] = (), backoff: float = 0.5, most: float = 
 @in_sentences
 def wait_until_up(limit: float = 60.0) -> list[str]:
     """Wait until the supervised services answer; how long each took and how often it ended before."""
-    return [up.describe() for up in stage().supervision.wait(limit=float(limit))]
+    here = stage()
+    up = here.supervision.wait(limit=float(limit))
+    for one in up:
+        here.mark(f"{one.service} up")
+    return [one.describe() for one in up]
 
 
 @in_sentences

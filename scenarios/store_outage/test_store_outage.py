@@ -1,4 +1,4 @@
-"""mongo or etcd goes away while EMCO has nothing to do, and comes back. README.md says what is claimed."""
+"""mongo or etcd goes away, at rest or in the middle of an event, and comes back. README.md says what is claimed."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fixtures.experiment import Ran
-from harness.chaos import aftermath, outages
+from harness.chaos import aftermath, goals, outages
 from harness.crashpoints.outcomes import Outcome
 from harness.emco.invariants import broken
 
@@ -95,3 +95,52 @@ def test_at_rest(store: str, kind: str, seconds: int, experiment: Callable[..., 
         measured={"violations": len(wrong)},
     )
     assert set(ran.problems) <= {f"the action 'clients ask again for what was refused' failed: {again}"}, ran.why
+
+
+IN_EVENT = [("etcd", "refused", 1, 12), ("etcd", "crashed", 1, 20), ("mongo", "refused", 1, 2)]
+LONG_IN_EVENT = [
+    ("etcd", "refused", 10, 12),
+    ("etcd", "black-hole", 10, 20),
+    ("etcd", "paused", 10, 28),
+    ("mongo", "crashed", 10, 2),
+    ("mongo", "refused", 40, 2),  # longer than its driver waits
+]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "store,kind,seconds,effects",
+    [*IN_EVENT, *(pytest.param(*one, marks=pytest.mark.emco_slow) for one in LONG_IN_EVENT)],
+)
+def test_in_event(
+    store: str, kind: str, seconds: int, effects: int, experiment: Callable[..., Ran], claims: "Claims"
+) -> None:
+    ran = experiment("in_event.yaml", store=store, kind=kind, seconds=seconds, effects=effects)
+    went, back = ran.output("the store goes away in the middle of instantiate"), ran.output("the store is back")
+    claims.about("store_outage", f"in-event/{store}/{kind}/{seconds}s/{effects}", proof=f"{went}; {back}")
+    claims.attach("answers.txt", "\n".join(one.describe() for one in ran.stage.clients.asked))
+    lies = ran.output("what of it is not true")
+    claims.check(
+        "truthful",
+        "what was acknowledged took place, what was refused did not",
+        holds=not lies,
+        seen="; ".join(lies) or "all of it is true",
+    )
+    failed = ran.failure("the application runs everywhere")
+    how = failed or ran.output("the application runs everywhere")
+    claims.check(
+        "reaches-goal",
+        "the application runs once the store is back, or its status says that it failed and a repeat brings it",
+        holds=how in (goals.BY_ITSELF, goals.AGAIN) or goals.said_failed(how),
+        seen=failed or f"it runs: {how}",
+        measured={"away_s": outages.away_for(ran.stage, store), "by_itself": how == goals.BY_ITSELF},
+        otherwise=Outcome.STUCK if failed else Outcome.NEEDS_REPAIR,
+    )
+    wrong = broken(ran.stage.snapshot(), before=ran.stage.kept["before"])
+    claims.check(
+        "consistent",
+        "stores and edges agree afterwards",
+        holds=not wrong,
+        seen="; ".join(f"{one.invariant} {one.where}: {one.sentence}" for one in wrong[:3]) or "no invariant is broken",
+        measured={"violations": len(wrong)},
+    )
