@@ -161,6 +161,24 @@ DEFECTS: tuple[Defect, ...] = (
         "the UpdateDelete of the old context is queued from the side and not started: its active record stays",
         ("rsync Update",),
     ),
+    Defect(
+        "R17",
+        "10",
+        "a write of rsync to etcd that fails ends the work on its context, until the next restart",
+        _RSYNC_ANY,
+    ),
+    Defect(
+        "S1",
+        "1.5",
+        "a service whose question for the referential schema fails never asks again: it refuses every create",
+        ("start of every service but rsync",),
+    ),
+    Defect(
+        "S2",
+        "13",
+        "a create that cannot find out whether its record exists takes it for absent, and replaces it",
+        ("POST of every record",),
+    ),
 )
 
 

@@ -208,20 +208,32 @@ class RsyncService:
     # -- working -----------------------------------------------------------------------------------------------------
 
     async def _run(self, context: str, worker: Worker) -> None:
-        """Work off the queue of one context."""
+        """Work off the queue of one context; where EMCO gives up (R17), wait for etcd and go on instead."""
+        pause = 0.05
         try:
-            if not await self._contexts.exists(context):
-                self._log.warning("context %s is gone", context)
-                return
-            await self._initialise(context)
-            while await self._next_event(context, worker):
-                pass
-            await self._contexts.put(context, _PENDING_TERMINATE, False)
-            await self._contexts.etcd.delete(f"{ACTIVE}{context}/")
-        except StoreError as error:
-            self._log.warning("work on context %s ended: %s", context, error)
+            while True:
+                try:
+                    await self._work_off(context, worker)
+                except StoreError as error:
+                    self._log.warning("work on context %s: %s", context, error)
+                    if "R17" in self._defects:
+                        return
+                else:
+                    return
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 1.0)
         finally:
             worker.running = False
+
+    async def _work_off(self, context: str, worker: Worker) -> None:
+        if not await self._contexts.exists(context):
+            self._log.warning("context %s is gone", context)
+            return
+        await self._initialise(context)
+        while await self._next_event(context, worker):
+            pass
+        await self._contexts.put(context, _PENDING_TERMINATE, False)
+        await self._contexts.etcd.delete(f"{ACTIVE}{context}/")
 
     async def _next_event(self, context: str, worker: Worker) -> bool:
         queue = await self._contexts.queue(context)

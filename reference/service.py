@@ -66,7 +66,7 @@ async def run(config: Config, defects: Defects) -> None:
     log = logging.getLogger(f"reference.{config.service}")
     await _check_mongo(config)
     mongo = Mongo(host=config.database_ip, port=MONGO_PORT)
-    etcd = Etcd(host=config.etcd_ip, port=ETCD_PORT)
+    etcd = Etcd(host=config.etcd_ip, port=ETCD_PORT, again=not defects.on)
     records = Records(mongo, again=not defects.on)
     contexts = Contexts(etcd)
     rest = Rest(defects=defects, log=log)
@@ -80,7 +80,7 @@ async def run(config: Config, defects: Defects) -> None:
     else:
         part = _part(config, records=records, contexts=contexts, defects=defects, log=log)
         part.mount(rest)
-        schema = asyncio.create_task(_load_schema(config, mongo, records, log))
+        schema = asyncio.create_task(_load_schema(config, mongo, records, log, gives_up="S1" in defects))
         await part.recover()
     runner = await rest.start(host=config.listen, port=config.http_port) if config.http_port else None
     server = Server([_Handlers(handlers)])
@@ -112,8 +112,11 @@ async def _check_mongo(config: Config) -> None:
     mongo.close()
 
 
-async def _load_schema(config: Config, mongo: Mongo, records: Records, log: logging.Logger) -> None:
-    """Wait for the referential schema; the orchestrator stores it if it is absent. Creates are refused until then."""
+async def _load_schema(config: Config, mongo: Mongo, records: Records, log: logging.Logger, *, gives_up: bool) -> None:
+    """Wait for the referential schema; the orchestrator stores it if it is absent. Creates are refused until then.
+
+    gives_up: a question that mongo does not answer is the last one, as EMCO has it
+    """
     segment = schema_segment()
     pause = config.schema_backoff
     while True:
@@ -127,6 +130,8 @@ async def _load_schema(config: Config, mongo: Mongo, records: Records, log: logg
                 continue
         except StoreError as error:
             log.warning("the referential schema is not loaded: %s", error)
+            if gives_up:
+                return
         # Nothing announces the segment to a service that waits for it.
         await asyncio.sleep(pause)
         pause = min(pause * 2, config.schema_max_backoff)

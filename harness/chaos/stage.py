@@ -16,6 +16,8 @@ from harness.background import Answer, Background, at_rest, make_empty, request
 from harness.campaign import PROFILE, Campaign, Work
 from harness.chaos import backups
 from harness.chaos.attempts import Tries, tries
+from harness.chaos.clients import Clients
+from harness.chaos.supervision import Supervision
 from harness.chaos.watching import Content, Seen, Watch, goal_named, look
 from harness.crashpoints.model import Told
 from harness.emco.calls import Call
@@ -87,6 +89,8 @@ class Stage:
         self._watches: dict[str, tuple[Watch, Future[None]]] = {}
         self.snapshots: dict[str, Snapshot] = {}
         self._begun: list[Pending] = []
+        self.clients = Clients(environment)
+        self.supervision = Supervision(environment)
 
     # -- who is there -----------------------------------------------------------------------------------------------
 
@@ -118,11 +122,11 @@ class Stage:
     def empty(self) -> None:
         """A new EMCO: stores and edges empty, everything freshly started, no link broken, nothing watched."""
         self.unwatch()
+        self.supervision.forget()
 
         async def act(campaign: Campaign) -> None:
-            await campaign.disruptions.heal("*", "*")
             campaign.disruptions.set_data_key("")
-            await campaign.disruptions.bring_up(services=False)
+            await campaign.disruptions.make_whole()
             await make_empty(campaign)
 
         self._environment.do(act)
@@ -131,6 +135,7 @@ class Stage:
         self.made.clear()
         self.snapshots.clear()
         self._begun.clear()
+        self.clients.forget()
         self.mark("empty")
         self.remember(BEGIN)
 
@@ -248,13 +253,23 @@ class Stage:
         """What services are given as EMCO_DATA_KEY from their next start on; empty for none."""
         self._look(lambda campaign: campaign.disruptions.set_data_key(key))
 
-    def make_whole(self) -> tuple[str, ...]:
-        """Resume what is paused, heal what is broken, start what is down; what was done, in words."""
-        return self._environment.do(lambda campaign: campaign.disruptions.make_whole())
+    def cut(self, target: str, sent: bytes, *, source: str, times: int = 1, then: Partition | None = None) -> int:
+        """As Disruptable.cut; on how many links."""
+        return self._environment.do(
+            lambda campaign: campaign.disruptions.cut(source, target, sent, times=times, then=then)
+        )
+
+    def make_whole(self, name: str = "*") -> tuple[str, ...]:
+        """Resume what is paused, heal what is broken, start what is down, of all or of one; what was done, in words."""
+        return self._environment.do(lambda campaign: campaign.disruptions.make_whole(name))
 
     def act(self, what: Callable[[Campaign], Coroutine[Any, Any, T]]) -> T:
         """Anything else, in the environment's own thread."""
         return self._environment.do(what)
+
+    def beside(self, what: Callable[[Campaign], Coroutine[Any, Any, T]]) -> "Future[T]":
+        """The same, while the experiment goes on."""
+        return self._environment.begin(what)
 
     # -- what is seen -----------------------------------------------------------------------------------------------
 
@@ -302,6 +317,12 @@ class Stage:
         links = self._look(lambda campaign: campaign.lab.relay.links())
         names = {link.target for link in links if fnmatchcase(link.target, target)}
         return min((len(self.tries(name, since=since).at) for name in names), default=0)
+
+    def cuts(self, target: str, *, since: Mark) -> int:
+        """How many connections to a target were cut since a mark."""
+        return self._look(
+            lambda campaign: sum(link.target == target and at >= since.at for at, link in campaign.lab.relay.cuts)
+        )
 
     def silent(self, *, limit: float = 5.0) -> tuple[str, ...]:
         """Why services do not answer, a sentence each; nothing when all do."""

@@ -84,11 +84,17 @@ class Disruptable(Protocol):
     async def resume(self, name: str) -> None:
         """Let it run again."""
 
-    async def make_whole(self) -> tuple[str, ...]:
-        """Resume what is paused, heal what is broken, start what is down; what was done, in words."""
+    async def make_whole(self, name: str = "*") -> tuple[str, ...]:
+        """Resume what is paused, heal what is broken, start what is down, of all or of one; what was done, in words."""
 
     async def partition(self, source: str, target: str, how: Partition) -> int:
         """Break all links from source to target (patterns, `*` for any); how many."""
+
+    async def cut(self, source: str, target: str, sent: bytes, *, times: int = 1, then: Partition | None = None) -> int:
+        """Reset the connection on which a source sends these bytes, instead of their arriving; on how many links.
+
+        times: so often, on each link;  then: what the link is afterwards, healthy when nothing is said
+        """
 
     async def heal(self, source: str, target: str) -> int:
         """Make the links healthy again that were broken; how many."""

@@ -5,7 +5,7 @@ from harness.stores.mongo import Mongo
 
 
 async def claim_both(mongo: Mongo, etcd: Etcd) -> None:
-    """Mark both. Raises StoreError when one is not what it says or holds somebody else's content; none is marked then."""
+    """Mark both. Raises StoreError, with neither marked, when one is not what it says or holds foreign content."""
     await mongo.check()
     await etcd.check()
     await mongo.check_claim()

@@ -16,7 +16,7 @@ from harness.platforms.process.lab import ProcessLab
 from harness.platforms.process.programs import reachable
 from harness.platforms.process.syns import Syns
 from harness.platforms.supervisor import Supervised
-from harness.wire.conditions import Healthy, Refuse
+from harness.wire.conditions import Cut, Healthy, Refuse
 from harness.wire.links import Link
 
 
@@ -103,16 +103,17 @@ class ProcessDisruptions:
         self._process(name).resume()
         self._paused.discard(name)
 
-    async def make_whole(self) -> tuple[str, ...]:
-        told = [f"{name} runs again" for name in sorted(self._paused) if self._process(name).pid is not None]
-        for name in tuple(self._paused):
-            if self._process(name).pid is not None:
-                self._process(name).resume()
-        self._paused.clear()
-        if links := await self.heal("*", "*"):
+    async def make_whole(self, name: str = "*") -> tuple[str, ...]:
+        told = []
+        for paused in sorted(one for one in self._paused if fnmatchcase(one, name)):
+            if self._process(paused).pid is not None:
+                self._process(paused).resume()
+                told.append(f"{paused} runs again")
+            self._paused.discard(paused)
+        if links := await self._heal("*", name):
             told.append(f"{links} links are healthy again")
-        if down := await self.down():
-            await self.bring_up()
+        if down := [one for one in await self.down() if fnmatchcase(one, name)]:
+            await (self.bring_up() if name == "*" else self.start(name))
             told.append(f"started: {', '.join(down)}")
         return tuple(told)
 
@@ -133,8 +134,23 @@ class ProcessDisruptions:
                 self._flapping[link] = asyncio.create_task(self._flap(link, how.seconds))
         return len(links)
 
+    async def cut(self, source: str, target: str, sent: bytes, *, times: int = 1, then: Partition | None = None) -> int:
+        links = self._links(source, target)
+        if broken := [link for link in links if self._is_broken(link)]:
+            raise HarnessTrouble(f"the link {broken[0].describe()} is broken already; heal it first")
+        if then is not None and then.kind in ("refused", "flapping"):
+            raise HarnessTrouble(f"what a cut link is afterwards cannot be {then.kind}: nobody could count its tries")
+        for link in links:
+            self._lab.relay.set_condition(link, Cut(sent, times, then.condition() if then else Healthy()))
+        return len(links)
+
     async def heal(self, source: str, target: str) -> int:
-        broken = [link for link in self._links(source, target) if self._is_broken(link)]
+        self._links(source, target)  # a pattern that fits nothing is a mistake
+        return await self._heal(source, target)
+
+    async def _heal(self, source: str, target: str) -> int:
+        links = [one for one in self._lab.relay.links() if _fits(one, source, target)]
+        broken = [link for link in links if self._is_broken(link)]
         for link in broken:
             if (task := self._flapping.pop(link, None)) is not None:
                 await _cancelled(task)
@@ -189,7 +205,7 @@ class ProcessDisruptions:
 
     def _links(self, source: str, target: str) -> tuple[Link, ...]:
         links = self._lab.relay.links()
-        found = tuple(one for one in links if fnmatchcase(one.source, source) and fnmatchcase(one.target, target))
+        found = tuple(one for one in links if _fits(one, source, target))
         if not found:
             known = ", ".join(sorted({link.describe() for link in links}))
             raise HarnessTrouble(f"no link goes from {source!r} to {target!r}; there are {known}")
@@ -208,6 +224,10 @@ class ProcessDisruptions:
             self._lab.relay.heal(link)
             await asyncio.sleep(seconds)
             self._lab.relay.set_condition(link, Refuse())
+
+
+def _fits(link: Link, source: str, target: str) -> bool:
+    return fnmatchcase(link.source, source) and fnmatchcase(link.target, target)
 
 
 def _remove(folder: Path) -> int:
