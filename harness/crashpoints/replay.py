@@ -5,13 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from harness.crashpoints.inject import Injected, inject
+from harness.crashpoints.inplace import healed_by_restart, steps
 from harness.crashpoints.judge import (
+    RESTART,
     Examination,
     Expected,
     Match,
     Verdict,
     expected_states,
     judge,
+    judge_in_place,
     judge_whole,
     match,
     nearest,
@@ -184,8 +187,8 @@ class Replayer:
             changes = nearest(state, case.expected, case.rules, names=_names(injected.told))
             verdict = judge(injected.told, found, why, changes, tried, elsewhere=point.elsewhere)
             attempts = tried.attempts()
-        elif (again := await self._again(case, found)) is not None:
-            verdict, attempts = again
+        elif (broken := await self._in_place(case, found, state)) is not None:
+            verdict, attempts = broken
         return _result(point, verdict, injected, attempts)
 
     def _at_work_for_ever(self, case: Case, state: Snapshot) -> Case:
@@ -194,21 +197,18 @@ class Replayer:
         known = self._profile.at_work_after_restart(state, self._lab.running)
         return replace(case, controls=replace(case.controls, stays=case.controls.stays | frozenset(known)))
 
-    async def _again(self, case: Case, found: Match) -> tuple[Verdict, tuple[Attempt, ...]] | None:
-        """Make the call once more where it stands: equal stores are no pass when what runs cannot go on with them.
-
-        None: it was answered as in the control runs.
-        """
-        wanted = "acknowledged" if found.reached == "before" else case.controls.repeat.kind
-        told = await self._lab.send(case.subject.call)
-        if told.kind == wanted:
-            return None
-        reason = (
-            f"the state {found.reached} the call, but making the call now is answered {told.status or 'nothing'}, "
-            f"where a run without the fault has it {wanted}"
-        )
-        attempt = Attempt("repeat in place", (told,), "", (), "without a restart")
-        return Verdict(Outcome.NEEDS_REPAIR, reason, found.reached), (attempt,)
+    async def _in_place(self, case: Case, found: Match, state: Snapshot) -> tuple[Verdict, tuple[Attempt, ...]] | None:
+        """Go on from a whole state where it stands; None: all went as in the control runs."""
+        done: list[Attempt] = []
+        for step in steps(case.subject, case.controls, found.reached):
+            attempt, _ = await self._try(case, step.name, step.calls, step.reach)
+            done.append(attempt)
+            if not step.held(attempt):
+                tried = await self._examined(case, state)
+                by_restart = healed_by_restart(step, found.reached, tried)
+                verdict = judge_in_place(found, step.failed(attempt), tried, by_restart=by_restart)
+                return verdict, (*done, *tried.attempts())
+        return None
 
     async def _examined(self, case: Case, state: Snapshot) -> Examination:
         digest = canonical(state, case.rules).digest
@@ -221,7 +221,11 @@ class Replayer:
     async def _examine(self, case: Case, state: Snapshot) -> Examination:
         """Each attempt from a fresh copy of the state, so that none helps the next."""
         subject = case.subject
-        await fresh(self._lab, self._profile, self._limits, state, only=case.lesson.services, stays=case.controls.stays)
+        restarted = await fresh(
+            self._lab, self._profile, self._limits, state, only=case.lesson.services, stays=case.controls.stays
+        )
+        restart_match = match(restarted, case.expected, self._profile, case.rules, wanted=("after", "before"))
+        restart = Attempt(RESTART, (), restart_match.reached if restart_match.clean else "")
         repeat, repeat_match = await self._try(case, "repeat", (subject.call,), ("after", "twice"))
         undo_after = undo = redo = None
         redo_match = Match("")
@@ -248,7 +252,7 @@ class Replayer:
             rungs.append(attempt)
             if attempt.reached:
                 break  # the ladder goes from the gentle to the drastic: one that helps is enough
-        return Examination(repeat, repeat_match, undo_after, undo, redo, redo_match, tuple(rungs))
+        return Examination(restart, repeat, repeat_match, undo_after, undo, redo, redo_match, tuple(rungs))
 
     async def _try(
         self, case: Case, name: str, calls: tuple[Call, ...], wanted: tuple[str, ...]

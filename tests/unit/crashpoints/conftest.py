@@ -261,5 +261,7 @@ def case_of(
     lesson = Lesson(subject, snapshot(before), OK, effects, snapshot(after))
     controls = Controls((snapshot(before),), (snapshot(after),), snapshot(twice or after), EXISTS)
     if undone is not None:
-        controls = replace(controls, undone=snapshot(undone), redone=snapshot(after))
+        controls = replace(
+            controls, undone=snapshot(undone), undo=(Told(204),) * len(subject.undo), redone=snapshot(after), redo=OK
+        )
     return make_case(lesson, controls, PROFILE, ())
