@@ -85,3 +85,16 @@ def _numbered(ask: Ask, client: int) -> Iterator[Ask]:
 
 def _renamed(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return {**body, "metadata": {**body["metadata"], "name": name}}
+
+
+def with_ballast(ask: Ask, size: int) -> Ask:
+    """The same with so many characters wherever its body has the text `ballast`."""
+    return replace(ask, body=_filled(ask.body, "x" * size))
+
+
+def _filled(value: Any, ballast: str) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _filled(one, ballast) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_filled(one, ballast) for one in value]
+    return ballast if value == "ballast" else value
