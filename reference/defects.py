@@ -180,6 +180,12 @@ DEFECTS: tuple[Defect, ...] = (
         ("start of every service but rsync",),
     ),
     Defect(
+        "S3",
+        "1.5",
+        "the schema is stored by the orchestrator at its start and by nobody else: once lost, no other service starts",
+        ("start of every service but rsync",),
+    ),
+    Defect(
         "S2",
         "13",
         "a create that cannot find out whether its record exists takes it for absent, and replaces it",

@@ -290,7 +290,9 @@ class Groups(Crud):
         state = await self._state(intention.key)
         if state.last.state in (states.INSTANTIATE_STOPPED, states.TERMINATE_STOPPED):
             await self._contexts.put(intention.context, "stopflag/", False)
-        await self._rsync.uninstall(intention.context, patient=intention.journaled)
+        # Where etcd has lost the context, nobody knows any more what it applied: EMCO refuses for ever.
+        if not intention.journaled or await self._contexts.exists(intention.context):
+            await self._rsync.uninstall(intention.context, patient=intention.journaled)
         action = Action(states.TERMINATED, intention.context, now(), 0)  # revisions begin anew after a terminate
         await self._record(intention, state.then(action))
 

@@ -80,7 +80,7 @@ async def run(config: Config, defects: Defects) -> None:
     else:
         part = _part(config, records=records, contexts=contexts, defects=defects, log=log)
         part.mount(rest)
-        schema = asyncio.create_task(_load_schema(config, mongo, records, log, gives_up="S1" in defects))
+        schema = asyncio.create_task(_load_schema(config, mongo, records, log, defects))
         await part.recover()
     runner = await rest.start(host=config.listen, port=config.http_port) if config.http_port else None
     server = Server([_Handlers(handlers)])
@@ -112,12 +112,13 @@ async def _check_mongo(config: Config) -> None:
     mongo.close()
 
 
-async def _load_schema(config: Config, mongo: Mongo, records: Records, log: logging.Logger, *, gives_up: bool) -> None:
+async def _load_schema(config: Config, mongo: Mongo, records: Records, log: logging.Logger, defects: Defects) -> None:
     """Wait for the referential schema; the orchestrator stores it if it is absent. Creates are refused until then.
 
-    gives_up: a question that mongo does not answer is the last one, as EMCO has it
+    Where EMCO waits for ever for the orchestrator's next start (S3), a service stores it itself in the end.
     """
     segment = schema_segment()
+    patience = 3
     pause = config.schema_backoff
     while True:
         try:
@@ -125,12 +126,13 @@ async def _load_schema(config: Config, mongo: Mongo, records: Records, log: logg
             if any(item["segment"]["name"] == "emco-base" for item in found):
                 records.schema_loaded.set()
                 return
-            if config.service == "orchestrator":
+            patience -= 1
+            if config.service == "orchestrator" or ("S3" not in defects and patience <= 0):
                 await _store_schema(mongo, segment)
                 continue
         except StoreError as error:
             log.warning("the referential schema is not loaded: %s", error)
-            if gives_up:
+            if "S1" in defects:
                 return
         # Nothing announces the segment to a service that waits for it.
         await asyncio.sleep(pause)

@@ -8,6 +8,7 @@ from harness.campaign import PROFILE
 from harness.chaos.clients import Asked
 from harness.stores.canonical import Delta, canonical, difference
 from harness.stores.snapshot import Snapshot
+from harness.wire.effects import Observation
 
 
 def lost(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
@@ -45,6 +46,19 @@ def unasked(before: Snapshot, after: Snapshot, asked: Sequence[Asked]) -> tuple[
         for delta in _deltas(before, after)
         if delta.kind != "missing" and not any(label in delta.where for label in labels)
     )
+
+
+def unkept(history: Iterable[Observation], after: Snapshot) -> tuple[str, ...]:
+    """Keys whose last write etcd had acknowledged and that are not there, though nobody deleted them since."""
+    there: dict[str, bool] = {}
+    for seen in history:
+        key = dict(seen.effect.key)
+        if seen.effect.op == "Put" and seen.ok:
+            there[key["key"]] = True
+        elif seen.effect.op == "DeleteRange" and seen.forwarded:
+            end = key.get("range_end", key["key"] + "\0")
+            there.update({name: False for name in there if key["key"] <= name < end})
+    return tuple(name for name, wanted in there.items() if wanted and name.encode() not in after.etcd)
 
 
 def inert_leaks(before: Snapshot, after: Snapshot) -> tuple[str, ...]:

@@ -87,7 +87,7 @@ class Clients:
 
     def begin(self, ask: Ask, *, limit: float) -> None:
         """Ask without waiting for the answer; the client gives up after `limit` seconds."""
-        self._pending.append(self._environment.begin(lambda campaign: _ask(campaign, ask, limit)))
+        self._pending.append(self._environment.begin(lambda campaign: send(campaign, ask, limit=limit)))
 
     def answers(self, *, limit: float) -> tuple[Asked, ...]:
         """Wait for all answers; in the order of asking. Raises HarnessTrouble when one takes longer than `limit`."""
@@ -102,7 +102,7 @@ class Clients:
 
     def ask(self, ask: Ask, *, limit: float = 30.0) -> Asked:
         """Ask once and wait for the answer."""
-        return self._environment.do(lambda campaign: _ask(campaign, ask, limit))
+        return self._environment.do(lambda campaign: send(campaign, ask, limit=limit))
 
     def ask_until(self, ask: Ask, wanted: Callable[[Asked], bool], *, limit: float) -> Asked:
         """Ask again and again until the answer is as wanted; the last answer, wanted or not, after `limit` seconds."""
@@ -150,7 +150,8 @@ async def _pause(_: Campaign) -> None:
     await asyncio.sleep(0.05)  # between two looks at something that announces nothing; bounded by the caller's limit
 
 
-async def _ask(campaign: Campaign, ask: Ask, limit: float) -> Asked:
+async def send(campaign: Campaign, ask: Ask, *, limit: float) -> Asked:
+    """Send a request once; what the client was told, who gives up after `limit` seconds."""
     if ask.service not in campaign.lab.services:
         known = ", ".join(campaign.lab.services)
         raise UsageError(f"{ask.service} is not among the services of this EMCO: {known}")

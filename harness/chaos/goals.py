@@ -1,5 +1,7 @@
 """Bringing a group to where it was meant to be after a disruption, and what it took."""
 
+import time
+
 from harness.chaos.clients import Ask, Asked
 from harness.chaos.stage import Stage
 from harness.faults.victim import HarnessTrouble
@@ -29,6 +31,32 @@ def reach(stage: Stage, group: str, *, limit: float) -> str:
         now = stage.not_ready(group)
         raise HarnessTrouble(f"{group} said {said} ({why}) and does not run after terminate and instantiate: {now}")
     return f"said {said}; terminate, instantiate"
+
+
+def remove(stage: Stage, group: str, *, limit: float) -> str:
+    """Terminate a group, delete what stands below it and itself, from below; what was told on the way.
+
+    A step that is refused is tried until `limit` seconds are over, then the next one is. Raises HarnessTrouble when
+    the group is there after all.
+    """
+    call = stage.group(group)
+    below = [one for one in stage.calls if one.verb == "create" and f"{one.target}/".startswith(f"{call.target}/")]
+    asks = [Ask(call.service, "POST", f"/v2/{call.target}/terminate")]
+    asks += [Ask(one.service, "DELETE", f"/v2/{one.target}") for one in reversed(below)]
+    told = []
+    deadline = time.monotonic() + limit
+    for ask in asks:
+        left = max(0.5, deadline - time.monotonic())
+        asked = stage.clients.ask_until(ask, lambda one: one.told.kind == "acknowledged" or _gone(one), limit=left)
+        told.append(asked.describe())
+    last = stage.clients.ask(Ask(call.service, "GET", f"/v2/{call.target}"))
+    if last.told.status != 404:
+        raise HarnessTrouble(f"{group} cannot be removed: {told[-1]}")
+    return "; ".join(told)
+
+
+def _gone(asked: Asked) -> bool:
+    return asked.told.status == 404 or "not found" in asked.told.body.lower()
 
 
 def said_failed(took: str) -> bool:

@@ -112,6 +112,23 @@ def end(stage: Stage, store: str, *, after: float = 0.0) -> str:
     return f"{'; '.join(done)}, {now.at - mark.at:.1f} s after it went"
 
 
+def full(stage: Stage, store: str) -> str:
+    """Fill a store's small volume; the beginning of an outage. Raises HarnessTrouble where there is no small one."""
+    size = stage.act(lambda campaign: campaign.disruptions.fill(store))
+    stage.mark(began_mark(store))
+    return f"the volume of {store} is full: {size / 1e6:.1f} MB were free"
+
+
+def freed(stage: Stage, store: str) -> str:
+    """Give the space back and start the store again, whether it runs or not: it may have given up with its disk."""
+    size = stage.act(lambda campaign: campaign.disruptions.free(store))
+    down = stage.act(lambda campaign: campaign.disruptions.down())
+    how = "had ended by itself" if store in down else stage.crash(store).describe()
+    stage.start(store)
+    stage.mark(ended_mark(store))
+    return f"{size / 1e6:.1f} MB are free again; {store} {how}, and is started"
+
+
 def began_mark(store: str) -> str:
     """Name of the mark at the beginning of an outage."""
     return f"outage {store}"

@@ -17,6 +17,7 @@ from harness.campaign import PROFILE, Campaign, Work
 from harness.chaos import backups
 from harness.chaos.attempts import Tries, tries
 from harness.chaos.clients import Clients
+from harness.chaos.load import Load
 from harness.chaos.supervision import Supervision
 from harness.chaos.watching import Content, Seen, Watch, goal_named, look
 from harness.crashpoints.model import Told
@@ -91,6 +92,7 @@ class Stage:
         self._begun: list[Pending] = []
         self.clients = Clients(environment)
         self.supervision = Supervision(environment)
+        self.load = Load(environment)
 
     # -- who is there -----------------------------------------------------------------------------------------------
 
@@ -123,6 +125,7 @@ class Stage:
         """A new EMCO: stores and edges empty, everything freshly started, no link broken, nothing watched."""
         self.unwatch()
         self.supervision.forget()
+        self.load.forget()
 
         async def act(campaign: Campaign) -> None:
             campaign.disruptions.set_data_key("")

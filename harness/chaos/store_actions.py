@@ -15,6 +15,7 @@ from typing import Any
 from harness.chaos import goals, outages
 from harness.chaos.clients import Ask, ask_of, untrue
 from harness.chaos.current import stage
+from harness.chaos.load import with_ballast
 from harness.chaos.sentences import in_sentences
 from harness.chaos.supervision import Restarts
 from harness.faults.victim import UsageError
@@ -22,17 +23,26 @@ from harness.faults.victim import UsageError
 __all__ = [
     "ask",
     "ask_again",
+    "begin_load",
     "begin_outage",
     "check_answers",
     "crash_services",
+    "create",
     "cut",
+    "end_load",
     "end_outage",
+    "fill_disk",
+    "free_disk",
     "keep_snapshot",
     "outage_in_call",
     "reach_goal",
+    "remove_group",
+    "small_disk",
     "supervise",
     "wait_for_answers",
     "wait_for_cuts",
+    "wait_for_load",
+    "wait_until_refused",
     "wait_until_serving",
     "wait_until_up",
 ]
@@ -185,6 +195,96 @@ def ask_again(limit: float = 30.0) -> list[str]:
         if not clients.took_place(one.ask):
             raise AssertionError(f"what was refused during the outage does not work after it: {last.describe()}")
     return told
+
+
+@in_sentences
+def create(service: str, path: str, name: str, limit: float = 10.0) -> str:
+    """Create something with nothing but a name; what the client was told. Fails when it is not acknowledged in time."""
+    ask = Ask(service, "POST", path, {"metadata": {"name": name}})
+    asked = stage().clients.ask_until(ask, lambda one: one.told.kind == "acknowledged", limit=float(limit))
+    if asked.told.kind != "acknowledged":
+        raise AssertionError(asked.describe())
+    return asked.describe()
+
+
+@in_sentences
+def remove_group(group: str, limit: float = 10.0) -> str:
+    """Take a group away altogether: terminate it, delete what stands below it, and itself; what it took.
+
+    Fails with the last refusal when it is still there after that.
+    """
+    return goals.remove(stage(), group, limit=float(limit))
+
+
+@in_sentences
+def small_disk(store: str, megabytes: int) -> str:
+    """Move a store to a volume of this size of its own; it is started again there. `make_whole` moves it back."""
+    here = stage()
+    here.act(lambda campaign: campaign.disruptions.shrink(store, int(megabytes)))
+    here.mark(outages.ended_mark(store))
+    return f"{store} has {megabytes} MB"
+
+
+@in_sentences
+def fill_disk(store: str) -> str:
+    """Fill a store's small volume to the last byte."""
+    return outages.full(stage(), store)
+
+
+@in_sentences
+def free_disk(store: str) -> str:
+    """Give the space back and start the store again, as somebody does who finds its disk full."""
+    return outages.freed(stage(), store)
+
+
+@in_sentences
+def wait_until_refused(store: str, limit: float = 60.0) -> str:
+    """Wait until a client under load is refused or the store has ended; which. Fails when neither happens."""
+    here = stage()
+
+    def noticed() -> str | None:
+        since = here.marked(outages.began_mark(store)).at
+        for one in tuple(here.load.asked):
+            if one.began >= since and one.told.kind == "refused":
+                return one.describe()
+        return f"{store} has ended" if store in here.act(lambda campaign: campaign.disruptions.down()) else None
+
+    return here.until(noticed, limit=float(limit), what=f"that anybody notices the full disk of {store}")
+
+
+@in_sentences
+def begin_load(requests: Sequence[Mapping[str, Any]], clients: int = 1, ballast_kb: int = 1) -> list[str]:
+    """Let clients ask for something again and again, so many for each request; names of what is created get numbers.
+
+    requests: as for `ask`, where the text `ballast` stands for so many kilobytes
+    """
+    asks = tuple(with_ballast(_ask(one), int(ballast_kb) * 1024) for one in requests)
+    stage().mark("load")
+    stage().load.begin(asks, clients=int(clients))
+    return [one.name for one in asks]
+
+
+@in_sentences
+def wait_for_load(acknowledged: int, limit: float = 60.0) -> int:
+    """Wait until clients under load had so many more acknowledged; how many. Fails when they had not."""
+    here = stage()
+    since = here.mark("load counts").at
+
+    def enough() -> int | None:
+        found = here.load.acknowledged(since=since)
+        return found if found >= int(acknowledged) else None
+
+    return here.until(enough, limit=float(limit), what=f"{acknowledged} acknowledged requests under load")
+
+
+@in_sentences
+def end_load(limit: float = 60.0) -> str:
+    """Let the clients under load stop after their present request; how many requests were acknowledged and refused."""
+    asked = stage().load.end(limit=float(limit))
+    kinds = [one.told.kind for one in asked]
+    return (
+        f"{kinds.count('acknowledged')} acknowledged, {kinds.count('refused')} refused, {kinds.count('nothing')} open"
+    )
 
 
 @in_sentences

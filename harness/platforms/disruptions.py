@@ -104,5 +104,14 @@ class Disruptable(Protocol):
 
         Edges are not touched: they are other clusters."""
 
+    async def shrink(self, store: str, megabytes: int) -> None:
+        """Move a store to a volume of this size; it is stopped and started again. `make_whole` moves it back."""
+
+    async def fill(self, store: str) -> int:
+        """Fill what is left of a store's small volume; how many bytes."""
+
+    async def free(self, store: str) -> int:
+        """Give that space back; how many bytes."""
+
     async def bring_up(self, *, services: bool = True) -> None:
         """Start the stores that are down and, unless told otherwise, the services."""

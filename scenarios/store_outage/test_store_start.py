@@ -83,7 +83,7 @@ def _goes_on(ran: Ran, claims: "Claims", *, measured: dict[str, float]) -> None:
 
 @pytest.mark.parametrize(
     "service,path",
-    [("clm", "/v2/cluster-providers"), ("orchestrator", "/v2/projects")],
+    [("clm", "/v2/cluster-providers"), pytest.param("orchestrator", "/v2/projects", marks=pytest.mark.emco_slow)],
 )
 def test_mongo_fails_at_the_schema(service: str, path: str, experiment: Callable[..., Ran], claims: "Claims") -> None:
     ran = experiment("schema.yaml", service=service, path=path)

@@ -15,6 +15,7 @@ from harness.platforms.disruptions import Partition, Volume
 from harness.platforms.process.lab import ProcessLab
 from harness.platforms.process.programs import reachable
 from harness.platforms.process.syns import Syns
+from harness.platforms.process.volumes import Volumes
 from harness.platforms.supervisor import Supervised
 from harness.wire.conditions import Cut, Healthy, Refuse
 from harness.wire.links import Link
@@ -28,6 +29,7 @@ class ProcessDisruptions:
         self._syns = Syns(lab.relay.knocked)
         self._flapping: dict[Link, asyncio.Task[None]] = {}
         self._paused: set[str] = set()
+        self._volumes = Volumes()
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -103,6 +105,15 @@ class ProcessDisruptions:
         self._process(name).resume()
         self._paused.discard(name)
 
+    async def shrink(self, store: str, megabytes: int) -> None:
+        await self._volumes.shrink(self._process(store), megabytes)
+
+    async def fill(self, store: str) -> int:
+        return self._volumes.fill(store)
+
+    async def free(self, store: str) -> int:
+        return self._volumes.free(store)
+
     async def make_whole(self, name: str = "*") -> tuple[str, ...]:
         told = []
         for paused in sorted(one for one in self._paused if fnmatchcase(one, name)):
@@ -112,6 +123,9 @@ class ProcessDisruptions:
             self._paused.discard(paused)
         if links := await self._heal("*", name):
             told.append(f"{links} links are healthy again")
+        for small in self._volumes.small if name == "*" else ():
+            await self._volumes.enlarge(self._process(small))
+            told.append(f"{small} has a large volume again")
         if down := [one for one in await self.down() if fnmatchcase(one, name)]:
             await (self.bring_up() if name == "*" else self.start(name))
             told.append(f"started: {', '.join(down)}")
@@ -185,6 +199,7 @@ class ProcessDisruptions:
         for task in self._flapping.values():
             await _cancelled(task)
         self._syns.close()
+        self._volumes.close()
 
     # -- inside -----------------------------------------------------------------------------------------------------
 

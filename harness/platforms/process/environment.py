@@ -13,7 +13,7 @@ from harness.faults.journal import UNDOERS, Journal
 from harness.faults.victim import UsageError
 from harness.platforms.edges.edge import Edge
 from harness.platforms.edges.running import CLUSTER_UNDOERS
-from harness.platforms.linux import become_subreaper, enter_network_namespace
+from harness.platforms.linux import become_subreaper, enter_network_namespace, own_mounts
 from harness.platforms.process.edges import Site, open_edges
 from harness.platforms.process.lab import EdgeName, Parts, ProcessLab
 from harness.platforms.process.layout import (
@@ -88,6 +88,7 @@ async def open_lab(
 def _layout(settings: Settings, stack: contextlib.AsyncExitStack) -> Layout:
     external = settings.mongo_uri or settings.etcd_endpoint or settings.edge_kubeconfigs
     if settings.isolate and not external and enter_network_namespace():
+        own_mounts()  # for small volumes; where it is refused those say so
         return isolated_layout()
     block = Block()
     stack.callback(block.close)
