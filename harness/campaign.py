@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from filelock import FileLock
 from pymongo.errors import PyMongoError
 
+from harness.crashpoints.inplace import learn_in_place
 from harness.crashpoints.judge import expected_states
 from harness.crashpoints.lab import Limits, Profile, Rung, Subject
 from harness.crashpoints.learn import (
@@ -20,6 +22,7 @@ from harness.crashpoints.learn import (
     Controls,
     DoesNotSettle,
     Lesson,
+    Seen,
     learn_controls,
     observe,
     plan_call,
@@ -289,6 +292,11 @@ class Campaign:
         controls = await self.controls(lesson)
         return make_case(lesson, controls, PROFILE, controls.masks)
 
+    async def control(self, name: str) -> None:
+        """Make the control runs of a call, unless they were made. What goes wrong there its points tell."""
+        with contextlib.suppress(DoesNotSettle, CallFails, ServiceDown):
+            await self.controls(next(lesson for lesson in self._loaded() if lesson.subject.call.name == name))
+
     async def controls(self, lesson: Lesson) -> Controls:
         """The control states of a call; made by one worker, read by all."""
         name = lesson.subject.call.name
@@ -299,8 +307,11 @@ class Campaign:
         lock = FileLock(self.library.folder / f"{key}.lock", thread_local=False)
         await asyncio.to_thread(lock.acquire)  # in a thread: the relays of this loop must go on
         try:
-            controls = self.library.controls(name) or await learn_controls(self.lab, PROFILE, self._limits, lesson)
-            self.library.keep_controls(name, controls)
+            controls = self.library.controls(name)
+            if controls is None:
+                controls = await learn_controls(self.lab, PROFILE, self._limits, lesson)
+                controls = await learn_in_place(self.lab, PROFILE, self._limits, lesson, controls)
+                self.library.keep_controls(name, controls)
         finally:
             lock.release()
         return controls
@@ -359,11 +370,21 @@ def stored_plan(work: Work, settings: Settings, library: Library) -> Plan | None
             if found is None:
                 return None
             surveys[found.call] = found
-    return make_plan(work, settings, lessons, surveys)
+    runs = {lesson.subject.call.name: library.runs(lesson.subject.call.name) for lesson in lessons}
+    return make_plan(work, settings, lessons, surveys, runs)
 
 
-def make_plan(work: Work, settings: Settings, lessons: tuple[Lesson, ...], surveys: Mapping[str, Survey]) -> Plan:
-    """Enumerate all points: of every call, by every victim, and of the calls that must be refused."""
+def make_plan(
+    work: Work,
+    settings: Settings,
+    lessons: tuple[Lesson, ...],
+    surveys: Mapping[str, Survey],
+    runs: Mapping[str, tuple[tuple[Seen, ...], ...]] = MappingProxyType({}),
+) -> Plan:
+    """Enumerate all points: of every call, by every victim, and of the calls that must be refused.
+
+    runs: effects of the calls in control runs, as far as these were made
+    """
     known: tuple[Fault, ...] = ("crash", "disconnect") if CALLED in settings.victims else ()
     faults = tuple(fault for fault in known if fault in settings.faults)
     elsewhere: tuple[Fault, ...] = ("crash",)
@@ -371,7 +392,8 @@ def make_plan(work: Work, settings: Settings, lessons: tuple[Lesson, ...], surve
     for lesson in lessons:
         name = lesson.subject.call.name
         quiet = name in work.setup
-        plan = plan_call(lesson, faults=() if quiet else faults, note="made, but not tested" if quiet else "")
+        note = "made, but not tested" if quiet else ""
+        plan = plan_call(lesson, faults=() if quiet else faults, note=note, runs=runs.get(name, ()))
         if name in surveys:
             struck = tuple(fault for fault in elsewhere if fault in settings.faults)
             plan = plan_elsewhere(plan, surveys[name], PROFILE, victims=settings.others, faults=struck)

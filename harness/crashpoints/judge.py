@@ -69,9 +69,9 @@ def expected_states(controls: Controls, profile: Profile, rules: CanonicalRules)
     return Expected(
         before=forms(*controls.before),
         after=forms(*controls.after),
-        twice=forms(controls.twice),
-        undone=forms(controls.undone),
-        redone=forms(controls.redone),
+        twice=forms(controls.twice, controls.there.get("twice")),
+        undone=forms(controls.undone, controls.there.get("undone")),
+        redone=forms(controls.redone, controls.there.get("redone")),
         torn=forms(controls.torn),
     )
 

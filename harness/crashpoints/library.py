@@ -39,6 +39,7 @@ class _ControlsRecord:
     torn: str | None
     effects: tuple[tuple[Seen, ...], ...]
     masks: tuple[Mask, ...]
+    there: dict[str, str]
 
 
 class Library:
@@ -84,7 +85,13 @@ class Library:
             torn=self._get(record.torn) if record.torn else None,
             effects=record.effects,
             masks=record.masks,
+            there={name: self._get(stored) for name, stored in record.there.items()},
         )
+
+    def runs(self, name: str) -> tuple[tuple[Seen, ...], ...]:
+        """The call's own effects in each of its control runs; nothing when these were not made."""
+        path = self._path("controls", name)
+        return msgspec.json.decode(path.read_bytes(), type=_ControlsRecord).effects if path.exists() else ()
 
     def keep_controls(self, name: str, controls: Controls) -> None:
         record = _ControlsRecord(
@@ -100,6 +107,7 @@ class Library:
             torn=self._put(controls.torn) if controls.torn else None,
             effects=controls.effects,
             masks=controls.masks,
+            there={name: self._put(snapshot) for name, snapshot in controls.there.items()},
         )
         _write(self._path("controls", name), record)
 

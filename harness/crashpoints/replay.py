@@ -125,8 +125,9 @@ class Replayer:
 
     async def _injected(self, case: Case, point: CrashPoint) -> Injected:
         """The call from a clean slate with the fault in it. What services have in hand side by side may make an effect
-        come less often than planned, and then nothing was done to anybody: that is tried again."""
-        tries = _TRIES if point.elsewhere else 1
+        come less often than planned, and some a call itself has not each time; then nothing was done to anybody, and
+        that is tried again."""
+        tries = _TRIES if point.elsewhere or _varies(case, point) else 1
         while True:
             tries -= 1
             await self._clean_slate(case)
@@ -319,6 +320,14 @@ class Replayer:
         await fresh(self._lab, self._profile, self._limits, state, only=services, stays=case.controls.stays)
         attempt, _ = await self._try(removed, "removing it altogether", case.subject.teardown, ("torn",))
         return (*tried, attempt)
+
+
+def _varies(case: Case, point: CrashPoint) -> bool:
+    """Whether some run without the fault lacks the point's effect."""
+    runs = (tuple(one for one in case.lesson.effects if one.source == point.service), *case.controls.effects)
+    return point.effect != "answer" and any(
+        sum(one.slug == point.effect for one in run) < point.occurrence for run in runs
+    )
 
 
 def _names(told: Told) -> tuple[str, ...]:

@@ -53,6 +53,13 @@ def test_control_states_come_back_as_they_were(tmp_path: Path, controls: Control
     Library(tmp_path).keep_controls("a call/of mine", controls)
     assert Library(tmp_path).controls("a call/of mine") == controls
     assert Library(tmp_path).controls("another") is None
+    assert (Library(tmp_path).runs("a call/of mine"), Library(tmp_path).runs("another")) == (controls.effects, ())
+
+
+def test_control_states_of_runs_in_place_come_back(tmp_path: Path) -> None:
+    controls = replace(CONTROLS, there={"twice": CONTROLS.twice, "undone": CONTROLS.before[0]})
+    Library(tmp_path).keep_controls("a", controls)
+    assert Library(tmp_path).controls("a") == controls
 
 
 def test_equal_snapshots_are_stored_once(tmp_path: Path) -> None:

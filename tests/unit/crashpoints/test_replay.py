@@ -303,3 +303,21 @@ def test_steps_in_place_follow_what_the_control_runs_saw() -> None:
     # one that takes place again was not undone in the control runs
     assert names("after", repeat=OK) == ["undo in place", "redo in place", "repeat in place"]
     assert names("after", undone=False) == ["repeat in place"]
+
+
+async def test_an_effect_that_not_every_run_has_is_waited_for_again() -> None:
+    """Whether it comes up is chance; a run in which it does not says nothing of the fault."""
+
+    class Chance(FakeLab):
+        async def clean_slate(self, taken: Snapshot, *, only: frozenset[str] | None = None) -> None:
+            await super().clean_slate(taken, only=only)
+            self.script.answer = OK if len(self.slates) < 3 else None
+
+    async def run(case: Case) -> tuple[int, Outcome]:
+        lab = Chance(Script(partial={}))
+        result = await Replayer(lab.as_lab(), PROFILE, LIMITS, {"create": case}, Memory()).run(point())
+        return len(lab.slates), result.outcome
+
+    assert await run(CASE) == (1, Outcome.UNKNOWN)
+    varies = replace(CASE, controls=replace(CASE.controls, effects=((), CASE.lesson.effects)))
+    assert await run(varies) == (3, Outcome.ATOMIC)
