@@ -34,8 +34,9 @@ from harness.crashpoints.model import CALLED, CallPlan, CrashPoint, Fault, Outco
 from harness.crashpoints.replay import Case, Memory, Replayer, make_case
 from harness.crashpoints.survey import Survey, plan_elsewhere, survey, works_elsewhere
 from harness.emco import records
-from harness.emco.calls import Call, RefusedCall, clusters, digest, not_tested, plan_calls, refused_calls, services
+from harness.emco.calls import Call, clusters, not_tested, plan_calls, services
 from harness.emco.inputs import InputError
+from harness.emco.refusals import RefusedCall, digest, refused_calls
 from harness.emco.workload import read_workload
 from harness.faults.journal import MARKER, Journal, process_started
 from harness.faults.victim import ServiceDown, UsageError

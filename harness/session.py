@@ -235,7 +235,8 @@ def _interrupt(task: "asyncio.Task[None]", state: _State, number: int) -> None:
 def only(plan: Plan, ids: Collection[str]) -> Plan:
     """The plan with the chosen points only; calls without any stay, they were made."""
     calls = tuple(replace(call, points=tuple(point for point in call.points if point.id in ids)) for call in plan.calls)
-    return replace(plan, calls=calls)
+    left_out = tuple(point.id for point in plan.points() if point.id not in ids)
+    return replace(plan, calls=calls, left_out=plan.left_out + left_out)
 
 
 def _in_order(results: Sequence[PointResult], points: Sequence[CrashPoint]) -> tuple[PointResult, ...]:

@@ -196,13 +196,17 @@ class CallPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that will be done, before anything is done. `digest` is that of workload, settings and binaries."""
+    """Everything that will be done, before anything is done. `digest` is that of workload, settings and binaries.
+
+    left_out: ids of points that there are, and that this run was not to do
+    """
 
     digest: str
     title: str
     calls: tuple[CallPlan, ...]
     masks: tuple[str, ...] = ()
     not_tested: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def points(self) -> tuple[CrashPoint, ...]:
         """All points, in the order of the workload."""

@@ -12,7 +12,8 @@ import aiohttp
 from harness.crashpoints.lab import Call as AnyCall
 from harness.crashpoints.lab import Limits
 from harness.crashpoints.model import Told
-from harness.emco.calls import Call, Endpoints, rewrite
+from harness.emco.calls import Call
+from harness.emco.endpoints import Endpoints, rewrite
 from harness.faults.victim import HarnessTrouble, Victim
 from harness.platforms.edges.edge import Edge
 from harness.platforms.process.layout import Layout, SocketOwners
