@@ -5,6 +5,7 @@ needs and starts nothing, so that a fork of a process that has imported it serve
 """
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
@@ -23,6 +24,7 @@ from reference.config import ETCD_PORT, MONGO_PORT, Config, ConfigError, read_co
 from reference.contexts import Contexts
 from reference.dcm import Dcm
 from reference.defects import Defects, UnknownDefect, parse_defects
+from reference.encryption import encryption
 from reference.errors import StoreError
 from reference.etcd import Etcd
 from reference.mongo import Mongo
@@ -35,6 +37,8 @@ from reference.rsync import RsyncService
 from reference.web import Rest
 
 SERVICES = ("orchestrator", "clm", "dcm", "rsync")
+_ENOUGH_LOOKS = 3
+"""After so many looks in vain the orchestrator, whose part it is, cannot be on its way with the schema."""
 
 
 class Part(Protocol):
@@ -67,7 +71,9 @@ async def run(config: Config, defects: Defects) -> None:
     await _check_mongo(config)
     mongo = Mongo(host=config.database_ip, port=MONGO_PORT)
     etcd = Etcd(host=config.etcd_ip, port=ETCD_PORT, again=not defects.on)
-    records = Records(mongo, again=not defects.on)
+    records = Records(mongo, again=not defects.on, encryption=encryption(config.data_key))
+    if "D3" not in defects:
+        await records.check_readable()
     contexts = Contexts(etcd)
     rest = Rest(defects=defects, log=log)
     handlers: dict[str, Handler] = {}
@@ -80,7 +86,7 @@ async def run(config: Config, defects: Defects) -> None:
     else:
         part = _part(config, records=records, contexts=contexts, defects=defects, log=log)
         part.mount(rest)
-        schema = asyncio.create_task(_load_schema(config, mongo, records, log, gives_up="S1" in defects))
+        schema = asyncio.create_task(_load_schema(config, mongo, records, log, defects))
         await part.recover()
     runner = await rest.start(host=config.listen, port=config.http_port) if config.http_port else None
     server = Server([_Handlers(handlers)])
@@ -112,25 +118,26 @@ async def _check_mongo(config: Config) -> None:
     mongo.close()
 
 
-async def _load_schema(config: Config, mongo: Mongo, records: Records, log: logging.Logger, *, gives_up: bool) -> None:
+async def _load_schema(config: Config, mongo: Mongo, records: Records, log: logging.Logger, defects: Defects) -> None:
     """Wait for the referential schema; the orchestrator stores it if it is absent. Creates are refused until then.
 
-    gives_up: a question that mongo does not answer is the last one, as EMCO has it
+    S1: a question that mongo does not answer is the last one, as EMCO has it. Without D2 the others store it, too, once
+    the orchestrator had the time to do it.
     """
     segment = schema_segment()
     pause = config.schema_backoff
-    while True:
+    for look in itertools.count():
         try:
             found = await records.query({"keyId": "{SegmentId}"}, {"segment": 1, "_id": 0})
             if any(item["segment"]["name"] == "emco-base" for item in found):
                 records.schema_loaded.set()
                 return
-            if config.service == "orchestrator":
+            if config.service == "orchestrator" or ("D2" not in defects and look >= _ENOUGH_LOOKS):
                 await _store_schema(mongo, segment)
                 continue
         except StoreError as error:
             log.warning("the referential schema is not loaded: %s", error)
-            if gives_up:
+            if "S1" in defects:
                 return
         # Nothing announces the segment to a service that waits for it.
         await asyncio.sleep(pause)
