@@ -116,6 +116,24 @@ DEFECTS: tuple[Defect, ...] = (
         ("dcm DELETE logical-clouds",),
     ),
     Defect(
+        "D1",
+        "8",
+        "an instantiated record whose context is gone is refused everything: terminate, delete, instantiate",
+        (_DIG + "terminate", _LC + "terminate", _LC + "instantiate"),
+    ),
+    Defect(
+        "D2",
+        "1.5",
+        "only the orchestrator's start stores the schema: when mongo loses it, a service that starts waits for ever",
+        ("any start but the orchestrator's",),
+    ),
+    Defect(
+        "D3",
+        "1.2",
+        "what the data key does not decrypt is used as it is: kubeconfigs are garbage, and work is accepted",
+        ("any start",),
+    ),
+    Defect(
         "R1",
         "6.5 R1",
         "an etcd that fails while rsync starts counts as one that holds nothing to restore",
@@ -177,12 +195,6 @@ DEFECTS: tuple[Defect, ...] = (
         "S1",
         "1.5",
         "a service whose question for the referential schema fails never asks again: it refuses every create",
-        ("start of every service but rsync",),
-    ),
-    Defect(
-        "S3",
-        "1.5",
-        "the schema is stored by the orchestrator at its start and by nobody else: once lost, no other service starts",
         ("start of every service but rsync",),
     ),
     Defect(

@@ -11,17 +11,23 @@
 
 from typing import Any, Literal
 
+from chaoslib.exceptions import ActivityFailed
+
 from harness.background import inject_here
 from harness.chaos.current import stage
+from harness.chaos.probes import changed_since
 from harness.chaos.sentences import in_sentences
 from harness.crashpoints.model import CrashPoint, Fault
+from harness.faults.victim import ServiceDown, UsageError
 from harness.platforms.disruptions import Partition, Volume
 
 __all__ = [
+    "attempt",
     "back_up",
     "bring_up",
     "call",
     "check_time",
+    "check_unchanged",
     "corrupt",
     "crash",
     "heal",
@@ -31,6 +37,7 @@ __all__ = [
     "make_whole",
     "mark",
     "meanwhile",
+    "must_be_refused",
     "partition",
     "pause",
     "remember",
@@ -70,6 +77,47 @@ def call(name: str, wait: bool = True, expect: str = "") -> dict[str, Any]:  # n
     if expect and made.told.kind != expect:
         raise AssertionError(f"{made.call} was {made.told.kind} ({made.told.status}), not {expect}: {made.told.body}")
     return {"call": made.call, "status": made.told.status, "body": made.told.body, "seconds": made.ended - made.began}
+
+
+@in_sentences
+def attempt(calls: list[str] | None = None, since: str = "") -> list[str]:
+    """Make calls of the workload, once each, whatever they are answered: those named, or all after `since`.
+
+    After each one EMCO gets the time to come to rest, and goes on without it. A line for each: name and status.
+    """
+    names = list(calls) if calls else stage().after(since)
+    told = []
+    for name in names:
+        made = stage().call(name)
+        stage().at_rest()
+        told.append(f"{made.call.rsplit('/', 1)[-1]} {made.told.status or 'no answer'}")
+    return told
+
+
+@in_sentences
+def must_be_refused(
+    action: str,
+    because: str,
+    arguments: dict[str, Any] | None = None,
+    unchanged: bool = True,  # noqa: FBT001, FBT002  an argument of YAML
+) -> str:
+    """Do what must fail, by the name of one of these actions; the sentence with which it did.
+
+    Fails when it works, when `because` is no part of that sentence, or, unless `unchanged` is false because EMCO is at
+    work, when mongo, etcd or an edge changed.
+    """
+    if action not in __all__:
+        raise UsageError(f"there is no action {action!r}")
+    before = stage().snapshot()
+    try:
+        done = globals()[action](**(arguments or {}))
+    except ActivityFailed as refused:
+        if because not in str(refused):
+            raise AssertionError(f"{action} was refused, but not because of {because!r}: {refused}") from refused
+        if unchanged and stage().snapshot() != before:
+            raise AssertionError(f"{action} was refused and changed something all the same: {refused}") from refused
+        return str(refused)
+    raise AssertionError(f"{action} was not refused: {done}")
 
 
 @in_sentences
@@ -163,9 +211,17 @@ def wipe() -> list[str]:
 
 
 @in_sentences
-def bring_up(services: bool = True) -> str:  # noqa: FBT001, FBT002  an argument of YAML
-    """Start the stores that are down, empty when they lost their volume, and the services."""
-    stage().bring_up(services=services)
+def bring_up(services: bool = True, even_if_it_fails: bool = False) -> str:  # noqa: FBT001, FBT002  arguments of YAML
+    """Start the stores that are down, empty when they lost their volume, and the services.
+
+    even_if_it_fails: a service that does not start is an answer, too: why it does not
+    """
+    try:
+        stage().bring_up(services=services)
+    except ServiceDown as down:
+        if not even_if_it_fails:
+            raise
+        return f"{down}: {down.log.strip().splitlines()[-1] if down.log.strip() else 'no log'}"
     stage().mark("up")
     return "EMCO is up" if services else "the stores are up"
 
@@ -190,7 +246,12 @@ def restore(file: str) -> str:
 
 @in_sentences
 def restore_store(store: Literal["mongo", "etcd"], file: str) -> str:
-    """Make one store what a backup holds of it, whatever the other one holds: as people do who have a dump of each."""
+    """Make one store what a backup holds of it, whatever the other one holds: as people do who have a dump of each.
+
+    file: empty leaves the store empty
+    """
+    if not file:
+        return f"{store} stays empty"
     return f"{stage().restore_store(store, file)} {'documents' if store == 'mongo' else 'keys'}"
 
 
@@ -222,6 +283,17 @@ def check_time(since: str, limit: float) -> float:
     if seconds > float(limit):
         raise AssertionError(f"{seconds:.1f} s since {since!r}, more than {float(limit):g} s")
     return seconds
+
+
+@in_sentences
+def check_unchanged(since: str, within: str = "") -> str:
+    """Fail when something is not as in a snapshot that was remembered, or in a backup.
+
+    within: mongo, etcd or edge, for that alone
+    """
+    if changed := changed_since(since, within):
+        raise AssertionError(f"{len(changed)} places are not as in {since!r}: {'; '.join(changed[:5])}")
+    return f"everything is as in {since!r}"
 
 
 @in_sentences

@@ -111,6 +111,11 @@ class Stage:
         """The workload's calls in order."""
         return self._calls
 
+    def after(self, name: str) -> list[str]:
+        """Names of the workload's calls after one of them."""
+        names = [call.name for call in self._calls]
+        return names[names.index(self.named(name).name) + 1 :]
+
     def named(self, name: str) -> Call:
         """A call by its name or the end of it (`instantiate-dig1`). Raises UsageError when it is not exactly one."""
         found = [call for call in self._calls if call.name == name or call.name.endswith(f"/{name}")]
@@ -405,12 +410,16 @@ class Stage:
 
     def status(self, group: str) -> GroupStatus:
         """What EMCO says of a group; NOTHING_SAID where it does not answer or refuses to say."""
-        service, path = self._status_of(group)
         try:
-            answer = self.request(service, "GET", path)
+            answer = self.ask_status(group)
         except HarnessTrouble:  # no answer: that, too, is something that experiments measure
             return NOTHING_SAID
         return parse_status(answer.body) if answer.ok else NOTHING_SAID
+
+    def ask_status(self, group: str) -> Answer:
+        """What the API answers when it is asked for a group's status. Raises HarnessTrouble when there is no answer."""
+        service, path = self._status_of(group)
+        return self.request(service, "GET", path)
 
     def not_ready(self, group: str) -> str:
         """Why a group's workload does not run, by EMCO's word and by the edges'; empty when it does."""
