@@ -30,7 +30,18 @@ from harness.crashpoints.learn import (
     stable,
 )
 from harness.crashpoints.library import Library
-from harness.crashpoints.model import CALLED, CallPlan, CrashPoint, Fault, Outcome, Plan, PointResult, Proof, Told
+from harness.crashpoints.model import (
+    CALLED,
+    STORE_FAULTS,
+    CallPlan,
+    CrashPoint,
+    Fault,
+    Outcome,
+    Plan,
+    PointResult,
+    Proof,
+    Told,
+)
 from harness.crashpoints.replay import Case, Memory, Replayer, make_case
 from harness.crashpoints.survey import Survey, plan_elsewhere, survey, works_elsewhere
 from harness.emco import records
@@ -60,6 +71,7 @@ PROFILE = Profile(
     without_unowned=records.without_unowned,
     namer=records.EffectNames,
     paced=records.reported,
+    retries=records.retries,
     never_masked=records.never_masked,
 )
 
@@ -249,7 +261,8 @@ class Campaign:
         for lesson in self._lessons:
             name = lesson.subject.call.name
             if _worth_a_survey(lesson, self.work, self._settings) and self.library.survey(name) is None:
-                self.library.keep_survey(await survey(self.lab, PROFILE, self._limits, lesson))
+                found = await survey(self.lab, PROFILE, self._limits, lesson, self._settings.others)
+                self.library.keep_survey(found)
 
     async def _next_before(self, lesson: Lesson) -> Snapshot:
         """The state for the next call: what a restart would change by itself is changed here, once for all."""
@@ -271,7 +284,8 @@ class Campaign:
             )
         except (ServiceDown, StoreError, RelayError, PyMongoError, OSError) as error:
             return _trouble(point, error)
-        limits = replace(self._limits, at_rest=self._limits.resumes) if point.elsewhere else self._limits
+        brisk = point.elsewhere and not point.under  # else it may wait for its next try
+        limits = replace(self._limits, at_rest=self._limits.resumes) if brisk else self._limits
         replayer = Replayer(self.lab, PROFILE, limits, {point.call: case}, self._memory)
         try:
             result = await replayer.run(point)
@@ -388,13 +402,15 @@ def make_plan(
     """
     known: tuple[Fault, ...] = ("crash", "disconnect") if CALLED in settings.victims else ()
     faults = tuple(fault for fault in known if fault in settings.faults)
-    elsewhere: tuple[Fault, ...] = ("crash",)
+    of_stores = tuple(fault for fault in STORE_FAULTS if fault in settings.faults and CALLED in settings.victims)
+    elsewhere: tuple[Fault, ...] = ("crash", *STORE_FAULTS)
     calls: list[CallPlan] = []
     for lesson in lessons:
         name = lesson.subject.call.name
         quiet = name in work.setup
         note = "made, but not tested" if quiet else ""
-        plan = plan_call(lesson, faults=() if quiet else faults, note=note, runs=runs.get(name, ()))
+        usual, stores = ((), ()) if quiet else (faults, of_stores)
+        plan = plan_call(lesson, faults=usual, store_faults=stores, note=note, runs=runs.get(name, ()))
         if name in surveys:
             struck = tuple(fault for fault in elsewhere if fault in settings.faults)
             plan = plan_elsewhere(plan, surveys[name], PROFILE, victims=settings.others, faults=struck)

@@ -2,17 +2,18 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from harness.crashpoints.lab import Lab, Limits, Profile, Subject
-from harness.crashpoints.model import CallPlan, CrashPoint, Fault, Told
+from harness.crashpoints.lab import Call, Lab, Limits, Profile, Subject
+from harness.crashpoints.model import CallPlan, CrashPoint, Fault, Side, Told
 from harness.faults.victim import HarnessTrouble
 from harness.stores.canonical import Mask, canonical, learn_masks
 from harness.stores.snapshot import Snapshot
 from harness.wire.effects import Observation
 
 MOST_RUNS = 5
+STORES = frozenset({"mongo", "etcd"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +299,12 @@ def union(runs: Iterable[tuple[Seen, ...]]) -> tuple[Seen, ...]:
 
 
 def plan_call(
-    lesson: Lesson, *, faults: tuple[Fault, ...], note: str = "", runs: Iterable[tuple[Seen, ...]] = ()
+    lesson: Lesson,
+    *,
+    faults: tuple[Fault, ...],
+    store_faults: tuple[Fault, ...] = (),
+    note: str = "",
+    runs: Iterable[tuple[Seen, ...]] = (),
 ) -> CallPlan:
     """Enumerate the boundaries of a call: before the first effect, after each, and after the answer.
 
@@ -319,6 +325,7 @@ def plan_call(
             points.append(CrashPoint(call.name, call.service, "after", one.slug, counts[one.slug], ordinal, fault))
         if fault == "crash":
             points.append(CrashPoint(call.name, call.service, "after", "answer", 1, 0, fault))
+    points += [point for fault in store_faults for point in _store_points(call, own, fault)]
     return CallPlan(
         name=call.name,
         service=call.service,
@@ -328,3 +335,17 @@ def plan_call(
         points=tuple(points),
         note=note,
     )
+
+
+def fault_sides(fault: Fault) -> tuple[Side, ...]:
+    """Where a fault of a store can be: a connection is reset with the request or with its reply, an error is both."""
+    return ("before",) if fault == "error" else ("before", "after")
+
+
+def _store_points(call: Call, own: tuple[Seen, ...], fault: Fault) -> Iterator[CrashPoint]:
+    counts: Counter[str] = Counter()
+    for ordinal, one in enumerate(own, 1):
+        counts[one.slug] += 1
+        if one.store in STORES:
+            for side in fault_sides(fault):
+                yield CrashPoint(call.name, call.service, side, one.slug, counts[one.slug], ordinal, fault)

@@ -1,5 +1,6 @@
 """Replay one crash point: clean slate, injection, restart, rest, examination, verdict."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from harness.crashpoints.model import Attempt, CrashPoint, Outcome, PointResult,
 from harness.faults.victim import HarnessTrouble, ServiceDown
 from harness.stores.canonical import CanonicalRules, Mask, canonical
 from harness.stores.snapshot import Snapshot
+from harness.wire.relay import Trigger
 
 # An attempt that leads nowhere near a control state differs in everything; these tell the story.
 _MOST_CHANGES = 6
@@ -131,6 +133,7 @@ class Replayer:
         while True:
             tries -= 1
             await self._clean_slate(case)
+            self._lab.edges_refuse(refuse=point.under == "edges-refused")
             injected = await inject(self._lab, self._profile, self._limits, point, case.subject.call)
             if injected.proof.injections or not tries:
                 return injected
@@ -155,11 +158,32 @@ class Replayer:
             else:
                 at_crash = await self._lab.snapshot()
             try:
-                await self._lab.victim(point.victim).start()
+                await self._started_again(point)
             except ServiceDown as down:
                 return down
             return at_crash
         return await self._lab.snapshot()
+
+    async def _started_again(self, point: CrashPoint) -> None:
+        """Start the victim, with what is wrong then. Raises ServiceDown; HarnessTrouble when that did not happen."""
+        relay = self._lab.relay
+        if point.under != "start-error":
+            await self._lab.victim(point.victim).start()
+            self._lab.edges_refuse(refuse=False)
+            return
+        relay.watch_reads(point.victim, watched=True)
+        armed = relay.arm(Trigger(source=point.victim, side="before", matches=lambda effect: effect.read))
+        start = asyncio.ensure_future(self._lab.victim(point.victim).start())
+        try:
+            await asyncio.wait({armed.hit}, timeout=self._limits.hit)
+            refused = armed.hit.done() and relay.refuse_held(point.victim)
+            await start
+        finally:
+            armed.disarm()
+            relay.watch_reads(point.victim, watched=False)
+            start.cancel()
+        if not refused:
+            raise HarnessTrouble(f"{point.victim} was started again, but no read of its start could be refused")
 
     def _quiet(self, case: Case) -> float:
         return self._limits.quiet_async if case.lesson.involves_others else self._limits.quiet
@@ -170,7 +194,7 @@ class Replayer:
         wanted = ("after", "before")
         found = match(state, case.expected, self._profile, case.rules, wanted=wanted)
         # A service that goes on without its client may just have been between two effects.
-        while point.fault == "disconnect" and not found.clean:
+        while point.fault != "crash" and not found.clean:
             if not await self._lab.relay.moved(self._lab.relay.seq(), limit=self._limits.moment * 4):
                 break
             state, why = await settle(

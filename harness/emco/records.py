@@ -88,6 +88,8 @@ def object_label(thing: Mapping[str, Any]) -> str:
 def effect_slug(effect: Effect) -> str:
     """Readable, stable name of an effect in crash-point ids; only characters that need no quoting."""
     if effect.store == "mongo":
+        if effect.read:
+            return f"mongo.{effect.op}.{_record_kind(dict(effect.key))}"
         if effect.op == "delete":
             return f"mongo.delete.{_record_kind(dict(effect.key))}"
         tags = [name for name in effect.fields if name not in ("keyId", "references")]
@@ -129,6 +131,11 @@ _REPORTED = re.compile(r"/cluster/[^/]+/status$|/(resourcesready|resready|ressuc
 def reported(slug: str) -> bool:
     """Whether an effect of this name writes down what the monitor on an edge reported, when and as often as it does."""
     return bool(_REPORTED.search(slug))
+
+
+def retries(slug: str) -> bool:
+    """Whether an effect of this name writes down whether a cluster can be reached."""
+    return slug.endswith("/readystatus")
 
 
 def _safe(text: str) -> str:

@@ -12,7 +12,7 @@ from harness.crashpoints.model import CALLED, kind_of
 from harness.emco.services import SERVICES
 from harness.faults.victim import UsageError
 
-FAULTS = ("crash", "disconnect", "none")
+FAULTS = ("crash", "disconnect", "none", "reset", "error")
 DEFAULT_FAULTS = ("crash", "disconnect", "none")
 EDGES = ("emulator", "kube-apiserver")
 

@@ -97,6 +97,7 @@ class _Source:
         self.connections: set[Connection] = set()
         self.armed: Armed | None = None
         self.frozen = False
+        self.reads = False  # watched
         self.at_freeze: tuple[Connection, ...] = ()
         self.holder: Connection | None = None  # of the held effect
         self.last_effect_at = relay.clock()
@@ -126,6 +127,21 @@ class _Source:
             if not armed.hit.done():
                 armed.hit.set_exception(error)
             return ""
+
+    def read(self, connection: Connection, effect: Effect) -> int | None:
+        relay = self.relay
+        target = relay.target_of(connection)
+        relay.reads.append(Observation(len(relay.history), self.name, target, effect, relay.clock()))
+        if not self._wanted(effect):
+            return None
+        return self.requested_read(target, effect)
+
+    def requested_read(self, target: str, effect: Effect) -> int:
+        """A read that is held is told of in the history, like an effect."""
+        seq = len(self.relay.history)
+        self.relay.history.append(Observation(seq, self.name, target, effect, self.relay.clock()))
+        self.relay.bell.ring()
+        return seq
 
     def answered(self, seq: int, *, ok: bool | None) -> None:
         now = self.last_effect_at = self.relay.clock()
@@ -209,6 +225,7 @@ class Relay:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.history: list[Observation] = []
+        self.reads: list[Observation] = []  # of sources whose reads are watched; seq: of the effect that came next
         self.problems: list[str] = []
         self.knocks: list[Knock] = []
         self.cuts: list[tuple[float, Link]] = []  # when a connection of which link was cut (conditions.Cut)
@@ -382,6 +399,28 @@ class Relay:
         """Go on. drop_held: the held request is not forwarded if the service gave it up meanwhile."""
         self._source(source).thaw(drop_held=drop_held)
 
+    def watch_reads(self, source: str, *, watched: bool) -> None:
+        """Whether triggers for the source see its reads of stores, too, and `reads` has them. Only `before` works."""
+        known = self._source(source)
+        known.reads = watched
+        for connection in known.connections:
+            connection.watch_reads(watched=watched)
+
+    def reset_held(self, source: str) -> None:
+        """Reset the connection of what is held, which never arrives, and go on. Raises RelayError if nothing is."""
+        self._holder(source).discard(reset=True)
+        self._source(source).thaw(drop_held=False)
+
+    def refuse_held(self, source: str) -> bool:
+        """Answer what is held with an error as its store makes them, and go on; False: it is held still.
+
+        Only a request (`before`) to mongo or etcd can be refused. Raises RelayError if nothing is held.
+        """
+        if not self._holder(source).refuse():
+            return False
+        self._source(source).thaw(drop_held=False)
+        return True
+
     def drop(self, source: str) -> None:
         """Close both sides of all the source's connections, discard what is held, let new connections through."""
         self._source(source).drop()
@@ -402,9 +441,7 @@ class Relay:
         known = self._source(source)
         deadline = self.clock() + limit
         while True:
-            if known.holder is None:
-                raise RelayError(f"no effect of {source} is held")
-            if known.holder.given_up():
+            if self._holder(source).given_up():
                 return True
             now = self.clock()
             if now >= deadline:
@@ -434,6 +471,12 @@ class Relay:
         listener = self._at.pop(connection, None)
         if listener is not None:
             listener.connections.discard(connection)
+
+    def _holder(self, source: str) -> Connection:
+        holder = self._source(source).holder
+        if holder is None:
+            raise RelayError(f"no effect of {source} is held")
+        return holder
 
     def _source(self, name: str) -> _Source:
         if name not in self._sources:
@@ -492,6 +535,7 @@ class Relay:
             self._unasked[connection] = len(self.knocks) - 1
         listener.connections.add(connection)
         source.connections.add(connection)
+        connection.watch_reads(watched=source.reads)
         connection.set_condition(listener.condition)
         if isinstance(client, TlsPeer):
             client.on_failed = lambda why: connection.unreachable(f"no TLS with the client: {why}" if why else "")

@@ -22,6 +22,7 @@ from harness.platforms.supervisor import Supervised
 from harness.stores.etcd import Etcd
 from harness.stores.mongo import Mongo
 from harness.stores.snapshot import Snapshot
+from harness.wire.conditions import Healthy, Refuse
 from harness.wire.relay import Relay
 
 _CONNECTIVITY = (
@@ -84,6 +85,7 @@ class ProcessLab:
         self.endpoints = parts.endpoints
         self.connectivity_retries = 0
         self.clean_slates = 0
+        self._edges_refused = False
         self._limits = limits
         self._relay = parts.relay
         self._owners = parts.owners
@@ -105,6 +107,15 @@ class ProcessLab:
     def running(self) -> frozenset[str]:
         return frozenset(name for name, service in self.services.items() if service.pid is not None)
 
+    def edges_refuse(self, *, refuse: bool) -> None:
+        if refuse is self._edges_refused:
+            return  # what somebody else does to a link stays
+        self._edges_refused = refuse
+        names = {str(name) for name in self.edges}
+        for link in self._relay.links():
+            if link.target in names:
+                self._relay.set_condition(link, Refuse() if refuse else Healthy())
+
     def victim(self, service: str) -> Victim:
         if service not in self.services:
             raise HarnessTrouble(f"{service} is not among the services of this environment: {', '.join(self.services)}")
@@ -120,6 +131,7 @@ class ProcessLab:
                 f"the snapshot is of {snapshot.environment}, this is {self.environment}: it holds other addresses"
             )
         await self.kill_services()
+        self.edges_refuse(refuse=False)
         await asyncio.gather(self.mongo.restore(snapshot.mongo), self.etcd.restore(snapshot.etcd))
         await asyncio.gather(*(edge.restore(snapshot.edges.get(str(name), ())) for name, edge in self.edges.items()))
         await self.start_services(empty=not snapshot.mongo, only=None if self.settings.all_services else only)
