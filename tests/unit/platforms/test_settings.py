@@ -23,8 +23,8 @@ def workload(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "given, sentence",
     [
-        ({"faults": ("crash", "earthquake")}, "unknown fault 'earthquake'; known: crash, disconnect, none"),
-        ({"faults": ()}, "unknown fault ''; known: crash, disconnect, none"),
+        ({"faults": ("crash", "earthquake")}, "unknown fault 'earthquake'; known: crash, disconnect, none, reset, error"),
+        ({"faults": ()}, "unknown fault ''; known: crash, disconnect, none, reset, error"),
         ({"workers": 0}, "0 workers: a number from 1 to 64 is expected"),
         ({"workers": 65}, "65 workers: a number from 1 to 64 is expected"),
         ({"emco_bin": Path("/bin"), "reference": "fixed"},
