@@ -23,7 +23,10 @@ def workload(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "given, sentence",
     [
-        ({"faults": ("crash", "earthquake")}, "unknown fault 'earthquake'; known: crash, disconnect, none, reset, error"),
+        (
+            {"faults": ("crash", "earthquake")},
+            "unknown fault 'earthquake'; known: crash, disconnect, none, reset, error",
+        ),
         ({"faults": ()}, "unknown fault ''; known: crash, disconnect, none, reset, error"),
         ({"workers": 0}, "0 workers: a number from 1 to 64 is expected"),
         ({"workers": 65}, "65 workers: a number from 1 to 64 is expected"),
