@@ -18,14 +18,14 @@ from harness.reporting.summary import read_summary
 ROOT = Path(__file__).parents[2]
 TESTS = "scenarios/cluster_partition/test_cluster_partition.py"
 
-SWITCHES = "R3,R17,R18,R20,R21"
+SWITCHES = "R3,R18,R20,R21,R22"
 BROKEN: Mapping[str, Mapping[str, Outcome]] = MappingProxyType(
     {
         "test_given_up[instantiate-restart-rsync]": {  # R3
             "others-removed-at-once": Outcome.BROKEN,
             "nothing-applied-after": Outcome.BROKEN,
         },
-        "test_given_up[instantiate-stop]": {  # R17
+        "test_given_up[instantiate-stop]": {  # R22
             "stop-is-told": Outcome.BROKEN,
             "others-removed-at-once": Outcome.BROKEN,
             "nothing-applied-after": Outcome.BROKEN,
