@@ -20,6 +20,7 @@ _UNFINISHED = frozenset({"Instantiating", "Terminating", "Updating"})
 # After an update EMCO leaves this event in the old context's queue, without any fault; rsync's next start works it off.
 MAY_STAY = frozenset({"UpdateDelete"})
 _QUEUE = "/rsync/AppContextEventQueue/"
+_CURRENT_STATE = re.compile(rb"^/context/[0-9]+/rsync/state/CurrentState/$")
 
 MASKS: tuple[Mask, ...] = (
     Mask("timestamp", r"^mongo ", "stateInfo.actions.*.timestamp"),
@@ -262,6 +263,8 @@ def may_be_at_work(snapshot: Snapshot, running: frozenset[str]) -> bool:
     """Whether rsync has an event that it may take up in the next moment, or never: see MAY_STAY."""
     if "rsync" not in running:
         return False
+    if any(_status(value) in _UNFINISHED for key, value in snapshot.etcd.items() if _CURRENT_STATE.match(key)):
+        return True  # it is written last; where it stays, nothing begins
     active = [match.group(1) for key in snapshot.etcd if (match := ACTIVE_KEY.match(key.decode("utf-8", "replace")))]
     return any(_pending(snapshot.etcd.get(f"/context/{name}{_QUEUE}".encode(), b"{}")) for name in active)
 
