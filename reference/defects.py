@@ -210,6 +210,12 @@ DEFECTS: tuple[Defect, ...] = (
         "event, a Terminate say, waits until it has been done after all",
         _RSYNC_ANY,
     ),
+    Defect(
+        "R23",
+        "13",
+        "an object that is gone already cannot be deleted: a Terminate that is done again notes it as Failed",
+        ("rsync Terminate", "rsync UpdateDelete"),
+    ),
     Defect("R18", "13, partition", "max-retries N makes N + 2 tries", _RSYNC_ANY),
     Defect(
         "R19",

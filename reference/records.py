@@ -65,7 +65,9 @@ class Records:
 
     async def query(self, wanted: Mapping[str, Any], projection: Mapping[str, int]) -> list[dict[str, Any]]:
         """All documents of a filter. Raises StoreError."""
-        reply = await self._mongo.command({"find": COLLECTION, "filter": dict(wanted), "projection": dict(projection)})
+        reply = await self._mongo.command(
+            {"find": COLLECTION, "filter": dict(wanted), "projection": dict(projection)}, again=self._again
+        )
         cursor = reply["cursor"]
         documents: list[dict[str, Any]] = list(cursor["firstBatch"])
         while cursor["id"]:
@@ -167,7 +169,9 @@ class Records:
 
     async def _count(self, match: Mapping[str, Any]) -> int:
         pipeline = [{"$match": dict(match)}, {"$group": {"_id": 1, "n": {"$sum": 1}}}]
-        reply = await self._mongo.command({"aggregate": COLLECTION, "pipeline": pipeline, "cursor": {}})
+        reply = await self._mongo.command(
+            {"aggregate": COLLECTION, "pipeline": pipeline, "cursor": {}}, again=self._again
+        )
         batch = reply["cursor"]["firstBatch"]
         return int(batch[0]["n"]) if batch else 0
 

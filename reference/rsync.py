@@ -427,7 +427,7 @@ class RsyncService:
         if job.event in (events.TERMINATE, events.UPDATE_DELETE):
             status = _DELETED
             try:
-                await edge.delete(manifest, namespace=job.namespace)
+                await edge.delete(manifest, namespace=job.namespace, gone_ok="R23" not in self._defects)
             except EdgeUnreachable:
                 raise
             except EdgeError as error:

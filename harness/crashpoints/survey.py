@@ -170,7 +170,8 @@ def plan_elsewhere(
     """The plan of a call with the points at which these services are struck while they work on it.
 
     `after k` and `before k+1` are two points here: what the service has in hand at the same time, and what the caller
-    does meanwhile, lies between them. Of what comes at the pace of something outside only the first is planned.
+    does meanwhile, lies between them. What comes at the pace of something outside is left out: it may come at any moment
+    of the rest, and a point there would be another one in each run.
     """
     points: list[CrashPoint] = []
     for victim in victims:
@@ -181,7 +182,7 @@ def plan_elsewhere(
             points += [
                 CrashPoint(plan.name, plan.service, side, name, nth, ordinal, fault, victim)
                 for ordinal, (name, nth) in enumerate(_counted(own), 1)
-                if (nth == 1 or not profile.paced(name)) and (name in survey.stored or not stores)
+                if not profile.paced(name) and (name in survey.stored or not stores)
                 for side in sides
             ]
             if stores:
@@ -191,11 +192,11 @@ def plan_elsewhere(
                     if nth <= _MOST_READS and not profile.paced(name)
                 ]
         if "crash" in faults and own:
-            points += _under(plan, survey, victim)
+            points += _under(plan, survey, profile, victim)
     return replace(plan, points=plan.points + tuple(points))
 
 
-def _under(plan: CallPlan, survey: Survey, victim: str) -> list[CrashPoint]:
+def _under(plan: CallPlan, survey: Survey, profile: Profile, victim: str) -> list[CrashPoint]:
     """Crashes with something else wrong: while edges refuse, and with a store that fails while the victim starts."""
     retried = list(_counted(survey.retried.get(victim, ())))
     if retried:
@@ -206,8 +207,8 @@ def _under(plan: CallPlan, survey: Survey, victim: str) -> list[CrashPoint]:
         for side in (_SIDES if name != QUIET else _SIDES[1:])
     ]
     # In the middle there is certainly something to be taken up again.
-    middle = list(enumerate(_counted(survey.effects[victim]), 1))[len(survey.effects[victim]) // 2]
-    ordinal, (name, nth) = middle
+    steady = [one for one in enumerate(_counted(survey.effects[victim]), 1) if not profile.paced(one[1][0])]
+    ordinal, (name, nth) = steady[len(steady) // 2]
     return [
         *points,
         CrashPoint(plan.name, plan.service, "after", name, nth, ordinal, "crash", victim, "start-error"),
