@@ -11,24 +11,21 @@
 
 from typing import Any, Literal
 
-from chaoslib.exceptions import ActivityFailed
-
 from harness.background import inject_here
 from harness.chaos.current import stage
 from harness.chaos.probes import changed_since
 from harness.chaos.sentences import in_sentences
 from harness.crashpoints.model import CrashPoint, Fault
-from harness.faults.victim import ServiceDown, UsageError
+from harness.faults.victim import ServiceDown
 from harness.platforms.disruptions import Partition, Volume
 
 __all__ = [
     "attempt",
-    "back_up",
     "bring_up",
     "call",
+    "call_until_acknowledged",
     "check_time",
     "check_unchanged",
-    "corrupt",
     "crash",
     "heal",
     "hold",
@@ -37,16 +34,12 @@ __all__ = [
     "make_whole",
     "mark",
     "meanwhile",
-    "must_be_refused",
     "partition",
     "pause",
     "remember",
     "request",
-    "restore",
-    "restore_store",
     "resume",
     "run_workload",
-    "set_data_key",
     "start",
     "stop",
     "wait_for_context",
@@ -80,6 +73,22 @@ def call(name: str, wait: bool = True, expect: str = "") -> dict[str, Any]:  # n
 
 
 @in_sentences
+def call_until_acknowledged(name: str, limit: float = 10.0) -> int:
+    """Make a call again and again until it is acknowledged; how often. Fails with the last answer after `limit` s."""
+    here = stage()
+    made: list[Any] = []
+
+    def acknowledged() -> bool:
+        made.append(here.call(name))
+        return bool(made[-1].told.kind == "acknowledged")
+
+    if here.within(acknowledged, limit=float(limit)) is None:
+        told = made[-1].told
+        raise AssertionError(f"{name} was answered {told.status or 'nothing'} for {limit:g} s: {told.body.strip()}")
+    return len(made)
+
+
+@in_sentences
 def attempt(calls: list[str] | None = None, since: str = "") -> list[str]:
     """Make calls of the workload, once each, whatever they are answered: those named, or all after `since`.
 
@@ -92,32 +101,6 @@ def attempt(calls: list[str] | None = None, since: str = "") -> list[str]:
         stage().at_rest()
         told.append(f"{made.call.rsplit('/', 1)[-1]} {made.told.status or 'no answer'}")
     return told
-
-
-@in_sentences
-def must_be_refused(
-    action: str,
-    because: str,
-    arguments: dict[str, Any] | None = None,
-    unchanged: bool = True,  # noqa: FBT001, FBT002  an argument of YAML
-) -> str:
-    """Do what must fail, by the name of one of these actions; the sentence with which it did.
-
-    Fails when it works, when `because` is no part of that sentence, or, unless `unchanged` is false because EMCO is at
-    work, when mongo, etcd or an edge changed.
-    """
-    if action not in __all__:
-        raise UsageError(f"there is no action {action!r}")
-    before = stage().snapshot()
-    try:
-        done = globals()[action](**(arguments or {}))
-    except ActivityFailed as refused:
-        if because not in str(refused):
-            raise AssertionError(f"{action} was refused, but not because of {because!r}: {refused}") from refused
-        if unchanged and stage().snapshot() != before:
-            raise AssertionError(f"{action} was refused and changed something all the same: {refused}") from refused
-        return str(refused)
-    raise AssertionError(f"{action} was not refused: {done}")
 
 
 @in_sentences
@@ -224,49 +207,6 @@ def bring_up(services: bool = True, even_if_it_fails: bool = False) -> str:  # n
         return f"{down}: {down.log.strip().splitlines()[-1] if down.log.strip() else 'no log'}"
     stage().mark("up")
     return "EMCO is up" if services else "the stores are up"
-
-
-@in_sentences
-def back_up(file: str, even_pending: bool = False) -> str:  # noqa: FBT001, FBT002  an argument of YAML
-    """Write mongo, etcd and the data key into a file, as of a moment in which nobody wrote. Fails where there is none.
-
-    file: a name, of a file that goes with the EMCO of this experiment, or an absolute path; it must not be there yet
-    even_pending: take it although rsync has events pending, as long as it writes nothing meanwhile
-    """
-    return stage().back_up(file, even_pending=even_pending)
-
-
-@in_sentences
-def restore(file: str) -> str:
-    """Make both stores what a backup holds; services have to be down. Fails with nothing written when the file is not
-    as it was written, when a store is not empty, or when EMCO has another data key."""
-    restored = stage().restore(file)
-    return f"{restored.documents} documents and {restored.keys} keys"
-
-
-@in_sentences
-def restore_store(store: Literal["mongo", "etcd"], file: str) -> str:
-    """Make one store what a backup holds of it, whatever the other one holds: as people do who have a dump of each.
-
-    file: empty leaves the store empty
-    """
-    if not file:
-        return f"{store} stays empty"
-    return f"{stage().restore_store(store, file)} {'documents' if store == 'mongo' else 'keys'}"
-
-
-@in_sentences
-def corrupt(file: str, member: str) -> str:
-    """Change one byte in the middle of a member of a backup, `mongo/emco.resources.bson`, say."""
-    stage().corrupt(file, member)
-    return f"one byte of {member} in {file} is another one"
-
-
-@in_sentences
-def set_data_key(key: str) -> str:
-    """What services are given as EMCO_DATA_KEY from their next start on; empty for none."""
-    stage().set_data_key(key)
-    return "from its next start on EMCO has a data key" if key else "from its next start on EMCO has no data key"
 
 
 @in_sentences
