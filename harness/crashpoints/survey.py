@@ -170,8 +170,8 @@ def plan_elsewhere(
     """The plan of a call with the points at which these services are struck while they work on it.
 
     `after k` and `before k+1` are two points here: what the service has in hand at the same time, and what the caller
-    does meanwhile, lies between them. What comes at the pace of something outside is left out: it may come at any moment
-    of the rest, and a point there would be another one in each run.
+    does meanwhile, lies between them. What comes at the pace of something outside is left out: it may come at any
+    moment of the rest, and a point there would be another one in each run.
     """
     points: list[CrashPoint] = []
     for victim in victims:
