@@ -19,6 +19,7 @@ from harness.crashpoints.judge import (
     judge_whole,
     match,
     nearest,
+    restart_would_do,
 )
 from harness.crashpoints.lab import Call, Lab, Limits, Profile, Subject
 from harness.crashpoints.learn import Controls, Lesson, fresh, settle
@@ -209,12 +210,24 @@ class Replayer:
         attempts: tuple[Attempt, ...] = ()
         if verdict is None:
             tried = await self._examined(self._at_work_for_ever(case, state) if point.elsewhere else case, state)
+            if restart_would_do(injected.told, found, tried):
+                tried = replace(tried, there=await self._repeated_there(case, point))
             changes = nearest(state, case.expected, case.rules, names=_names(injected.told))
             verdict = judge(injected.told, found, why, changes, tried, elsewhere=point.elsewhere)
             attempts = tried.attempts()
         elif (broken := await self._in_place(case, found, state)) is not None:
             verdict, attempts = broken
         return _result(point, verdict, injected, attempts)
+
+    async def _repeated_there(self, case: Case, point: CrashPoint) -> Attempt | None:
+        """The point once more, and its call repeated in place: what a client does, who restarts nothing. None: the
+        fault could not be repeated, and the restart keeps the credit."""
+        injected = await self._injected(case, point)
+        if not injected.proof.proven or isinstance(await self._restarted(case, point), ServiceDown):
+            return None
+        await settle(self._lab, self._profile, self._limits, quiet=self._quiet(case), stays=case.controls.stays)
+        attempt, _ = await self._try(case, "repeat in place", (case.subject.call,), ("after", "twice"))
+        return attempt
 
     def _at_work_for_ever(self, case: Case, state: Snapshot) -> Case:
         """The case for the examination of a state that a restarted victim made no more of: it will not the next time,
