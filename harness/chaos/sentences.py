@@ -27,6 +27,6 @@ def in_sentences(activity: Callable[P, T]) -> Callable[P, T]:
 
 
 def why_failed(run: Mapping[str, Any]) -> str:
-    """Why an activity failed, by its run in the journal: chaoslib puts its exception's name before it, once or twice."""
+    """Why an activity failed, by its run in the journal; chaoslib puts its exception's name before it, maybe twice."""
     trace = run.get("exception") or ["it does not say why"]
     return str(trace[-1]).strip().replace(_WRAPPED, "")
