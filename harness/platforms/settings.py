@@ -35,8 +35,10 @@ def parse_edge_kubeconfig(text: str) -> EdgeKubeconfig:
     provider, plus, cluster = name.strip().partition("+")
     file, _, context = place.strip().partition("#")
     if not (equals and plus and provider and cluster and file):
-        raise UsageError(f"--edge-kubeconfig {text}: PROVIDER+CLUSTER=FILE or PROVIDER+CLUSTER=FILE#CONTEXT is expected")
-    return EdgeKubeconfig(provider, cluster, Path(file).expanduser(), context)
+        raise UsageError(
+            f"--edge-kubeconfig {text}: PROVIDER+CLUSTER=FILE or PROVIDER+CLUSTER=FILE#CONTEXT is expected"
+        )
+    return EdgeKubeconfig(provider, cluster, Path(file).expanduser().absolute(), context)
 
 
 @dataclass(frozen=True, slots=True)

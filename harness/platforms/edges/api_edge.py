@@ -93,9 +93,7 @@ class ApiEdge:
 
     def kubeconfig(self, listen: Address) -> str:
         url = "https://{}:{}".format(*listen)
-        return write_kubeconfig(
-            self.name, url, authority=self._ways.authority.pem, token=self._ways.relay.token
-        )
+        return write_kubeconfig(self.name, url, authority=self._ways.authority.pem, token=self._ways.relay.token)
 
     def follow(self, relay: Relay) -> None:
         self._relay, self._read_to = relay, relay.seq()
@@ -103,7 +101,9 @@ class ApiEdge:
 
     async def objects(self) -> list[Json]:
         async with self._lock:
-            found = await self._at_rest(lambda found: self._controllers.own or not _ending(found), "end what is deleted")
+            found = await self._at_rest(
+                lambda found: self._controllers.own or not _ending(found), "end what is deleted"
+            )
         self._guard.check(found)
         return [kept(thing) for _, thing in sorted(found, key=lambda pair: pair[0])]
 
@@ -128,7 +128,9 @@ class ApiEdge:
         deadline = asyncio.get_running_loop().time() + _SERVED_LIMIT
         while all(entry["name"] != PLURAL for entry in await self._client.resources(f"{GROUP}/v1alpha1")):
             if asyncio.get_running_loop().time() > deadline:
-                raise HarnessTrouble(f"edge {self.name}: {PLURAL} are not served {_SERVED_LIMIT:g} s after they were defined")
+                raise HarnessTrouble(
+                    f"edge {self.name}: {PLURAL} are not served {_SERVED_LIMIT:g} s after they were defined"
+                )
             await asyncio.sleep(0.05)  # discovery cannot be watched; bounded by the limit
         return made.get("kind") == "CustomResourceDefinition"
 

@@ -1,4 +1,4 @@
-"""An API server of the run's own for each edge: kube-apiserver and an etcd, by envtest's convention of a folder of both.
+"""An API server of the run's own for each edge: kube-apiserver and an etcd, from one folder as envtest has it.
 
 No controllers, no nodes: what EMCO needs of these, harness.platforms.edges.controllers does.
 """
@@ -133,8 +133,6 @@ class _Own:
         """Nothing is left: its processes end, its folder is removed."""
 
 
-def _spec(
-    name: str, folder: Path, log: str, argv: list[str], ready: Callable[[int], Awaitable[None]]
-) -> ProcessSpec:
+def _spec(name: str, folder: Path, log: str, argv: list[str], ready: Callable[[int], Awaitable[None]]) -> ProcessSpec:
     env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder), "TMPDIR": str(folder)}
     return ProcessSpec(name, folder, env, folder / log, ready, tuple(argv), start_limit=_START_LIMIT)

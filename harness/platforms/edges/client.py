@@ -77,7 +77,9 @@ class ApiClient:
                 async for line in answer.content:
                     yield _read(line.decode("utf-8", "backslashreplace"))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise HarnessTrouble(f"edge {self.name}: the watch of {path} broke: {type(error).__name__} {error}") from error
+            raise HarnessTrouble(
+                f"edge {self.name}: the watch of {path} broke: {type(error).__name__} {error}"
+            ) from error
 
     async def resources(self, api_version: str) -> list[Json]:
         """The resources of a group's version, as discovery lists them; asked once, and again while there are none."""

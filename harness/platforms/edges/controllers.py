@@ -17,9 +17,7 @@ Json = dict[str, Any]
 
 _RUNNING = frozenset({"Deployment", "StatefulSet", "ReplicaSet", "DaemonSet", "Job", "Pod", "PersistentVolumeClaim"})
 # Removed by the garbage collector and by the controllers of volumes.
-_FINALIZERS = frozenset(
-    {"foregroundDeletion", "orphan", "kubernetes.io/pvc-protection", "kubernetes.io/pv-protection"}
-)
+_FINALIZERS = frozenset({"foregroundDeletion", "orphan", "kubernetes.io/pvc-protection", "kubernetes.io/pv-protection"})
 _CONFLICT, _GONE = 409, 404
 
 

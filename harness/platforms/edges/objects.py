@@ -88,7 +88,9 @@ def kept(thing: Json) -> Json:
     """An object as a snapshot keeps it: without what controllers add to it at their own pace."""
     metadata = {name: value for name, value in thing["metadata"].items() if name != "managedFields"}
     annotations = {
-        name: value for name, value in (metadata.pop("annotations", None) or {}).items() if name not in _ADDED_ANNOTATIONS
+        name: value
+        for name, value in (metadata.pop("annotations", None) or {}).items()
+        if name not in _ADDED_ANNOTATIONS
     }
     if annotations:
         metadata["annotations"] = annotations

@@ -69,7 +69,7 @@ async def open_running(name: str, file: Path, context: str, authority: Authority
                 "(`emco-chaos rollback`)"
             )
         definition = "" if there else "made"
-        undo = journal.record(UNDO, name=name, file=str(file.absolute()), context=context, definition=definition)
+        undo = journal.record(UNDO, name=name, file=str(file), context=context, definition=definition)
         guard.edge, guard.taken_back = edge, partial(journal.done, undo)
         await edge.install()
     except HarnessTrouble as trouble:
@@ -89,7 +89,9 @@ async def _allowed(name: str, client: ApiClient) -> frozenset[str]:
     answer = await client.ask("GET", "/api/v1/namespaces", query=f"labelSelector={ALLOWED.replace('/', '%2F')}%3Dtrue")
     found = frozenset(item["metadata"]["name"] for item in answer.get("items") or ())
     if bad := sorted(found & _NEVER):
-        raise UsageError(f"edge {name}: the namespace {bad[0]} carries the label {ALLOWED}; the harness never touches it")
+        raise UsageError(
+            f"edge {name}: the namespace {bad[0]} carries the label {ALLOWED}; the harness never touches it"
+        )
     if not found:
         raise UsageError(
             f"edge {name}: no namespace is open to the harness. Open those that the workload deploys to: "
@@ -124,7 +126,9 @@ def _no_log(name: str) -> tuple[LoggedRequest, ...]:
 
 def _clean_up(arguments: Mapping[str, str]) -> str:
     """Remove what a killed run left on a cluster; a sentence."""
-    return asyncio.run(_left_by_killed(arguments["name"], Path(arguments["file"]), arguments["context"], arguments["definition"]))
+    return asyncio.run(
+        _left_by_killed(arguments["name"], Path(arguments["file"]), arguments["context"], arguments["definition"])
+    )
 
 
 async def _left_by_killed(name: str, file: Path, context: str, definition: str) -> str:

@@ -82,9 +82,7 @@ async def open_edges(
     return edges
 
 
-async def _own(
-    site: Site, name: EdgeName, index: int, authority: Authority, stack: contextlib.AsyncExitStack
-) -> Edge:
+async def _own(site: Site, name: EdgeName, index: int, authority: Authority, stack: contextlib.AsyncExitStack) -> Edge:
     """An API server of the run's own and its etcd, as any other process of the environment."""
     layout, assets = site.layout, check_assets(site.settings.edge_assets)
     folder = site.folder / f"edge-{index + 1}"

@@ -116,9 +116,7 @@ class ProcessLab:
             )
         await self.kill_services()
         await asyncio.gather(self.mongo.restore(snapshot.mongo), self.etcd.restore(snapshot.etcd))
-        await asyncio.gather(
-            *(edge.restore(snapshot.edges.get(str(name), ())) for name, edge in self.edges.items())
-        )
+        await asyncio.gather(*(edge.restore(snapshot.edges.get(str(name), ())) for name, edge in self.edges.items()))
         await self.start_services(empty=not snapshot.mongo, only=None if self.settings.all_services else only)
         self.clean_slates += 1
 
