@@ -36,10 +36,11 @@ from harness.emco.workload import read_workload
 from harness.faults.journal import MARKER, Journal, process_started
 from harness.faults.victim import ServiceDown, UsageError
 from harness.platforms.process.disruptions import ProcessDisruptions
+from harness.platforms.process.edges import check_edges
 from harness.platforms.process.environment import open_lab
 from harness.platforms.process.lab import EdgeName, ProcessLab
 from harness.platforms.process.programs import find_binaries
-from harness.platforms.settings import Settings
+from harness.platforms.settings import EDGES, Settings
 from harness.stores.mongo import StoreError
 from harness.stores.snapshot import Snapshot
 from harness.wire.relay import RelayError
@@ -85,6 +86,8 @@ def prepare(settings: Settings) -> Work:
     needed = tuple(dict.fromkeys((*services(calls), "rsync")))
     if settings.emco_bin:
         find_binaries(settings.emco_bin, needed)
+    edges = tuple(EdgeName(*pair) for pair in clusters(calls))
+    check_edges(settings, edges)
     return Work(
         title=_title(settings),
         digest=_digest(settings, calls, refused, needed),
@@ -92,16 +95,18 @@ def prepare(settings: Settings) -> Work:
         refused=tuple(_refused(one, calls) for one in refused) if "none" in settings.faults else (),
         setup=frozenset(call.name for call in calls if call.setup),
         services=_start_order(needed),
-        edges=tuple(EdgeName(*pair) for pair in clusters(calls)),
+        edges=edges,
         not_tested=not_tested(calls),
     )
 
 
 def _title(settings: Settings) -> str:
     name = settings.workload.name
+    edges = "" if settings.edges == EDGES[0] else f", edges by {settings.edges}"
+    edges += f", {len(settings.edge_kubeconfigs)} running clusters" if settings.edge_kubeconfigs else ""
     if settings.emco_bin:
-        return f"{name} on EMCO binaries"
-    return f"{name} on the reference EMCO ({settings.reference})"
+        return f"{name} on EMCO binaries{edges}"
+    return f"{name} on the reference EMCO ({settings.reference}){edges}"
 
 
 def _start_order(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -161,8 +166,10 @@ def _digest(
 ) -> str:
     """Whatever changes what is learned changes the digest: workload, defects or binaries, and the code itself."""
     content = hashlib.sha256(digest(calls, refused).encode())
+    clusters_named = " ".join(map(str, settings.edge_kubeconfigs))
     content.update(
-        f"{settings.reference} {settings.max_retries} {settings.mongo_uri} {settings.etcd_endpoint}".encode()
+        f"{settings.reference} {settings.max_retries} {settings.mongo_uri} {settings.etcd_endpoint} "
+        f"{settings.edges} {settings.edge_assets} {clusters_named}".encode()
     )
     if settings.emco_bin:
         for binary in find_binaries(settings.emco_bin, needed).values():

@@ -12,14 +12,16 @@ import typer
 from rich.console import Console
 
 from harness.campaign import prepare
-from harness.defaults import GOLDEN, default_baseline, default_folders, make_redactor, make_settings
+from harness.defaults import default_baseline, default_folders, make_redactor
 from harness.evidence.encoding import MalformedError, to_json
 from harness.evidence.redaction import Redactor
 from harness.evidence.run_folder import create_run_folder, run_id
 from harness.faults import journal
 from harness.faults.victim import HarnessTrouble, ServiceDown, UsageError
 from harness.learning import learn_everything, learn_plan, print_lessons
-from harness.platforms.settings import FAULTS, Settings
+from harness.options import EVERYTHING, SYSTEM, with_settings
+from harness.platforms.edges.running import CLUSTER_UNDOERS
+from harness.platforms.settings import Settings
 from harness.reporting import baseline as baselines
 from harness.reporting.compare import compare as compare_runs
 from harness.reporting.export import NoSuchPointError, export_markdown
@@ -29,8 +31,6 @@ from harness.reporting.summary import read_summary
 from harness.reporting.table import print_comparison, print_findings, print_plan, print_table, print_verdict
 from harness.session import Chosen, ConsoleWatcher, Ended
 from harness.session import run as run_session
-
-ALL_FAULTS = ",".join(FAULTS)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,53 +47,6 @@ Exit codes: **0** nothing new; **1** findings that are not in the baseline, or a
 """,
 )
 
-Workload = Annotated[
-    Path,
-    typer.Option("--workload", "-w", help="emcoctl file with the calls.", show_default="the built-in golden workload"),
-]
-Values = Annotated[
-    Path | None,
-    typer.Option(
-        "--values",
-        help="Values file of the workload, as `emcoctl -v`.",
-        show_default="<workload>.values.yaml if it is there",
-    ),
-]
-EmcoBin = Annotated[
-    Path | None,
-    typer.Option(
-        "--emco-bin",
-        help="Folder with real EMCO binaries, laid out as `DIR/SERVICE/SERVICE`.",
-        show_default="the reference EMCO",
-    ),
-]
-Reference = Annotated[
-    str, typer.Option("--reference", help="Defects of the reference EMCO: faithful, fixed, or switches such as B1,C1.")
-]
-MongoUri = Annotated[
-    str,
-    typer.Option(
-        "--mongo-uri",
-        envvar="EMCO_CHAOS_MONGO_URI",
-        help="A running standalone mongo, empty or marked as the harness's.",
-        show_default="an embedded one",
-    ),
-]
-EtcdEndpoint = Annotated[
-    str,
-    typer.Option("--etcd-endpoint", help="A running etcd, host:port, empty or marked.", show_default="an embedded one"),
-]
-Faults = Annotated[
-    str, typer.Option("--faults", help="Which points: crash, disconnect, none (calls that must be refused).")
-]
-Workers = Annotated[
-    int, typer.Option("--workers", "-n", help="Environments side by side.", show_default="cores, at most 4")
-]
-Seed = Annotated[int, typer.Option("--seed", help="Decides the order of calls.")]
-Isolate = Annotated[
-    bool,
-    typer.Option("--isolate/--no-isolate", help="Use a network namespace for each worker where the system allows it."),
-]
 Out = Annotated[Path, typer.Option("--out", help="Where the run's folder is made.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output instead of tables.")]
 BaselineFile = Annotated[
@@ -104,21 +57,13 @@ NoBaseline = Annotated[bool, typer.Option("--no-baseline", help="Accept nothing.
 
 
 @app.command()
+@with_settings(*EVERYTHING)
 def run(
     points: Annotated[
         list[str] | None, typer.Argument(help="Ids or patterns of crash points.", show_default="all")
     ] = None,
     *,
-    workload: Workload = GOLDEN,
-    values: Values = None,
-    emco_bin: EmcoBin = None,
-    reference: Reference = "faithful",
-    mongo_uri: MongoUri = "",
-    etcd_endpoint: EtcdEndpoint = "",
-    faults: Faults = ALL_FAULTS,
-    workers: Workers = 0,
-    seed: Seed = 0,
-    isolate: Isolate = True,
+    settings: Settings,
     shard: Annotated[str, typer.Option(help="Run the K-th of N equal parts of the plan, as K/N.")] = "1/1",
     most: Annotated[int, typer.Option("--most", min=0, help="Run at most so many points.", show_default="all")] = 0,
     out: Out = Path("reports/out"),
@@ -127,78 +72,31 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run the crash points and judge what each leaves behind."""
-    settings = make_settings(
-        workload=workload,
-        values=values,
-        emco_bin=emco_bin,
-        reference=reference,
-        mongo_uri=mongo_uri,
-        etcd_endpoint=etcd_endpoint,
-        faults=faults,
-        workers=workers,
-        seed=seed,
-        isolate=isolate,
-    )
     chosen = Chosen(tuple(points or ()), _shard(shard), most)
     _do(settings, chosen, out, _baseline(settings, baseline, no_baseline=no_baseline), as_json=as_json)
 
 
 @app.command()
+@with_settings(*SYSTEM)
 def replay(
     point: Annotated[str, typer.Argument(help="Id of one crash point, as in the plan, a report or a test id.")],
     *,
-    workload: Workload = GOLDEN,
-    values: Values = None,
-    emco_bin: EmcoBin = None,
-    reference: Reference = "faithful",
-    mongo_uri: MongoUri = "",
-    etcd_endpoint: EtcdEndpoint = "",
-    isolate: Isolate = True,
+    settings: Settings,
     out: Out = Path("reports/out"),
     as_json: AsJson = False,
 ) -> None:
     """Run one crash point again and show all that is known of it. Exit code 1 when it is a failure."""
-    settings = make_settings(
-        workload=workload,
-        values=values,
-        emco_bin=emco_bin,
-        reference=reference,
-        mongo_uri=mongo_uri,
-        etcd_endpoint=etcd_endpoint,
-        faults=ALL_FAULTS,
-        workers=1,
-        seed=0,
-        isolate=isolate,
-    )
     _do(settings, Chosen((point,)), out, baselines.Baseline(), as_json=as_json)
 
 
 @app.command()
+@with_settings(*SYSTEM, "faults")
 def points(
     *,
-    workload: Workload = GOLDEN,
-    values: Values = None,
-    emco_bin: EmcoBin = None,
-    reference: Reference = "faithful",
-    mongo_uri: MongoUri = "",
-    etcd_endpoint: EtcdEndpoint = "",
-    faults: Faults = ALL_FAULTS,
-    isolate: Isolate = True,
+    settings: Settings,
     as_json: AsJson = False,
 ) -> None:
     """Print the plan: every crash point with its id, counted. Learns first when that was not done; injects nothing."""
-    settings = make_settings(
-        workload=workload,
-        values=values,
-        emco_bin=emco_bin,
-        reference=reference,
-        mongo_uri=mongo_uri,
-        etcd_endpoint=etcd_endpoint,
-        faults=faults,
-        workers=1,
-        seed=0,
-        isolate=isolate,
-    )
     plan = learn_plan(settings, Console(stderr=True))
     if as_json:
         sys.stdout.write(to_json(plan, make_redactor(), indent=True).decode() + "\n")
@@ -207,30 +105,13 @@ def points(
 
 
 @app.command()
+@with_settings(*SYSTEM)
 def learn(
     *,
-    workload: Workload = GOLDEN,
-    values: Values = None,
-    emco_bin: EmcoBin = None,
-    reference: Reference = "faithful",
-    mongo_uri: MongoUri = "",
-    etcd_endpoint: EtcdEndpoint = "",
-    isolate: Isolate = True,
+    settings: Settings,
     as_json: AsJson = False,
 ) -> None:
     """Run every call twice without a fault and show its effects, and what differs from run to run and is masked."""
-    settings = make_settings(
-        workload=workload,
-        values=values,
-        emco_bin=emco_bin,
-        reference=reference,
-        mongo_uri=mongo_uri,
-        etcd_endpoint=etcd_endpoint,
-        faults=ALL_FAULTS,
-        workers=1,
-        seed=0,
-        isolate=isolate,
-    )
     taught = learn_everything(settings, Console(stderr=True))
     if as_json:
         sys.stdout.write(to_json(taught, make_redactor(), indent=True).decode() + "\n")
@@ -292,14 +173,14 @@ def write_baseline(
 
 @app.command()
 def rollback() -> None:
-    """Undo what runs left behind that were killed: processes, folders. Runs that are still at work are left alone."""
+    """Undo what killed runs left behind: processes, folders, objects on clusters. Runs still at work are left alone."""
     folder = default_folders()["state_folder"] / "undo"
     played = 0
     for path in sorted(folder.glob("*.undo")) if folder.is_dir() else ():
         if journal.owner_alive(path):
             typer.echo(f"{path.name}: its run is still at work, left alone")
             continue
-        for sentence in journal.rollback(path):
+        for sentence in journal.rollback(path, undoers={**journal.UNDOERS, **CLUSTER_UNDOERS}):
             typer.echo(sentence)
             played += 1
     typer.echo(f"{played} acts undone" if played else "nothing to undo")

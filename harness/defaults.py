@@ -2,11 +2,12 @@
 
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.evidence.redaction import Redactor, redactor
 from harness.faults.victim import UsageError
-from harness.platforms.settings import Settings
+from harness.platforms.settings import Settings, parse_edge_kubeconfig
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "fixtures" / "workloads" / "golden.yaml"
@@ -39,10 +40,14 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
     workers: int,
     seed: int,
     isolate: bool,
+    edges: str = "emulator",
+    edge_kubeconfigs: Sequence[str] = (),
 ) -> Settings:
     """Settings from options. Raises UsageError."""
+    assets = os.environ.get("KUBEBUILDER_ASSETS", "")
     folders = default_folders()
     beside = workload.with_name(f"{workload.stem}.values.yaml")
+    shared = mongo_uri or etcd_endpoint or edge_kubeconfigs
     if values is not None and not values.is_file():
         raise UsageError(f"--values {values}: no such file")
     return Settings(
@@ -52,8 +57,11 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
         reference=reference,
         mongo_uri=mongo_uri,
         etcd_endpoint=etcd_endpoint,
+        edges=edges,
+        edge_assets=Path(assets) if assets and edges == "kube-apiserver" else None,
+        edge_kubeconfigs=tuple(map(parse_edge_kubeconfig, edge_kubeconfigs)),
         faults=tuple(fault.strip() for fault in faults.split(",") if fault.strip()),
-        workers=1 if (mongo_uri or etcd_endpoint) and not workers else workers or default_workers(),
+        workers=1 if shared and not workers else workers or default_workers(),
         seed=seed,
         isolate=isolate,
         state_folder=folders["state_folder"],

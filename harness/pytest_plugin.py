@@ -32,6 +32,11 @@ _OPTIONS = (
     ("out", "DIR", "where the run's folder is made; default: reports/out below the root directory"),
     ("mongo_uri", "URI", "a running standalone mongo, empty or marked as the harness's; default: an embedded one"),
     ("etcd_endpoint", "HOST:PORT", "a running etcd, empty or marked as the harness's; default: an embedded one"),
+    ("edges", "KIND", "emulator (default), or kube-apiserver: one of the run's own for each, from $KUBEBUILDER_ASSETS"),
+)
+_EDGE_KUBECONFIG = (
+    "a running cluster in the place of one of the workload's, PROVIDER+CLUSTER=FILE or =FILE#CONTEXT; may be repeated. "
+    "One worker then, and only namespaces with the label emco-chaos/allowed=true"
 )
 _SWITCHES = (
     ("no_baseline", "accept no finding: every failure fails"),
@@ -55,6 +60,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         flag = f"--emco-{name.replace('_', '-')}"
         group.addoption(flag, dest=f"emco_{name}", action="store_true", default=None, help=text)
         parser.addini(f"emco_{name}", f"as {flag}", type="bool", default=False)
+    group.addoption(
+        "--emco-edge-kubeconfig", dest="emco_edge_kubeconfig", metavar="EDGE", action="append", help=_EDGE_KUBECONFIG
+    )
+    parser.addini("emco_edge_kubeconfig", "as --emco-edge-kubeconfig, one a line", type="linelist", default=[])
     parser.addini(
         "emco_crash_points",
         "folders, from the root directory, with tests of crash points: with `-n` the plan is made before collection",
@@ -93,8 +102,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     if _plan_is_wanted(config):
         emco_session(config).make_plan()
-    elif any(config.getoption(f"emco_{name}") is not None for name, _, _ in _OPTIONS):
+    elif any(config.getoption(f"emco_{name}") is not None for name in _checked()):
         emco_session(config).check()
+
+
+def _checked() -> tuple[str, ...]:
+    return (*(name for name, _, _ in _OPTIONS), "edge_kubeconfig")
 
 
 def _plan_is_wanted(config: pytest.Config) -> bool:

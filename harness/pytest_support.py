@@ -34,7 +34,7 @@ from harness.evidence.encoding import from_json, redacted
 from harness.evidence.redaction import Redactor
 from harness.evidence.run_folder import RESULTS, RunFolder, create_run_folder, read_lines, run_id
 from harness.faults.victim import HarnessTrouble, UsageError
-from harness.platforms.settings import FAULTS, Settings
+from harness.platforms.settings import EDGES, FAULTS, Settings
 from harness.pytest_stages import Stages
 from harness.reporting.baseline import Baseline, BaselineError, BaselineVerdict, Entry, apply, read_baseline
 from harness.reporting.findings import finding, merged
@@ -396,9 +396,11 @@ class EmcoSession:
         """The pytest command for one test, with the options of this run that decide what is tested."""
         place = nodeid[: nodeid.rindex("]") + 1] if "]" in nodeid else nodeid  # pytest-xdist adds `@group`
         given = ["pytest", place]
-        for name in ("workload", "values", "bin", "reference", "mongo_uri", "etcd_endpoint", "baseline"):
+        for name in ("workload", "values", "bin", "reference", "mongo_uri", "etcd_endpoint", "edges", "baseline"):
             if (value := self._config.getoption(f"emco_{name}")) is not None:
                 given += [f"--emco-{name.replace('_', '-')}", value]
+        for edge in self._config.getoption("emco_edge_kubeconfig") or ():
+            given += ["--emco-edge-kubeconfig", edge]
         if self._config.getoption("emco_no_baseline"):
             given.append("--emco-no-baseline")
         return self.redactor.text(shlex.join(given))
@@ -422,6 +424,8 @@ def _settings(config: pytest.Config) -> Settings:
             workers=workers,
             seed=int(seed),
             isolate=not _option(config, "no_isolate"),
+            edges=_option(config, "edges") or EDGES[0],
+            edge_kubeconfigs=_option(config, "edge_kubeconfig") or (),
         )
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error

@@ -15,7 +15,7 @@ from harness.chaos.stage import Stage
 from harness.defaults import ROOT, make_redactor, make_settings
 from harness.evidence.run_folder import RunFolder, create_run_folder, run_id
 from harness.faults.victim import UsageError
-from harness.platforms.settings import FAULTS, Settings
+from harness.platforms.settings import EDGES, FAULTS, Settings
 
 DEFAULT_WORKLOAD = ROOT / "fixtures" / "workloads" / "three-edges.yaml"
 
@@ -64,8 +64,8 @@ def open_stage(configuration: Mapping[str, Any], *, title: str) -> Opened:
 def settings_of(configuration: Mapping[str, Any]) -> Settings:
     """Settings from an experiment's configuration. Raises UsageError for what is wrong in it.
 
-    Read are workload, values, emco_bin, reference, mongo_uri, etcd_endpoint, isolate and max_retries; other keys are
-    the experiment's own, for its activities.
+    Read are workload, values, emco_bin, reference, mongo_uri, etcd_endpoint, isolate, edges and max_retries; other keys
+    are the experiment's own, for its activities.
     """
     workload = configuration.get("workload")
     emco_bin, values = configuration.get("emco_bin"), configuration.get("values")
@@ -80,6 +80,7 @@ def settings_of(configuration: Mapping[str, Any]) -> Settings:
         workers=1,
         seed=0,
         isolate=_yes(configuration.get("isolate", True)),
+        edges=str(configuration.get("edges") or EDGES[0]),
     )
     return replace(settings, max_retries=str(configuration.get("max_retries") or ""))
 

@@ -279,9 +279,7 @@ class Stage:
 
     def objects(self) -> Mapping[str, tuple[dict[str, Any], ...]]:
         """What the edges hold, by their names; the stores are not asked."""
-        return self._look(
-            lambda campaign: {str(name): tuple(edge.objects()) for name, edge in campaign.lab.edges.items()}
-        )
+        return self._environment.do(lambda campaign: campaign.lab.edge_objects())
 
     def snapshot(self) -> Snapshot:
         """What stores and edges hold now."""

@@ -24,10 +24,14 @@ class Undo:
 
 
 class Journal:
-    """Append-only file of undos, synced line by line. Not shared between processes: one file each."""
+    """Append-only file of undos, synced line by line. Not shared between processes: one file each.
 
-    def __init__(self, path: Path) -> None:
+    undoers: the kinds of undo that may be recorded, where platforms have kinds of their own; else UNDOERS
+    """
+
+    def __init__(self, path: Path, *, undoers: "Undoers | None" = None) -> None:
         self.path = path
+        self._undoers = UNDOERS if undoers is None else undoers
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", encoding="utf-8")
         if (written := path.read_bytes()) and not written.endswith(b"\n"):
@@ -36,8 +40,8 @@ class Journal:
 
     def record(self, kind: str, **arguments: str) -> int:
         """Write and sync how to undo what comes next; returns the number for `done`."""
-        if kind not in UNDOERS:
-            raise ValueError(f"undo of kind {kind!r} is not known; known: {', '.join(sorted(UNDOERS))}")
+        if kind not in self._undoers:
+            raise ValueError(f"undo of kind {kind!r} is not known; known: {', '.join(sorted(self._undoers))}")
         number = self._next
         self._next += 1
         self._write({"do": number, "kind": kind, **arguments})
@@ -66,11 +70,14 @@ def left(path: Path) -> tuple[Undo, ...]:
     return tuple(sorted((undo for undo in _all(path) if undo.number not in done), key=lambda undo: -undo.number))
 
 
-def rollback(path: Path) -> tuple[str, ...]:
-    """Play what is left of a journal and remove it; returns a sentence for each act."""
+def rollback(path: Path, *, undoers: "Undoers | None" = None) -> tuple[str, ...]:
+    """Play what is left of a journal and remove it; returns a sentence for each act.
+
+    undoers: what plays each kind of undo, where platforms have kinds of their own
+    """
     told = []
     for undo in left(path):
-        told.append(UNDOERS[undo.kind](undo.arguments))
+        told.append((UNDOERS if undoers is None else undoers)[undo.kind](undo.arguments))
     path.unlink(missing_ok=True)
     return tuple(told)
 
@@ -118,7 +125,9 @@ def _remove_tree(arguments: Mapping[str, str]) -> str:
 MARKER = ".emco-chaos"
 """Name of the file that marks a folder as made by the harness: nothing else is ever removed."""
 
-UNDOERS: Mapping[str, Callable[[Mapping[str, str]], str]] = {
+Undoers = Mapping[str, Callable[[Mapping[str, str]], str]]
+
+UNDOERS: Undoers = {
     "process": _kill_process,
     "folder": _remove_tree,
 }

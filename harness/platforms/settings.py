@@ -10,6 +10,35 @@ from urllib.parse import urlsplit
 from harness.faults.victim import UsageError
 
 FAULTS = ("crash", "disconnect", "none")
+EDGES = ("emulator", "kube-apiserver")
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeKubeconfig:
+    """A running cluster in the place of one that the workload registers.
+
+    context: of the kubeconfig; empty: it has but one
+    """
+
+    provider: str
+    cluster: str
+    file: Path
+    context: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.provider}+{self.cluster}={self.file}{'#' + self.context if self.context else ''}"
+
+
+def parse_edge_kubeconfig(text: str) -> EdgeKubeconfig:
+    """From `PROVIDER+CLUSTER=FILE` or `PROVIDER+CLUSTER=FILE#CONTEXT`. Raises UsageError."""
+    name, equals, place = text.partition("=")
+    provider, plus, cluster = name.strip().partition("+")
+    file, _, context = place.strip().partition("#")
+    if not (equals and plus and provider and cluster and file):
+        raise UsageError(
+            f"--edge-kubeconfig {text}: PROVIDER+CLUSTER=FILE or PROVIDER+CLUSTER=FILE#CONTEXT is expected"
+        )
+    return EdgeKubeconfig(provider, cluster, Path(file).expanduser().absolute(), context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +49,9 @@ class Settings:
     emco_bin:          folder of real EMCO binaries; None: the reference EMCO
     reference:         which defects the reference EMCO has: faithful, fixed, or named switches
     mongo_uri, etcd_endpoint: running stores instead of embedded ones; they must be empty or carry the harness's marker
+    edges:             what the clusters are: the emulator, or a kube-apiserver of the run's own for each
+    edge_assets:       folder with etcd and kube-apiserver
+    edge_kubeconfigs:  running clusters in the place of some of the workload's
     faults:            which kinds of points are planned
     workers:           environments side by side
     seed:              decides the order of points
@@ -37,6 +69,9 @@ class Settings:
     reference: str = "faithful"
     mongo_uri: str = ""
     etcd_endpoint: str = ""
+    edges: str = "emulator"
+    edge_assets: Path | None = None
+    edge_kubeconfigs: tuple[EdgeKubeconfig, ...] = ()
     faults: tuple[str, ...] = FAULTS
     workers: int = 1
     seed: int = 0
@@ -57,6 +92,7 @@ class Settings:
             raise UsageError(f"{self.workers} workers: a number from 1 to 64 is expected")
         if self.emco_bin and self.reference != "faithful":
             raise UsageError("--reference chooses defects of the reference EMCO; it has no meaning with --emco-bin")
+        self._check_edges()
         external = bool(self.mongo_uri) or bool(self.etcd_endpoint)
         if external and self.workers > 1:
             raise UsageError(
@@ -67,6 +103,19 @@ class Settings:
                 raise UsageError(
                     f"{option} {_without_password(text)}: a host and a port are expected, as in mongodb://127.0.0.1:27017"
                 )
+
+    def _check_edges(self) -> None:
+        if self.edges not in EDGES:
+            raise UsageError(f"--edges {self.edges}: {' or '.join(EDGES)} is expected")
+        named = [f"{one.provider}+{one.cluster}" for one in self.edge_kubeconfigs]
+        for name in named:
+            if named.count(name) > 1:
+                raise UsageError(f"--edge-kubeconfig names {name} twice")
+        for one in self.edge_kubeconfigs:
+            if not one.file.is_file():
+                raise UsageError(f"--edge-kubeconfig {one}: no such file")
+        if named and self.workers > 1:
+            raise UsageError("workers need edges of their own: with --edge-kubeconfig only one worker can run")
 
     def store_address(self, store: str) -> tuple[str, int] | None:
         """Where a named store listens; None when it is embedded."""
@@ -83,11 +132,15 @@ class Settings:
         options += ["--emco-bin", str(self.emco_bin)] if self.emco_bin else []
         options += ["--reference", self.reference] if self.reference != "faithful" else []
         options += ["--etcd-endpoint", self.etcd_endpoint] if self.etcd_endpoint else []
+        options += ["--edges", self.edges] if self.edges != EDGES[0] else []
+        for one in self.edge_kubeconfigs:
+            options += ["--edge-kubeconfig", str(one)]
         return " ".join((f"emco-chaos replay '{point_id}'", *map(shlex.quote, options)))
 
     def as_json(self) -> Mapping[str, Any]:
         """For summaries: paths as text, passwords taken out."""
         values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+        values["edge_kubeconfigs"] = [str(one) for one in self.edge_kubeconfigs]
         return values | {
             "mongo_uri": _without_password(self.mongo_uri),
             "etcd_endpoint": _without_password(self.etcd_endpoint),

@@ -1,6 +1,7 @@
 """What EMCO's monitor does on an edge: it keeps a ResourceBundleState's status true to the objects it stands for."""
 
 import base64
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -55,24 +56,26 @@ class Monitor:
         state = self._storage.get(key)
         if state is None:
             return
-        status = self._status(key)
+        status = bundle_status(self._storage.items(), key)
         if state.get("status") != status:
             self._storage.put(key, {**state, "status": status})
 
-    def _status(self, key: Key) -> Json:
-        lists: dict[str, list[Json]] = {}
-        ready: list[bool] = []
-        for place, obj in self._storage.items():
-            if (place.namespace or "default") != key.namespace or _label(obj) != key.name:
-                continue
-            resource = (place.group, place.plural)
-            if resource in _LISTS:
-                lists.setdefault(_LISTS[resource], []).append(_listed(obj, place.plural))
-                ready.append(is_ready(place.plural, obj))
-            elif resource in _RAW:
-                lists.setdefault("resourceStatuses", []).append(_raw(obj, place))
-        count = sum(len(listed) for listed in lists.values())
-        return {"ready": count > 0 and all(ready), "resourceCount": count, **lists}
+
+def bundle_status(objects: Iterable[tuple[Key, Json]], key: Key) -> Json:
+    """The status of the ResourceBundleState `key`, from all objects there are."""
+    lists: dict[str, list[Json]] = {}
+    ready: list[bool] = []
+    for place, obj in objects:
+        if (place.namespace or "default") != key.namespace or _label(obj) != key.name:
+            continue
+        resource = (place.group, place.plural)
+        if resource in _LISTS:
+            lists.setdefault(_LISTS[resource], []).append(_listed(obj, place.plural))
+            ready.append(is_ready(place.plural, obj))
+        elif resource in _RAW:
+            lists.setdefault("resourceStatuses", []).append(_raw(obj, place))
+    count = sum(len(listed) for listed in lists.values())
+    return {"ready": count > 0 and all(ready), "resourceCount": count, **lists}
 
 
 def is_ready(plural: str, obj: Json) -> bool:

@@ -3,17 +3,18 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from harness.crashpoints.lab import Limits
 from harness.emco.calls import Endpoints
 from harness.emco.services import SERVICES
-from harness.faults.journal import Journal
+from harness.faults.journal import UNDOERS, Journal
 from harness.faults.victim import UsageError
-from harness.platforms.edge_emulator import EdgeEmulator
+from harness.platforms.edges.edge import Edge
+from harness.platforms.edges.running import CLUSTER_UNDOERS
 from harness.platforms.linux import become_subreaper, enter_network_namespace
+from harness.platforms.process.edges import Site, open_edges
 from harness.platforms.process.lab import EdgeName, Parts, ProcessLab
 from harness.platforms.process.layout import (
     ETCD_PORT,
@@ -41,18 +42,6 @@ from harness.wire.relay import Link, Relay
 _STREAMS = frozenset({"/readyNotify/Alert", "/statusnotify/StatusRegister"})  # answered when there is news
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
-    """Where an environment is built and with what: addresses, folder, journal, the starters of its processes."""
-
-    settings: Settings
-    layout: Layout
-    folder: Path
-    journal: Journal
-    launcher: ForkServer
-    reference: ForkServer
-
-
 @contextlib.asynccontextmanager
 async def open_lab(
     settings: Settings,
@@ -71,7 +60,7 @@ async def open_lab(
     binaries = find_binaries(settings.emco_bin, services) if settings.emco_bin else {}
     become_subreaper()
     async with contextlib.AsyncExitStack() as stack:
-        journal = Journal(undo)
+        journal = Journal(undo, undoers={**UNDOERS, **CLUSTER_UNDOERS})
         stack.callback(journal.close)
         layout = _layout(settings, stack)
         launcher = ForkServer()
@@ -82,20 +71,20 @@ async def open_lab(
         site = Site(settings, layout, folder, journal, launcher, reference)
         stores, mongo, etcd = await _stores(site, stack)
         relay, owners = Relay(), SocketOwners()
-        emulators = {name: EdgeEmulator(str(name)) for name in edges}
+        clusters = await open_edges(site, edges, stack)
         supervised = {
             service: await _service(site, service, index, binaries.get(service), relay)
             for index, service in enumerate(services)
         }
-        endpoints = await _links(layout, services, emulators, relay, owners)
-        parts = Parts(layout, supervised, stores, mongo, etcd, emulators, relay, owners, endpoints)
+        endpoints = await _links(layout, services, clusters, relay, owners)
+        parts = Parts(layout, supervised, stores, mongo, etcd, clusters, relay, owners, endpoints)
         lab = ProcessLab(settings, limits, parts)
         stack.push_async_callback(lab.close)
         yield lab
 
 
 def _layout(settings: Settings, stack: contextlib.AsyncExitStack) -> Layout:
-    external = settings.mongo_uri or settings.etcd_endpoint
+    external = settings.mongo_uri or settings.etcd_endpoint or settings.edge_kubeconfigs
     if settings.isolate and not external and enter_network_namespace():
         return isolated_layout()
     block = Block(settings.state_folder / "blocks")
@@ -159,7 +148,7 @@ async def _service(site: Site, service: str, index: int, binary: Binary | None, 
 async def _links(
     layout: Layout,
     services: tuple[str, ...],
-    edges: Mapping[EdgeName, EdgeEmulator],
+    edges: Mapping[EdgeName, Edge],
     relay: Relay,
     owners: SocketOwners,
 ) -> Endpoints:
@@ -173,9 +162,8 @@ async def _links(
             grpc[service] = listen
     kubeconfigs = {}
     for index, (name, edge) in enumerate(edges.items()):
-        host, port = layout.edge(index)
-        await edge.start(host, port)
         listen = layout.edge_relay(index)
-        await relay.open(Link("rsync", str(name), "http", listen, (host, port)))
-        kubeconfigs[name.provider, name.cluster] = edge.kubeconfig(f"http://{listen[0]}:{listen[1]}")
+        await relay.open(Link("rsync", str(name), "http", listen, edge.upstream, tls=edge.tls(listen)))
+        edge.follow(relay)
+        kubeconfigs[name.provider, name.cluster] = edge.kubeconfig(listen)
     return Endpoints(grpc, kubeconfigs)

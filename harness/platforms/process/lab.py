@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 
@@ -12,7 +13,7 @@ from harness.crashpoints.lab import Limits
 from harness.crashpoints.model import Told
 from harness.emco.calls import Call, Endpoints, rewrite
 from harness.faults.victim import HarnessTrouble, Victim
-from harness.platforms.edge_emulator import EdgeEmulator
+from harness.platforms.edges.edge import Edge
 from harness.platforms.process.layout import Layout, SocketOwners
 from harness.platforms.settings import Settings
 from harness.platforms.supervisor import Supervised
@@ -58,7 +59,7 @@ class Parts:
     stores: Mapping[str, Supervised]
     mongo: Mongo
     etcd: Etcd
-    edges: Mapping[EdgeName, EdgeEmulator]
+    edges: Mapping[EdgeName, Edge]
     relay: Relay
     owners: SocketOwners
     endpoints: Endpoints
@@ -88,7 +89,8 @@ class ProcessLab:
 
     @property
     def environment(self) -> str:
-        return f"process/{self.layout.name}"
+        edges = "".join(f"-{edge.identity}" for edge in self.edges.values() if edge.identity)
+        return f"process/{self.layout.name}{edges}"
 
     @property
     def relay(self) -> Relay:
@@ -114,8 +116,7 @@ class ProcessLab:
             )
         await self.kill_services()
         await asyncio.gather(self.mongo.restore(snapshot.mongo), self.etcd.restore(snapshot.etcd))
-        for name, edge in self.edges.items():
-            await edge.restore(list(snapshot.edges.get(str(name), ())))
+        await asyncio.gather(*(edge.restore(snapshot.edges.get(str(name), ())) for name, edge in self.edges.items()))
         await self.start_services(empty=not snapshot.mongo, only=None if self.settings.all_services else only)
         self.clean_slates += 1
 
@@ -142,8 +143,12 @@ class ProcessLab:
 
     async def snapshot(self) -> Snapshot:
         mongo, etcd = await asyncio.gather(self.mongo.snapshot(), self.etcd.snapshot())
-        edges = {str(name): tuple(edge.objects()) for name, edge in self.edges.items()}
-        return Snapshot(self.environment, mongo, etcd, edges)
+        return Snapshot(self.environment, mongo, etcd, await self.edge_objects())
+
+    async def edge_objects(self) -> Mapping[str, tuple[dict[str, Any], ...]]:
+        """What EMCO's edges hold, by their names."""
+        objects = await asyncio.gather(*(edge.objects() for edge in self.edges.values()))
+        return {str(name): tuple(found) for name, found in zip(self.edges, objects, strict=True)}
 
     def begin(self, call: AnyCall) -> "asyncio.Task[Told]":
         return asyncio.ensure_future(self._send_once(_own(call)))
@@ -179,12 +184,10 @@ class ProcessLab:
             return Told(None, f"{type(error).__name__}: {error}")
 
     async def close(self) -> None:
-        """End everything; nothing is left."""
+        """End the services and the relay; stores and edges are of whoever opened them."""
         await self.kill_services()
         await self._http.close()
         await self._relay.close()
-        for edge in self.edges.values():
-            await edge.stop()
 
 
 class _Victim:

@@ -64,6 +64,13 @@ class Layout:
     def edge(self, index: int) -> Address:
         return (f"{self.net}.4.{index + 1}", _EDGE_PORT + self.shift)
 
+    def edge_store(self, index: int) -> Address:
+        """The etcd of an edge that has an API server of the run's own."""
+        return (f"{self.net}.4.{index + 1}", ETCD_PORT)
+
+    def edge_store_peer(self, index: int) -> Address:
+        return (f"{self.net}.4.{index + 1}", _ETCD_PEER_PORT)
+
     def edge_relay(self, index: int) -> Address:
         return (f"{self.net}.5.{index + 1}", _EDGE_PORT + 10000 + self.shift)
 

@@ -1,0 +1,136 @@
+"""Options of the command line that say what a run is done with: written once, taken by the commands that need them."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any
+
+import typer
+
+from harness.defaults import GOLDEN, make_settings
+from harness.platforms.settings import EDGES, FAULTS
+
+
+def _option(kind: Any, default: Any, *flags: str, **given: Any) -> tuple[Any, Any]:
+    return Annotated[kind, typer.Option(*flags, **given)], default
+
+
+# Named as the arguments of make_settings, in the order of --help.
+_OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
+    {
+        "workload": _option(
+            Path,
+            GOLDEN,
+            "--workload",
+            "-w",
+            help="emcoctl file with the calls.",
+            show_default="the built-in golden workload",
+        ),
+        "values": _option(
+            Path | None,
+            None,
+            "--values",
+            help="Values file of the workload, as `emcoctl -v`.",
+            show_default="<workload>.values.yaml if it is there",
+        ),
+        "emco_bin": _option(
+            Path | None,
+            None,
+            "--emco-bin",
+            help="Folder with real EMCO binaries, laid out as `DIR/SERVICE/SERVICE`.",
+            show_default="the reference EMCO",
+        ),
+        "reference": _option(
+            str,
+            "faithful",
+            "--reference",
+            help="Defects of the reference EMCO: faithful, fixed, or switches such as B1,C1.",
+        ),
+        "mongo_uri": _option(
+            str,
+            "",
+            "--mongo-uri",
+            envvar="EMCO_CHAOS_MONGO_URI",
+            help="A running standalone mongo, empty or marked as the harness's.",
+            show_default="an embedded one",
+        ),
+        "etcd_endpoint": _option(
+            str,
+            "",
+            "--etcd-endpoint",
+            help="A running etcd, host:port, empty or marked.",
+            show_default="an embedded one",
+        ),
+        "edges": _option(
+            str,
+            EDGES[0],
+            "--edges",
+            help="What the clusters are: emulator, or kube-apiserver: one of the run's own for each, with its etcd, "
+            "both from the folder that KUBEBUILDER_ASSETS names.",
+        ),
+        "edge_kubeconfigs": _option(
+            list[str],
+            (),
+            "--edge-kubeconfig",
+            metavar="EDGE",
+            help="A running cluster in the place of one of the workload's: PROVIDER+CLUSTER=FILE, or =FILE#CONTEXT; "
+            "may be repeated. Only namespaces with the label emco-chaos/allowed=true are touched.",
+        ),
+        "isolate": _option(
+            bool,
+            True,
+            "--isolate/--no-isolate",
+            help="Use a network namespace for each worker where the system allows it.",
+        ),
+        "faults": _option(
+            str,
+            ",".join(FAULTS),
+            "--faults",
+            help="Which points: crash, disconnect, none (calls that must be refused).",
+        ),
+        "workers": _option(
+            int, 0, "--workers", "-n", help="Environments side by side.", show_default="cores, at most 4"
+        ),
+        "seed": _option(int, 0, "--seed", help="Decides the order of calls."),
+    }
+)
+
+SYSTEM = ("workload", "values", "emco_bin", "reference", "mongo_uri", "etcd_endpoint", "edges", "edge_kubeconfigs",
+          "isolate")  # fmt: skip
+"""Options that say what is tested."""
+
+EVERYTHING = (*SYSTEM, "faults", "workers", "seed")
+"""These, and what is done to it."""
+
+
+def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the named options in the place of its argument `settings`, which is made from them.
+
+    Without the option `workers` there is one worker; the others have their defaults. The command raises UsageError for
+    settings that are wrong before anything else.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(command).parameters.values())
+        options = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+            for name, (annotation, default) in _OPTIONS.items()
+            if name in names
+        ]
+        at = next(index for index, parameter in enumerate(own) if parameter.name == "settings")
+        parameters = [*own[:at], *options, *own[at + 1 :]]
+
+        @functools.wraps(command)
+        def with_options(**given: Any) -> None:
+            values = {name: default for name, (_, default) in _OPTIONS.items()} | {"workers": 1}
+            values |= {name: given.pop(name) for name in names}
+            command(settings=make_settings(**values), **given)
+
+        # typer goes by both
+        with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # as the docs of inspect have it
+        with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return with_options
+
+    return decorate

@@ -1,0 +1,112 @@
+"""A client of a Kubernetes API server, as small as the harness needs it: ask, list, watch, and where kinds live."""
+
+import json
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import aiohttp
+
+from harness.faults.victim import HarnessTrouble
+from harness.platforms.edges.access import Access
+
+Json = dict[str, Any]
+MERGE_PATCH = "application/merge-patch+json"
+_ANSWER_LIMIT = 30.0
+_WATCH_LIMIT = 600
+_LONGEST_LINE = 16 * 1024 * 1024
+
+
+class Refused(HarnessTrouble):
+    """The API server refused; with the status code of its answer."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class ApiClient:
+    """One API server. Every call raises HarnessTrouble when there is no answer."""
+
+    def __init__(self, name: str, access: Access) -> None:
+        self.name = name
+        self._url = access.url
+        self._discovered: dict[str, list[Json]] = {}
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=access.tls or True, limit=0),
+            headers={"Authorization": f"Bearer {access.token}"} if access.token else {},
+            timeout=aiohttp.ClientTimeout(total=_ANSWER_LIMIT),
+            read_bufsize=_LONGEST_LINE,  # an event of a watch is one line
+        )
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: str = "",
+        accept: Iterable[int] = (),
+        content: str = "application/json",
+    ) -> Json:
+        """The answer's body. Raises Refused for a status from 400 on that is not among those to accept."""
+        url = f"{self._url}{path}{'?' + query if query else ''}"
+        data = json.dumps(body) if body is not None else None
+        headers = {"Content-Type": content} if data is not None else {}
+        try:
+            async with self._session.request(method, url, data=data, headers=headers) as answer:
+                text = await answer.text(errors="backslashreplace")
+                status = answer.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise HarnessTrouble(
+                f"edge {self.name}: no answer to {method} {path}: {type(error).__name__} {error}"
+            ) from error
+        read = _read(text)
+        if status >= 400 and status not in accept:
+            why = read.get("message") or text[:200]
+            raise Refused(status, f"edge {self.name}: {method} {path} was answered {status}: {why}")
+        return read
+
+    async def watch(self, path: str, *, query: str, since: str) -> AsyncIterator[Json]:
+        """Events of a collection from this version on, until the server ends the watch."""
+        asked = f"{self._url}{path}?watch=1&resourceVersion={since}&timeoutSeconds={_WATCH_LIMIT}&{query}"
+        limit = aiohttp.ClientTimeout(total=_WATCH_LIMIT + _ANSWER_LIMIT)
+        try:
+            async with self._session.get(asked, timeout=limit) as answer:
+                if answer.status >= 400:
+                    raise Refused(answer.status, f"edge {self.name}: watching {path} was answered {answer.status}")
+                async for line in answer.content:
+                    yield _read(line.decode("utf-8", "backslashreplace"))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise HarnessTrouble(
+                f"edge {self.name}: the watch of {path} broke: {type(error).__name__} {error}"
+            ) from error
+
+    async def resources(self, api_version: str) -> list[Json]:
+        """The resources of a group's version, as discovery lists them; asked once, and again while there are none."""
+        if not self._discovered.get(api_version):
+            listed = await self.ask("GET", base_path(api_version), accept=(404,))
+            self._discovered[api_version] = [one for one in listed.get("resources") or () if "/" not in one["name"]]
+        return self._discovered[api_version]
+
+    async def all_resources(self) -> list[tuple[str, Json]]:
+        """Every resource in its preferred version, as (apiVersion, entry)."""
+        groups = (await self.ask("GET", "/apis")).get("groups") or ()
+        versions = ["v1", *(str(group["preferredVersion"]["groupVersion"]) for group in groups)]
+        return [(version, entry) for version in versions for entry in await self.resources(version)]
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+
+def base_path(api_version: str) -> str:
+    """`/api/v1` or `/apis/group/version`."""
+    return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+
+
+def _read(text: str) -> Json:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
