@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,12 @@ def default_folders() -> dict[str, Path]:
     memory = Path("/dev/shm")  # noqa: S108  a folder of our own below it, mode 700: stores without a disk's wait
     base = memory if os.access(memory, os.W_OK) else Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108  the same
     return {"state_folder": state, "cache_folder": cache, "work_folder": base / f"emco-chaos-{os.getuid()}"}
+
+
+def default_python_image() -> str:
+    """The stock image of the Python that runs the harness: what is installed here fits into it."""
+    named = os.environ.get("EMCO_CHAOS_PYTHON_IMAGE", "")
+    return named or f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"
 
 
 def make_settings(  # noqa: PLR0913  one keyword for each option

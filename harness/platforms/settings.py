@@ -11,6 +11,7 @@ from harness.faults.victim import UsageError
 
 FAULTS = ("crash", "disconnect", "none")
 EDGES = ("emulator", "kube-apiserver")
+PLATFORMS = ("process", "kind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,30 @@ def parse_edge_kubeconfig(text: str) -> EdgeKubeconfig:
 
 
 @dataclass(frozen=True, slots=True)
+class KindSettings:
+    """The clusters of the platform kind.
+
+    name:         of the set: its hub is NAME-hub, its edges NAME-edge-1 and so on
+    edges:        clusters beside the hub
+    node_image:   of every node; empty: the one that kind has built in, which it pulls
+    python_image: stock Python of the relay's pod, base of the reference EMCO's image; the version of the Python that
+                  the harness itself runs on
+    keep:         leave the clusters for later runs;  reuse: use those that were left
+    """
+
+    name: str = "emco-chaos"
+    edges: int = 0
+    node_image: str = ""
+    python_image: str = ""
+    keep: bool = False
+    reuse: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.edges <= 8:
+            raise UsageError(f"{self.edges} edges: a number from 0 to 8 is expected")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What a run is done with.
 
@@ -55,6 +80,8 @@ class Settings:
     faults:            which kinds of points are planned
     workers:           environments side by side
     seed:              decides the order of points
+    platform:          where EMCO runs: process or kind
+    kind:              the clusters of the platform kind
     isolate:           use a network namespace where the system allows it
     all_services:      start all services for every point, also those that the call has nothing to do with
     state_folder:      undo journals and locks
@@ -78,6 +105,8 @@ class Settings:
     isolate: bool = True
     all_services: bool = False
     max_retries: str = ""
+    platform: str = "process"
+    kind: KindSettings = KindSettings()
     state_folder: Path = Path()
     cache_folder: Path = Path()
     work_folder: Path = Path()
