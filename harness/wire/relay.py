@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, Self
 
 from harness.wire.conditions import Condition, Healthy, Refuse, Reset
@@ -58,6 +59,8 @@ class Link:
     streams:        gRPC paths (`/package.Service/Method`) that the server answers when it has something to say: such
                     requests do not count as under way. What etcd has of the kind is known
     identify:       for a link that several sources share: the source, from the address that a connection comes from
+    gate:           decides of every connection whether, and when, it is let in
+    locate:         the target's address where that changes; `upstream` then is only its name
     """
 
     source: str
@@ -68,10 +71,21 @@ class Link:
     tls: Tls | None = None
     streams: frozenset[str] = frozenset()
     identify: Callable[[Address], str] | None = None
+    gate: "Callable[[Arrival], None] | None" = None
+    locate: Callable[[], Address] | None = None
 
     def describe(self) -> str:
         """`orchestrator -> mongo`."""
         return f"{self.source} -> {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A connection that was accepted and of which nothing was read yet: exactly one of both is called, at any time."""
+
+    address: Address
+    let_in: Callable[[], None]
+    turn_away: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -500,7 +514,11 @@ class Relay:
                 loop.remove_reader(listener.sock)
                 loop.call_later(_ACCEPT_AGAIN, self._accept_again, listener, listener.sock)
                 return
-            self._accepted(listener, sock, address)
+            if listener.link.gate is None:
+                self._accepted(listener, sock, address)
+            else:
+                let_in = partial(self._accepted, listener, sock, address)
+                listener.link.gate(Arrival(address, let_in, sock.close))
 
     def _accept_again(self, listener: _Listener, sock: socket.socket) -> None:
         if listener.sock is sock:
@@ -549,9 +567,9 @@ class Relay:
 
     async def _reach(self, connection: Connection, link: Link, protocol: str | None) -> None:
         loop = asyncio.get_running_loop()
-        host, port = link.upstream
         sock: socket.socket | None = None
         try:
+            host, port = link.locate() if link.locate is not None else link.upstream
             family, _, _, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
             sock = socket.socket(family, socket.SOCK_STREAM)
             sock.setblocking(False)

@@ -1,0 +1,201 @@
+"""Puts the reference EMCO, its stores, its relay and emulated edges into a namespace, from small manifests."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import yaml
+
+from harness.faults.victim import HarnessTrouble
+from harness.platforms.edges.client import ApiClient, base_path
+from harness.platforms.kubernetes.bundle import relay_bundle
+from harness.platforms.kubernetes.wiring import Wiring
+
+Json = dict[str, Any]
+ALLOWED = "emco-chaos/allowed"
+MANIFESTS = Path(__file__).parent / "manifests"
+_APPLY, _FIELDS = "application/apply-patch+yaml", "fieldManager=emco-chaos&force=true"
+_PLURALS = {
+    "Namespace": "namespaces",
+    "Secret": "secrets",
+    "ConfigMap": "configmaps",
+    "Service": "services",
+    "Deployment": "deployments",
+    "StatefulSet": "statefulsets",
+}
+_PAUSE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What is installed.
+
+    image: of the reference EMCO, stores and edges;  python_image: of the relay
+    """
+
+    namespace: str
+    wiring: Wiring
+    image: str
+    python_image: str
+    defects: str
+    max_retries: str = ""
+
+
+def render(name: str, values: Mapping[str, object]) -> list[Json]:
+    """The objects of a manifest, its ${...} replaced. Raises HarnessTrouble for one that does not fit the manifest."""
+    text = (MANIFESTS / f"{name}.yaml").read_text(encoding="utf-8")
+    try:
+        filled = Template(text).substitute({key: json.dumps(value) for key, value in values.items()})
+        return [document for document in yaml.safe_load_all(filled) if document]
+    except (KeyError, ValueError, yaml.YAMLError) as error:
+        raise HarnessTrouble(f"the manifest {name}.yaml cannot be filled in: {error!r}") from error
+
+
+def objects(release: Release, token: str) -> list[Json]:
+    """Everything of a release, the namespace first."""
+    wiring, image = release.wiring, release.image
+    code = base64.b64encode(relay_bundle()).decode()
+    config = wiring.relay_config().to_json()
+    relay = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "relay"},
+        "data": {"relay.json": config},
+        "binaryData": {"relay.pyz": code},
+    }
+    made = [
+        *render("namespace", {"namespace": release.namespace, "token": token}),
+        *render("stores", {"image": image}),
+        relay,
+        *render(
+            "relay",
+            {
+                "python_image": release.python_image,
+                "probe_port": wiring.probe_port,
+                "content": _digest(code, config, token),
+            },
+        ),
+        *wiring.kubernetes_services(),
+    ]
+    if wiring.edges:
+        made += render("edges", {"image": image, "names": list(wiring.edges)})
+    for service in wiring.services:
+        made += _service(release, service)
+    for one in made[1:]:
+        one["metadata"]["namespace"] = release.namespace
+    return made
+
+
+def _service(release: Release, service: str) -> list[Json]:
+    wiring = release.wiring
+    host = f"relay-{service}"
+    settings = {"database-type": "mongo", "database-ip": host, "etcd-ip": host,
+                "service-port": str(wiring.http_port(service)), "log-level": "info", "db-schema-backoff": 1}  # fmt: skip
+    if service == "rsync" and release.max_retries:
+        settings["max-retries"] = release.max_retries
+    config = json.dumps(settings, indent=1)
+    values = {
+        "service": service,
+        "image": release.image,
+        "config": config,
+        "content": _digest(config),
+        "defects": release.defects,
+        "probe_port": wiring.ports(service)[-1],
+    }
+    return render("service", values)
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+async def install(api: ApiClient, release: Release) -> str:
+    """Make the namespace hold the release, and return the relay's token.
+
+    Raises HarnessTrouble when the namespace is somebody else's: it exists and lacks the label that allows it.
+    """
+    found = await api.ask("GET", f"/api/v1/namespaces/{release.namespace}", accept=(404,))
+    exists = found.get("kind") == "Namespace"
+    if exists and (found["metadata"].get("labels") or {}).get(ALLOWED) != "true":
+        raise HarnessTrouble(
+            f"the namespace {release.namespace} is there and lacks the label {ALLOWED}=true: nothing is touched in it"
+        )
+    token = await _token(api, release.namespace) if exists else ""
+    token = token or secrets.token_hex(16)
+    namespace, *others = objects(release, token)
+    await apply(api, [namespace])
+    await apply(api, others)
+    return token
+
+
+async def _token(api: ApiClient, namespace: str) -> str:
+    found = await api.ask("GET", f"/api/v1/namespaces/{namespace}/secrets/relay", accept=(404,))
+    return base64.b64decode((found.get("data") or {}).get("token", "")).decode()
+
+
+async def apply(api: ApiClient, wanted: Sequence[Json]) -> None:
+    """Make objects be as they are wanted, by server-side apply: what is so already stays untouched."""
+    await asyncio.gather(*(api.ask("PATCH", _path(one), one, query=_FIELDS, content=_APPLY) for one in wanted))
+
+
+def _path(one: Json) -> str:
+    metadata = one["metadata"]
+    within = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
+    return f"{base_path(one['apiVersion'])}{within}/{_PLURALS[one['kind']]}/{metadata['name']}"
+
+
+async def rolled_out(api: ApiClient, namespace: str, names: Sequence[tuple[str, str]], *, limit: float) -> None:
+    """Wait until workloads (plural, name) run as they are wanted, by their readiness probes.
+
+    Raises HarnessTrouble with what the cluster says of them when they do not within `limit` seconds.
+    """
+    deadline = asyncio.get_running_loop().time() + limit
+    for plural, name in names:
+        path = f"/apis/apps/v1/namespaces/{namespace}/{plural}/{name}"
+        while not _is_rolled_out(await api.ask("GET", path)):
+            if asyncio.get_running_loop().time() > deadline:
+                raise HarnessTrouble(
+                    f"{plural} {name} is not ready within {limit:g} s: {await why_not_ready(api, namespace, name)}"
+                )
+            await asyncio.sleep(_PAUSE)  # the API server's state, which only it can tell; bounded by the limit
+
+
+def _is_rolled_out(workload: Json) -> bool:
+    status, wanted = workload.get("status") or {}, workload["spec"]["replicas"]
+    return bool(
+        status.get("observedGeneration", 0) >= workload["metadata"]["generation"]
+        and status.get("updatedReplicas", 0) == wanted
+        and status.get("readyReplicas", 0) == wanted
+        and status.get("replicas", 0) == wanted
+    )
+
+
+async def why_not_ready(api: ApiClient, namespace: str, app: str) -> str:
+    """What the pods' states and the latest warnings say."""
+    pods = await api.ask("GET", f"/api/v1/namespaces/{namespace}/pods?labelSelector=app%3D{app}")
+    said = [_pod_says(pod) for pod in pods.get("items") or ()]
+    events = await api.ask("GET", f"/api/v1/namespaces/{namespace}/events?fieldSelector=type%3DWarning")
+    warnings = [
+        f"{event.get('reason')}: {event.get('message', '').strip()[:200]}"
+        for event in events.get("items") or ()
+        if str(event.get("involvedObject", {}).get("name", "")).startswith(app)
+    ]
+    return "; ".join([*said, *warnings[-2:]]) or "there is no pod"
+
+
+def _pod_says(pod: Json) -> str:
+    status = pod.get("status") or {}
+    for container in status.get("containerStatuses") or ():
+        for state in (container.get("state") or {}, container.get("lastState") or {}):
+            for name in ("waiting", "terminated"):
+                if name in state:
+                    return f"pod {pod['metadata']['name']}: {state[name].get('reason', name)} {state[name].get('message', '')}"
+    unmet = [f"{one.get('reason')} {one.get('message', '')}" for one in status.get("conditions") or () if one["status"] != "True"]
+    return f"pod {pod['metadata']['name']}: {status.get('phase')} {'; '.join(unmet)}".strip()

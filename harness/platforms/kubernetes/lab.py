@@ -1,0 +1,218 @@
+"""The lab in a cluster: services in pods, stores behind Services, a relay in a pod between them."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.crashpoints.lab import Call as AnyCall
+from harness.crashpoints.lab import Limits
+from harness.crashpoints.model import Told
+from harness.emco.calls import Endpoints
+from harness.faults.victim import Death, HarnessTrouble, ServiceDown, Victim
+from harness.platforms.kind.node import Exit, KindNode
+from harness.platforms.kubernetes.edges import EdgesPod
+from harness.platforms.kubernetes.pods import Pod, Pods
+from harness.platforms.kubernetes.streams import Streams
+from harness.platforms.kubernetes.wiring import Wiring
+from harness.platforms.rest import RestClient
+from harness.platforms.settings import Settings
+from harness.stores.etcd import Etcd
+from harness.stores.mongo import Mongo
+from harness.stores.snapshot import Snapshot
+from harness.wire.relay import Address
+from harness.wire.remote import RemoteRelay
+
+_START_LIMIT = 90.0
+_CONTAINER_LIMIT = 30.0
+_LOG_TAIL = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterParts:
+    """What an environment in a cluster is made of.
+
+    doors: where the harness reaches the services' APIs;  logs: folder for the logs of the pods
+    """
+
+    namespace: str
+    wiring: Wiring
+    pods: Pods
+    streams: Streams
+    node: KindNode
+    mongo: Mongo
+    etcd: Etcd
+    edges: EdgesPod | None
+    relay: RemoteRelay
+    doors: Mapping[str, Address]
+    endpoints: Endpoints
+    logs: Path
+
+
+class KubernetesLab:
+    """Implements the Lab protocol.
+
+    A service's pod is never started twice: whoever ends is replaced, since kubelet starts a container that ended again
+    later and later. The next pod is made by its Deployment as soon as the old one is deleted, and waits at the relay,
+    where its first connection is held, until the lab lets it in. So it has seen nothing of what was before.
+    """
+
+    def __init__(self, settings: Settings, limits: Limits, parts: ClusterParts) -> None:
+        self.settings = settings
+        self.services = parts.wiring.services
+        self.mongo = parts.mongo
+        self.etcd = parts.etcd
+        self.clean_slates = 0
+        self._parts = parts
+        self._limits = limits
+        self._running: set[str] = set()
+        self._current: dict[str, Pod] = {}  # the pod that was let in
+        self._rest = RestClient(self.http, parts.endpoints, limit=limits.answer)
+
+    @property
+    def environment(self) -> str:
+        return f"kubernetes/{self._parts.namespace}"
+
+    @property
+    def relay(self) -> RemoteRelay:
+        return self._parts.relay
+
+    @property
+    def running(self) -> frozenset[str]:
+        return frozenset(self._running)
+
+    @property
+    def connectivity_retries(self) -> int:
+        return self._rest.retries
+
+    @property
+    def edge_names(self) -> tuple[str, ...]:
+        """`provider+cluster` of every edge."""
+        return self._parts.wiring.edges
+
+    def http(self, service: str) -> Address:
+        """Where the harness reaches a service's API."""
+        return self._parts.doors[service]
+
+    def victim(self, service: str) -> Victim:
+        if service not in self.services:
+            raise HarnessTrouble(f"{service} is not among the services of this environment: {', '.join(self.services)}")
+        return _Victim(service, self)
+
+    def log_tail(self, service: str) -> str:
+        path = self._log(service)
+        if not path.exists():
+            return ""
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - _LOG_TAIL))
+            return log.read().decode("utf-8", "backslashreplace")
+
+    async def clean_slate(self, snapshot: Snapshot, *, only: frozenset[str] | None = None) -> None:
+        if snapshot.environment != self.environment:
+            raise HarnessTrouble(
+                f"the snapshot is of {snapshot.environment}, this is {self.environment}: it holds other addresses"
+            )
+        await self.kill_services()
+        await asyncio.gather(
+            self.mongo.restore(snapshot.mongo), self.etcd.restore(snapshot.etcd), self._restore_edges(snapshot)
+        )
+        await self.start_services(empty=not snapshot.mongo, only=None if self.settings.all_services else only)
+        self.clean_slates += 1
+
+    async def kill_services(self) -> None:
+        """Cut all off from everything, and replace their pods; the processes may live a little longer, but alone."""
+        killed = tuple(self._running)
+        for name in killed:
+            self.relay.drop(name)
+            self._running.discard(name)
+        await self.relay.synced()
+        await asyncio.gather(*(self._replace(name) for name in killed))
+
+    async def _replace(self, service: str) -> None:
+        self._current.pop(service, None)
+        await asyncio.gather(*(self._parts.pods.delete(pod) for pod in self._parts.pods.of(service)))
+
+    async def start_services(self, *, empty: bool = False, only: frozenset[str] | None = None) -> None:
+        """Let all in together; on empty stores the orchestrator first: it stores the schema that the others wait for."""
+        names = [name for name in self.services if name not in self._running and (only is None or name in only)]
+        if empty and "orchestrator" in self.services and "orchestrator" not in self._running:
+            await self.let_in("orchestrator")
+        await asyncio.gather(*(self.let_in(name) for name in names if name not in self._running))
+
+    async def let_in(self, service: str) -> None:
+        """Let the pod that waits go on, and return when it answers. Raises ServiceDown with its log."""
+        for pod in self._parts.pods.of(service):
+            if pod.is_stale:  # it waited too long and gave up; nobody knows when kubelet starts it again
+                await self._parts.pods.delete(pod)
+        self.relay.want(service)
+        why = await self.relay.answers(service, self._parts.wiring.ports(service), limit=_START_LIMIT)
+        if why:
+            raise ServiceDown(service, f"did not answer within {_START_LIMIT:g} s of its start: {why}", self.log_tail(service))
+        pod = self._parts.pods.only(service)
+        self._current[service] = pod
+        self._running.add(service)
+        self._parts.streams.follow_log(pod.name, self._log(service))
+
+    def ended(self, one: Exit) -> None:
+        """A container's process ended, and the lab did not kill it: as a service it counts as ended by itself."""
+        for name, pod in self._current.items():
+            known = next((now for now in self._parts.pods.of(name) if now.uid == pod.uid), pod)
+            if known.container == one.container and name in self._running:
+                self._running.discard(name)
+                self.relay.drop(name)  # kubelet starts it again; that instance must not go on in its place
+
+    async def crash(self, service: str) -> Death:
+        """SIGKILL on the node; the pod is replaced, since a container that ended is started later and later."""
+        if service not in self._running:
+            raise HarnessTrouble(f"{service} was to be killed, but it does not run: {self.log_tail(service)[-400:]}")
+        await self.relay.synced()
+        pod = await self._parts.pods.with_container(service, limit=_CONTAINER_LIMIT)
+        self._running.discard(service)
+        ended = await self._parts.node.kill(pod.container)
+        await self._replace(service)
+        return Death(service, ended.pid, ended.signal, 0 if ended.signal else ended.status)
+
+    async def snapshot(self) -> Snapshot:
+        mongo, etcd, edges = await asyncio.gather(self.mongo.snapshot(), self.etcd.snapshot(), self.edge_objects())
+        return Snapshot(self.environment, mongo, etcd, edges)
+
+    async def edge_objects(self) -> Mapping[str, tuple[dict[str, Any], ...]]:
+        """What EMCO's edges hold, by their names."""
+        return await self._parts.edges.objects() if self._parts.edges is not None else {}
+
+    async def _restore_edges(self, snapshot: Snapshot) -> None:
+        if self._parts.edges is not None:
+            await self._parts.edges.restore(snapshot.edges)
+
+    def begin(self, call: AnyCall) -> "asyncio.Task[Told]":
+        return asyncio.ensure_future(self._begin(call))
+
+    async def _begin(self, call: AnyCall) -> Told:
+        await self.relay.synced()  # what was ordered before, a trigger for one, holds for this call
+        return await self._rest.send_once(call)
+
+    async def send(self, call: AnyCall) -> Told:
+        await self.relay.synced()
+        return await self._rest.send(call)
+
+    async def close(self) -> None:
+        """Let go of it; what was installed stays for whoever owns the cluster."""
+        await self._rest.close()
+
+    def _log(self, service: str) -> Path:
+        return self._parts.logs / f"{service}.log"
+
+
+class _Victim:
+    """A service in its pod as a victim."""
+
+    def __init__(self, name: str, lab: KubernetesLab) -> None:
+        self.name = name
+        self._lab = lab
+
+    async def crash(self) -> Death:
+        return await self._lab.crash(self.name)
+
+    async def start(self) -> None:
+        await self._lab.let_in(self.name)
