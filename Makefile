@@ -59,5 +59,5 @@ signoff: setup ## all scenarios on real EMCO binaries, for the record of a relea
 	    --junitxml $(OUT)/junit.xml $(ARGS) || status=$$?; echo "$(CURDIR)/$(OUT)"; exit $$status
 
 clean: ## remove what can be made again: .venv and caches, not reports/out
-	@rm -rf .venv .setup .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@rm -rf .venv .setup .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

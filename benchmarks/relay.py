@@ -30,7 +30,8 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from harness.wire.relay import Link, Relay  # noqa: E402  found by the line above
+from harness.wire.links import Link  # noqa: E402  found by the line above
+from harness.wire.relay import Relay  # noqa: E402  found by the line above
 
 HOST = "127.0.0.1"
 HEADER = struct.Struct("<iiii")

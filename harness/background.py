@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import aiohttp
 import uvloop
@@ -54,21 +54,13 @@ class Background:
         """Let the environment's thread do something and wait for it; an interrupt here ends it there as well."""
         if self._open is None or self._open.campaign is None or not self._thread.is_alive():
             raise HarnessTrouble("the environment is not open (any more)")
-        ended = threading.Event()
-        campaign = self._open.campaign
-
-        async def run() -> T:
-            try:
-                return await act(campaign)
-            finally:
-                ended.set()
-
-        future = asyncio.run_coroutine_threadsafe(run(), self._open.loop)
+        begun = _Begun(act, self._open.campaign)
+        self._open.loop.call_soon_threadsafe(begun.start)
         try:
-            return future.result()
+            return begun.result.result()
         except BaseException:
-            future.cancel()
-            ended.wait(_CLOSE_LIMIT)  # the next act must not begin before this one is over
+            self._open.loop.call_soon_threadsafe(begun.cancel)
+            begun.over.wait(_CLOSE_LIMIT)  # the next act must not begin before this one is over
             raise
 
     def begin(self, act: Callable[[Campaign], Coroutine[Any, Any, T]]) -> "Future[T]":
@@ -111,6 +103,44 @@ class Background:
             self._open.campaign = campaign
             self._ready.set()
             await asyncio.Event().wait()  # until close() cancels
+
+
+class _Begun(Generic[T]):
+    """One act in the environment's thread. `over` is set when nothing of it goes on, also if it was never started.
+
+    Not asyncio.run_coroutine_threadsafe: its future is done as soon as it is cancelled, whatever the task still does.
+    """
+
+    def __init__(self, act: Callable[[Campaign], Coroutine[Any, Any, T]], campaign: Campaign) -> None:
+        self.result: Future[T] = Future()
+        self.over = threading.Event()
+        self._act = act
+        self._campaign = campaign
+        self._task: asyncio.Task[T] | None = None
+        self._cancelled = False
+
+    def start(self) -> None:
+        """In the loop: begin."""
+        if self._cancelled:
+            self.over.set()
+            return
+        self._task = asyncio.get_running_loop().create_task(self._act(self._campaign))
+        self._task.add_done_callback(self._done)
+
+    def cancel(self) -> None:
+        """In the loop: end it."""
+        self._cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _done(self, task: "asyncio.Task[T]") -> None:
+        if task.cancelled():
+            self.result.set_exception(HarnessTrouble("the environment was taken down meanwhile"))
+        elif (error := task.exception()) is not None:
+            self.result.set_exception(error)
+        else:
+            self.result.set_result(task.result())
+        self.over.set()
 
 
 @dataclass(slots=True)

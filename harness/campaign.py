@@ -43,7 +43,7 @@ from harness.platforms.process.programs import find_binaries
 from harness.platforms.settings import EDGES, Settings
 from harness.stores.mongo import StoreError
 from harness.stores.snapshot import Snapshot
-from harness.wire.relay import RelayError
+from harness.wire.links import RelayError
 
 PROFILE = Profile(
     rules=records.rules,
@@ -101,12 +101,14 @@ def prepare(settings: Settings) -> Work:
 
 
 def _title(settings: Settings) -> str:
-    name = settings.workload.name
+    return f"{settings.workload.name} on {emco_name(settings)}"
+
+
+def emco_name(settings: Settings) -> str:
+    """Which EMCO is tested, and on what kind of edges where these are not the emulator, for titles."""
+    emco = "EMCO binaries" if settings.emco_bin else f"the reference EMCO ({settings.reference})"
     edges = "" if settings.edges == EDGES[0] else f", edges by {settings.edges}"
-    edges += f", {len(settings.edge_kubeconfigs)} running clusters" if settings.edge_kubeconfigs else ""
-    if settings.emco_bin:
-        return f"{name} on EMCO binaries{edges}"
-    return f"{name} on the reference EMCO ({settings.reference}){edges}"
+    return emco + edges + (f", {len(settings.edge_kubeconfigs)} running clusters" if settings.edge_kubeconfigs else "")
 
 
 def _start_order(names: tuple[str, ...]) -> tuple[str, ...]:

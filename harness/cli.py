@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from harness import cli_operators
 from harness.campaign import prepare
 from harness.clusters import down, status, up
 from harness.defaults import default_baseline, default_folders, make_redactor
@@ -27,6 +28,7 @@ from harness.platforms.settings import Settings
 from harness.reporting import baseline as baselines
 from harness.reporting.compare import compare as compare_runs
 from harness.reporting.export import NoSuchPointError, export_markdown
+from harness.reporting.findings import judged
 from harness.reporting.progress import Progress
 from harness.reporting.signoff import write_signoff
 from harness.reporting.summary import read_summary
@@ -166,9 +168,8 @@ def write_baseline(
     today = date.today()  # noqa: DTZ011  expiry dates are local days
     previous = baselines.read_baseline(file) if file.exists() else baselines.Baseline()
     until = today + timedelta(days=days)
-    made = baselines.from_run(
-        read_summary(run_folder).results, previous, today=today, reason=reason, owner=owner, expires=until
-    )
+    results = judged(read_summary(run_folder))
+    made = baselines.from_run(results, previous, today=today, reason=reason, owner=owner, expires=until)
     baselines.write_baseline(file, made)
     typer.echo(f"{file}: {len(made.entries)} accepted findings")
 
@@ -190,6 +191,7 @@ def rollback() -> None:
 
 for _command in (up, down, status):
     app.command()(_command)
+cli_operators.register(app)
 
 
 def _do(settings: Settings, chosen: Chosen, out: Path, accepted: baselines.Baseline, *, as_json: bool) -> None:

@@ -8,17 +8,24 @@ only read it, so all collect the same. It cannot collect, so it goes by the fold
 setting `emco_crash_points`.
 """
 
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.pytest_options import hand_over, origin, out_folder
+
 if TYPE_CHECKING:
+    from harness.pytest_claims import Claims
     from harness.pytest_support import EmcoSession
 
-pytest_plugins = ["fixtures.emco", "fixtures.edges", "fixtures.faults", "fixtures.evidence", "fixtures.experiment"]
+_FIXTURES = ("emco", "edges", "faults", "evidence", "experiment", "claims")
+pytest_plugins = [f"fixtures.{name}" for name in _FIXTURES]
 
 HANDOVER = "emco_chaos"
+CLAIMS: pytest.StashKey["Claims"] = pytest.StashKey()
+"""What a test has claimed, put there by the fixture `claims`."""
 _SESSION: pytest.StashKey["EmcoSession"] = pytest.StashKey()
 
 _OPTIONS = (
@@ -83,7 +90,8 @@ def emco_session(config: pytest.Config) -> "EmcoSession":
     if _SESSION not in config.stash:
         from harness.pytest_support import EmcoSession
 
-        config.stash[_SESSION] = EmcoSession(config, getattr(config, "workerinput", {}).get(HANDOVER))
+        given = getattr(config, "workerinput", {}).get(HANDOVER)
+        config.stash[_SESSION] = EmcoSession(config, given)
     return config.stash[_SESSION]
 
 
@@ -128,7 +136,8 @@ def _within(path: Path, folder: Path) -> bool:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """pytest-xdist: a worker gets what was made here."""
+    """pytest-xdist: a worker gets what was made here, and works on the same run."""
+    hand_over(node.config, node.workerinput)
     if (session := _existing(node.config)) is not None:
         node.workerinput[HANDOVER] = session.handover()
 
@@ -152,10 +161,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Write down which points are to run, once -k and the like have chosen."""
-    emco = _existing(session.config)
-    if emco is not None and not session.config.getoption("collectonly"):
+    """Write down which points and which tests with claims are to run, once -k and the like have chosen."""
+    if session.config.getoption("collectonly"):
+        return
+    if claiming := [item.nodeid for item in session.items if _claims_something(item)]:
+        emco_session(session.config).plan_claims(claiming)
+    if (emco := _existing(session.config)) is not None:
         emco.chosen([item.callspec.params.get("crash_point") for item in session.items if hasattr(item, "callspec")])
+
+
+def _claims_something(item: pytest.Item) -> bool:
+    return "claims" in getattr(item, "fixturenames", ())
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -165,13 +181,46 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs real EMCO binaries: give --emco-bin DIR")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A test with claims is judged by them as soon as its own code is through."""
+    try:
+        result = yield
+    except BaseException as error:
+        if (claims := item.stash.get(CLAIMS, None)) is not None:
+            claims.end_early(error)
+        raise
+    if (claims := item.stash.get(CLAIMS, None)) is not None:
+        claims.judge()
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test with claims that is skipped did not get lost."""
+    report = yield
+    if report.skipped and call.when == "setup" and _claims_something(item):
+        emco_session(item.config).skip_claims(item.nodeid)
+    return report
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Take the environment down; the process that has all results writes the summary."""
-    if (emco := _existing(session.config)) is not None:
+    emco = _existing(session.config) or _of_workers(session.config)
+    if emco is not None:
         emco.close()
         if not _is_worker(session.config):
             emco.finish(int(exitstatus))
+
+
+def _of_workers(config: pytest.Config) -> "EmcoSession | None":
+    """For the process that started workers: the session that they have had in common, if any of them had one."""
+    distributed = config.pluginmanager.hasplugin("dsession")
+    made = distributed and any(out_folder(config).glob(f"*-{origin(config).suffix}"))
+    return emco_session(config) if made else None
 
 
 def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config: pytest.Config) -> None:

@@ -6,14 +6,13 @@ harness.pytest_plugin imports this when it is needed, not before: it brings in e
 import dataclasses
 import os
 import random
-import secrets
 import shlex
 import signal
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import cached_property
 from io import StringIO
 from os import environ
@@ -26,7 +25,7 @@ import pytest
 from rich.console import Console
 
 from harness.background import Background
-from harness.campaign import Work, make_plan, prepare
+from harness.campaign import Work, emco_name, make_plan, prepare
 from harness.crashpoints.library import Library
 from harness.crashpoints.model import CrashPoint, Grade, Plan, PointResult, RunSummary
 from harness.defaults import GOLDEN, default_baseline, make_redactor, make_settings
@@ -35,13 +34,17 @@ from harness.evidence.redaction import Redactor
 from harness.evidence.run_folder import RESULTS, RunFolder, create_run_folder, read_lines, run_id
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.settings import EDGES, FAULTS, Settings
+from harness.pytest_options import file as _file
+from harness.pytest_options import option as _option
+from harness.pytest_options import origin, out_folder
 from harness.pytest_stages import Stages
 from harness.reporting.baseline import Baseline, BaselineError, BaselineVerdict, Entry, apply, read_baseline
-from harness.reporting.findings import finding, merged
+from harness.reporting.claimed import Stand, keep_stand, plan_tests, read_claimed, were_planned
+from harness.reporting.findings import finding, judged, merged
 from harness.reporting.labels import KNOWN, message, write_allure_session
 from harness.reporting.signoff import write_signoff
 from harness.reporting.summary import SCHEMA, write_summary
-from harness.reporting.table import finding_lines, print_table, print_verdict
+from harness.reporting.table import finding_lines, print_claims, print_table, print_verdict
 from harness.reporting.verdict import Verdict, judge
 from harness.session import Chosen, only, versions
 
@@ -57,15 +60,13 @@ class KnownFinding(AssertionError):
 class Handover:
     """What the process that starts pytest-xdist's workers hands to them, so that all do the same.
 
-    plan: None when no crash points are planned;  salt: of the redactor, in hex
+    plan: None when no crash points are planned
     """
 
     settings: Settings
     digest: str
     plan: Plan | None
     base: Path
-    run: str
-    salt: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,8 @@ class EmcoSession:
     def __init__(self, config: pytest.Config, handed: str | None) -> None:
         self._config = config
         self._handed = msgspec.json.decode(handed, type=Handover, dec_hook=_path) if handed else None
-        self._salt = bytes.fromhex(self._handed.salt) if self._handed else secrets.token_bytes(16)
-        self._began, self._clock = datetime.now(UTC), time.monotonic()
-        self._run = self._handed.run if self._handed else run_id(self._began, secrets.token_hex(2))
+        self._origin = origin(config)
+        self._run = run_id(self._origin.began, self._origin.suffix)
         self._plan = self._handed.plan if self._handed else None
         self._background: Background | None = None
         self._failed = ""
@@ -125,7 +125,7 @@ class EmcoSession:
     @cached_property
     def redactor(self) -> Redactor:
         """The same in all processes of a run."""
-        return make_redactor(self._salt)
+        return make_redactor(bytes.fromhex(self._origin.salt))
 
     @cached_property
     def folder(self) -> RunFolder:
@@ -139,7 +139,7 @@ class EmcoSession:
     def _base(self) -> Path:
         if self._handed:
             return self._handed.base
-        return _file(self._config, "out") or self._config.rootpath / "reports" / "out"
+        return out_folder(self._config)
 
     def check(self) -> None:
         """Refuse wrong settings before anything starts. Raises pytest.UsageError."""
@@ -194,9 +194,7 @@ class EmcoSession:
 
     def handover(self) -> str:
         """For a worker."""
-        given = Handover(
-            self.settings, self.work.digest, self._plan, self._base.absolute(), self._run, self._salt.hex()
-        )
+        given = Handover(self.settings, self.work.digest, self._plan, self._base.absolute())
         return msgspec.json.encode(given, enc_hook=str).decode()
 
     @property
@@ -303,50 +301,68 @@ class EmcoSession:
         if ids and not (self.folder.path / _PLAN).exists():
             self.folder.write_json(_PLAN, only(self.plan, ids))
 
+    def plan_claims(self, tests: Sequence[str]) -> None:
+        """Write down which tests with claims are to run."""
+        plan_tests(self.folder, tests)
+
+    def skip_claims(self, test: str) -> None:
+        """Write down that a test with claims is skipped."""
+        keep_stand(self.folder, Stand(test, "skipped"))
+
     def finish(self, exitstatus: int) -> None:
-        """Write summary, report page and what allure wants at the end; nothing when no crash point was to be run."""
-        path = self._base / self._run / _PLAN
-        if self.ended is not None or not path.exists():
+        """Write summary, report page and what allure wants at the end; nothing when there was nothing to be judged."""
+        folder = self._base / self._run
+        path = folder / _PLAN
+        if self.ended is not None or not (path.exists() or were_planned(RunFolder(folder, self.redactor))):
             return
-        plan = from_json(path.read_bytes(), Plan, where=str(path))
+        plan = from_json(path.read_bytes(), Plan, where=str(path)) if path.exists() else None
         lines = self.folder.path / RESULTS
-        results, problems = read_lines(lines, PointResult) if lines.exists() else ((), ())
-        results = merged(results, plan)
-        status, trouble = _status(exitstatus, len(results), len(plan.points()), problems)
+        results, problems = read_lines(lines, PointResult) if plan and lines.exists() else ((), ())
+        plan = plan or Plan(self.work.digest, f"Disruptions on {emco_name(self.settings)}", ())
+        results, claimed = merged(results, plan), read_claimed(self.folder)
+        status, trouble = _status(exitstatus, len(results), len(plan.points()), problems, claimed.trouble)
         summary = RunSummary(
             schema=SCHEMA,
             run=self.folder.run,
-            title=self.work.title,
+            title=plan.title,
             reference=self.settings.emco_bin is None,
-            started=self._began.isoformat(timespec="seconds"),
-            seconds=round(time.monotonic() - self._clock, 2),
+            started=self._origin.began.isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - self._origin.clock, 2),
             seed=self.settings.seed,
             status=status,  # type: ignore[arg-type]  # one of the three words, see _status
             settings=dict(self.settings.as_json()),
             versions=versions(),
             plan=plan,
             results=results,
+            claims=claimed.claims,
             trouble=trouble,
         )
         write_summary(self.folder, summary)
-        ids = {point.id for point in plan.points()}
-        held = apply(self.baseline, results, today=self.today, selected_ids=ids)
+        held = apply(
+            self.baseline,
+            judged(summary),
+            today=self.today,
+            selected_ids={point.id for point in plan.points()},
+            complete_subjects=claimed.complete,
+        )
         verdict = judge(summary, held)
         self.ended = Ended(summary, held, verdict, write_signoff(self.folder, summary, verdict, held))
         if allure := self._config.getoption("allure_report_dir", None):
             write_allure_session(Path(allure), summary, self.redactor, environment=environ)
 
     def show(self, reporter: "pytest.TerminalReporter") -> None:
-        """The end of pytest's output: table per call, what was left behind, counts."""
+        """The end of pytest's output: table per call, claims, what was left behind, counts."""
         if self.ended is None:
             return
         summary, text = self.ended.summary, StringIO()
         console = Console(file=text, force_terminal=reporter.hasmarkup, width=reporter._tw.fullwidth)  # noqa: SLF001  pytest's own plugins do so
         calls = tuple(call for call in summary.plan.calls if call.points)  # what was chosen
-        print_table(console, dataclasses.replace(summary, plan=dataclasses.replace(summary.plan, calls=calls)))
-        warned = [result for result in redacted(summary, self.redactor).results if result.grade is Grade.WARN]
+        if calls:
+            print_table(console, dataclasses.replace(summary, plan=dataclasses.replace(summary.plan, calls=calls)))
+        print_claims(console, summary, self.redactor)
+        warned = [result for result in judged(redacted(summary, self.redactor)) if result.grade is Grade.WARN]
         for result in warned[:_MOST_WARNINGS]:
-            console.print(f"warning: {result.point.id}: {result.reason}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"warning: {result.id}: {result.reason}", markup=False, highlight=False, soft_wrap=True)
         if len(warned) > _MOST_WARNINGS:
             console.print(
                 f"... and {len(warned) - _MOST_WARNINGS} more warnings; summary.json has all", highlight=False
@@ -356,7 +372,7 @@ class EmcoSession:
         for reason in redacted(self.ended.verdict, self.redactor).reasons:
             console.print(reason, markup=False, highlight=False, soft_wrap=True)
         console.print(f"report: {self.ended.page}", markup=False, highlight=False, soft_wrap=True)
-        reporter.section("EMCO crash points")
+        reporter.section("EMCO crash points" if calls else "EMCO disruptions")
         reporter.write(text.getvalue())
 
     def judge(self, result: PointResult, replay: str) -> None:
@@ -431,21 +447,6 @@ def _settings(config: pytest.Config) -> Settings:
         raise pytest.UsageError(str(error)) from error
 
 
-def _option(config: pytest.Config, name: str) -> Any:
-    """An option as given on the command line or, failing that, in the ini file."""
-    given = config.getoption(f"emco_{name}")
-    return given if given is not None else config.getini(f"emco_{name}")
-
-
-def _file(config: pytest.Config, name: str) -> Path | None:
-    """An option that names a file or folder: from where pytest was called, or from the ini file's folder."""
-    if given := config.getoption(f"emco_{name}"):
-        return Path(config.invocation_params.dir / given)
-    if text := config.getini(f"emco_{name}"):
-        return Path((config.inipath.parent if config.inipath else config.rootpath) / text)
-    return None
-
-
 def _ordered(points: Sequence[CrashPoint], seed: int) -> list[CrashPoint]:
     """Call by call: as in the workload, or shuffled by the seed; the points of a call stay together."""
     calls = list(dict.fromkeys(point.call for point in points))
@@ -455,14 +456,16 @@ def _ordered(points: Sequence[CrashPoint], seed: int) -> list[CrashPoint]:
     return sorted(points, key=lambda point: place[point.call])
 
 
-def _status(exitstatus: int, ran: int, planned: int, problems: Sequence[str]) -> tuple[str, str]:
+def _status(
+    exitstatus: int, ran: int, planned: int, problems: Sequence[str], unclaimed: Sequence[str]
+) -> tuple[str, str]:
     if exitstatus == pytest.ExitCode.INTERRUPTED:
         return "interrupted", "the session was interrupted"
     if exitstatus == pytest.ExitCode.INTERNAL_ERROR or problems:
         return "failed", "; ".join(problems) or "pytest had an internal error"
     if ran < planned:
-        return "interrupted", f"{planned - ran} of {planned} points have no result"
-    return "complete", ""
+        return "interrupted", "; ".join([f"{planned - ran} of {planned} points have no result", *unclaimed])
+    return ("interrupted", "; ".join(unclaimed)) if unclaimed else ("complete", "")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

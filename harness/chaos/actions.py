@@ -22,9 +22,12 @@ __all__ = [
     "call",
     "crash",
     "heal",
+    "hold",
     "inject",
+    "lifecycle",
     "make_whole",
     "mark",
+    "meanwhile",
     "partition",
     "pause",
     "request",
@@ -32,9 +35,12 @@ __all__ = [
     "run_workload",
     "start",
     "stop",
+    "wait_for_context",
+    "wait_for_goal",
     "wait_for_rest",
     "wait_for_tries",
     "wait_until_ready",
+    "watch",
     "wipe",
 ]
 
@@ -123,7 +129,7 @@ def inject(
 def partition(target: str, kind: str = "refused", source: str = "*", seconds: float = 1.0) -> str:
     """Break the links to an edge (`p1+c1`), a store or a service; source: of one service only (`rsync`).
 
-    kind: refused, reset, black-hole, one-way, slow or flapping; seconds: delay or period of the last two.
+    kind: refused, reset, black-hole, silent, one-way, slow or flapping; seconds: delay or period of the last two.
     """
     links = stage().partition(target, Partition(kind, float(seconds)), source=source)
     stage().mark(f"partition {target}")
@@ -179,8 +185,67 @@ def wait_for_rest() -> str:
 
 @in_sentences
 def wait_for_tries(target: str, since: str, times: int, limit: float = 60.0) -> int:
-    """Wait until a target was tried to be reached so often since a mark; how often. Fails when it is not."""
+    """Wait until rsync tried to reach an edge so often since a mark; how often. Fails when it does not."""
     return stage().wait_for_tries(target, since=since, times=int(times), limit=float(limit))
+
+
+@in_sentences
+def hold(target: str, since: str, tries: int = 0, seconds: float = 30.0, group: str = "", goal: str = "") -> str:
+    """How long a fault lasts: until rsync tried an edge so often, `seconds` are over, or a watched group is at a goal.
+
+    What ended it; it does not fail. tries: 0 for any number; goal: as in wait_for_goal.
+    """
+    return stage().hold(target, since=since, tries=int(tries), seconds=float(seconds), group=group, goal=goal)
+
+
+@in_sentences
+def lifecycle(group: str, verb: str, expect: int = 0) -> dict[str, Any]:
+    """POST one of a group's lifecycle calls, `stop` or `terminate`, once. expect: the status; 0 takes any."""
+    answer = stage().lifecycle(group, verb)
+    if expect and answer.status != expect:
+        raise AssertionError(
+            f"{verb} of {group} was answered {answer.status}, not {expect}: {answer.text.strip()[:300]}"
+        )
+    return {"status": answer.status, "body": answer.text.strip()}
+
+
+@in_sentences
+def meanwhile(group: str, what: Literal["nothing", "stop", "restart-rsync"] = "nothing") -> str:
+    """For experiments that differ in one step only: stop the group, restart rsync, or do nothing; marks the moment."""
+    if what == "stop":
+        return f"stop was answered {lifecycle(group, 'stop', expect=202)['status']}"
+    stage().mark(what)
+    if what == "restart-rsync":
+        death = crash("rsync")
+        start("rsync")
+        return f"{death}; rsync answers again"
+    if what != "nothing":
+        raise AssertionError(f"meanwhile is nothing, stop or restart-rsync, not {what!r}")
+    return "nothing"
+
+
+@in_sentences
+def wait_for_context(group: str, status: str, limit: float = 30.0) -> str:
+    """Wait until EMCO gives a group's AppContext a status, `InstantiateFailed`. Fails with what it has in `limit` s."""
+    here = stage()
+    if here.within(lambda: here.status(group).deployed == status, limit=float(limit)) is None:
+        raise AssertionError(f"the AppContext of {group} is {here.status(group).deployed or 'nothing'}, not {status}")
+    here.mark(f"{status} {group}")
+    return f"{group} is {status}"
+
+
+@in_sentences
+def watch(group: str) -> str:
+    """Keep what EMCO says of a group, and what the edges hold, from now on."""
+    stage().watch(group)
+    return f"{group} is watched"
+
+
+@in_sentences
+def wait_for_goal(group: str, goal: str, limit: float = 30.0) -> str:
+    """Wait until a watched group is `running`, `changed` or `gone`. Fails with what is missing after `limit` s."""
+    stage().wait_for_goal(group, goal, limit=float(limit))
+    return f"{group} is {goal}"
 
 
 @in_sentences

@@ -15,7 +15,10 @@ Where a stage is set already (a pytest fixture did it) that one is used. Beyond 
 """
 
 import contextlib
+import signal
+import threading
 from collections.abc import Mapping
+from types import FrameType
 from typing import Any
 
 from chaoslib.exceptions import InterruptExecution
@@ -33,6 +36,7 @@ __all__ = [
     "cleanup_control",
 ]
 
+_LEAVE_AND_ROLL_BACK = 20  # chaoslib.exit: what it makes of SIGUSR1
 _OPENED: list[Opened] = []  # at most one: what this control has started and has to end (see harness.chaos.current)
 
 
@@ -40,12 +44,27 @@ def before_experiment_control(
     context: Mapping[str, Any], configuration: Mapping[str, Any] | None = None, **_: Any
 ) -> None:
     """Start an EMCO unless there is one. Interrupts the experiment with a sentence when that does not work."""
+    _end_on_sigterm()
     if current.is_set():
         return
     try:
         _OPENED.append(open_stage(configuration or {}, title=str(context.get("title", ""))))
     except (HarnessTrouble, ServiceDown, UsageError) as error:
         raise InterruptExecution(f"there is no EMCO to experiment with: {error}") from error
+
+
+def _end_on_sigterm() -> None:
+    """Let SIGTERM end the experiment wherever it is, with its rollbacks.
+
+    chaoslib raises an Exception for it, which a logging handler swallows and of which a running activity makes a
+    failure, after which the experiment goes on. It puts the handler from before the experiment back by itself.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  the signature of a handler
+    raise SystemExit(_LEAVE_AND_ROLL_BACK)
 
 
 def after_activity_control(context: Mapping[str, Any], state: Mapping[str, Any] | None = None, **_: Any) -> None:

@@ -46,7 +46,7 @@ def connectivity(group: str, edge: str) -> str:
 
 @in_sentences
 def tries(target: str, since: str, source: str = "*") -> int:
-    """How often a target was tried to be reached since a mark: connections asked for, messages into a black hole."""
+    """How often a target was knocked at since a mark: connections asked for, messages into a link that keeps them."""
     return len(stage().knocks(source=source, target=target, since=stage().marked(since)))
 
 

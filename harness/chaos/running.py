@@ -49,4 +49,6 @@ def run_on(stage: Stage, experiment: dict[str, Any]) -> Mapping[str, Any]:
     """Run it; Chaos Toolkit's journal. Must be called from the main thread, where chaoslib sets signal handlers."""
     with acting_on(stage):
         journal: Mapping[str, Any] = run_experiment(experiment, settings=dict(_SETTINGS))
+    if journal["status"] == "interrupted":  # chaoslib keeps Ctrl-C and SIGTERM to itself
+        raise KeyboardInterrupt(f"the experiment {experiment['title']!r} was interrupted")
     return journal

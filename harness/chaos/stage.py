@@ -5,9 +5,8 @@ Every method blocks until it is done; each wait has a limit.
 """
 
 import asyncio
-import itertools
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -15,6 +14,8 @@ from typing import Any, TypeVar
 
 from harness.background import Answer, Background, at_rest, make_empty, request
 from harness.campaign import Campaign, Work
+from harness.chaos.attempts import Tries, tries
+from harness.chaos.watching import Content, Seen, Watch, goal_named, look
 from harness.crashpoints.model import Told
 from harness.emco.calls import Call
 from harness.emco.status import NOTHING_SAID, GroupStatus, parse_status
@@ -72,6 +73,7 @@ class Stage:
         self.title = work.title
         self.marks: list[Mark] = []
         self.made: list[Made] = []
+        self._watches: dict[str, tuple[Watch, Future[None]]] = {}
 
     # -- who is there -----------------------------------------------------------------------------------------------
 
@@ -101,7 +103,8 @@ class Stage:
     # -- what a client does -----------------------------------------------------------------------------------------
 
     def empty(self) -> None:
-        """A new EMCO: stores and edges empty, everything freshly started, no link broken."""
+        """A new EMCO: stores and edges empty, everything freshly started, no link broken, nothing watched."""
+        self.unwatch()
 
         async def act(campaign: Campaign) -> None:
             await campaign.disruptions.heal("*", "*")
@@ -231,6 +234,16 @@ class Stage:
         seen = self.history(since)
         return tuple(one for one in seen if fnmatchcase(one.source, source) and fnmatchcase(one.target, target))
 
+    def tries(self, target: str, *, since: Mark, source: str = "rsync") -> Tries:
+        """Tries of one source to reach one target since a mark."""
+        return tries(self.knocks(source=source, target=target, since=since))
+
+    def _fewest_tries(self, target: str, since: Mark) -> int:
+        """Of the targets that a pattern means, that which was tried least; 0 where it means none."""
+        links = self._look(lambda campaign: campaign.lab.relay.links())
+        names = {link.target for link in links if fnmatchcase(link.target, target)}
+        return min((len(self.tries(name, since=since).at) for name in names), default=0)
+
     def silent(self, *, limit: float = 5.0) -> tuple[str, ...]:
         """Why services do not answer, a sentence each; nothing when all do."""
 
@@ -248,11 +261,70 @@ class Stage:
                 return call
         raise UsageError(f"the workload creates no deployment intent group {name!r}")
 
+    def lifecycle(self, group: str, verb: str) -> Answer:
+        """POST one of a group's lifecycle calls, `stop` or `terminate` say, once; marks the moment."""
+        call = self.group(group)
+        self.mark(f"{verb} {group}")
+        return self.request(call.service, "POST", f"/v2/{call.target}/{verb}")
+
+    def watch(self, group: str) -> None:
+        """Keep what EMCO says of a group, and what the edges hold, from now on until the stage is emptied."""
+        if group in self._watches:
+            raise UsageError(f"{group} is watched already")
+        service, path = self._status_of(group)
+        watch = Watch(service, path)
+        watch.seen.append(self._environment.do(lambda campaign: look(campaign, service, path)))
+        self._watches[group] = watch, self._environment.begin(watch.run)
+
+    def watched(self, group: str) -> tuple[Seen, ...]:
+        """What was new about a watched group, look by look; the first is how it was when that began.
+
+        Raises UsageError for one that is not watched, HarnessTrouble when the watch broke off.
+        """
+        if group not in self._watches:
+            raise UsageError(f"{group} is not watched")
+        watch, future = self._watches[group]
+        if future.done():
+            raise HarnessTrouble(f"watching {group} broke off: {future.exception()}")
+        return tuple(watch.seen)
+
+    def unwatch(self) -> None:
+        """Watch nothing any more."""
+        for _, future in self._watches.values():
+            future.cancel()
+        self._watches.clear()
+
+    def wait_for_goal(self, group: str, goal: str, *, limit: float) -> Seen:
+        """Wait until a watched group is `running`, `changed` (against when the watch began) or `gone`; marks it.
+
+        Raises UsageError for another goal, HarnessTrouble with what is missing after `limit` seconds.
+        """
+        missing = self._missing(group, goal)
+        if self.within(lambda: not missing(self._now(group)), limit=limit) is None:
+            raise HarnessTrouble(f"{group} is not {goal} after {limit:g} s: {missing(self._now(group))}")
+        self.mark(f"{goal} {group}")
+        return self._now(group)
+
+    def _missing(self, group: str, goal: str) -> Callable[[Seen], str]:
+        before: Mapping[str, Content] = self.watched(group)[0].edges
+        try:
+            return goal_named(goal, before)
+        except KeyError:
+            raise UsageError(f"a goal is running, changed or gone, not {goal!r}") from None
+
+    def _now(self, group: str) -> Seen:
+        service, path = self._status_of(group)
+        return self._environment.do(lambda campaign: look(campaign, service, path))
+
+    def _status_of(self, group: str) -> tuple[str, str]:
+        call = self.group(group)
+        return call.service, f"/v2/{call.target}/status?status=deployed&output=all"
+
     def status(self, group: str) -> GroupStatus:
         """What EMCO says of a group; NOTHING_SAID where it does not answer or refuses to say."""
-        call = self.group(group)
+        service, path = self._status_of(group)
         try:
-            answer = self.request(call.service, "GET", f"/v2/{call.target}/status?status=deployed&output=all")
+            answer = self.request(service, "GET", path)
         except HarnessTrouble:  # no answer: that, too, is something that experiments measure
             return NOTHING_SAID
         return parse_status(answer.body) if answer.ok else NOTHING_SAID
@@ -272,10 +344,25 @@ class Stage:
         mark = self.marked(since)
 
         def enough() -> int | None:
-            seen = len(self.knocks(target=target, since=mark))
+            seen = self._fewest_tries(target, mark)
             return seen if seen >= times else None
 
         return self.until(enough, limit=limit, what=f"{times} tries to reach {target}")
+
+    def hold(self, target: str, *, since: str, tries: int, seconds: float, group: str = "", goal: str = "") -> str:
+        """Let something last until a target was tried so often, or `seconds` are over, or a group is at a goal.
+
+        What ended it, in words. This is how long a fault lasts: it does not fail.
+        """
+        mark = self.marked(since)
+        missing = self._missing(group, goal) if goal else None
+
+        def enough() -> str | None:
+            if tries and self._fewest_tries(target, mark) >= tries:
+                return f"{tries} tries"
+            return f"{group} is {goal}" if missing is not None and not missing(self._now(group)) else None
+
+        return self.within(enough, limit=seconds) or f"{seconds:g} s"
 
     def objects(self) -> Mapping[str, tuple[dict[str, Any], ...]]:
         """What the edges hold, by their names; the stores are not asked."""
@@ -320,8 +407,3 @@ class Stage:
 
 def _next_effect(seq: int, limit: float) -> Callable[[Campaign], Coroutine[Any, Any, bool]]:
     return lambda campaign: campaign.lab.relay.moved(seq, limit=limit)
-
-
-def spacing(knocks: Sequence[Knock]) -> tuple[float, ...]:
-    """Seconds between neighbouring tries."""
-    return tuple(later.at - earlier.at for earlier, later in itertools.pairwise(knocks))

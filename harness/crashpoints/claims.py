@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from harness.crashpoints.outcomes import GRADES, Grade, Outcome
 
@@ -80,7 +81,8 @@ class ClaimResult:
     seconds:  wall time from the beginning of its test
     replay:   the command that shows it again, under the same settings
 
-    Raises ValueError for what could not be believed or stored: another outcome, a figure that is not finite, no proof.
+    Raises ValueError for what could not be believed or stored: another outcome, a figure that is not finite, no proof,
+    evidence elsewhere.
     """
 
     id: str
@@ -102,6 +104,9 @@ class ClaimResult:
             raise ValueError(f"{self.id}: a claim cannot be {self.outcome.value!r}; expected one of {expected}")
         if not self.proof.strip() and self.outcome is not Outcome.UNKNOWN:
             raise ValueError(f"{self.id}: without proof that the disruption happened the outcome is unknown")
+        for path in self.evidence:
+            if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+                raise ValueError(f"{self.id}: evidence lies in the run's folder, {path!r} does not")
         for name, figure in self.measured.items():
             if not _storable(figure):
                 raise ValueError(f"{self.id}: {name} = {figure!r} is neither a finite number nor text nor yes or no")

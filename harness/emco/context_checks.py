@@ -22,16 +22,29 @@ _FITS = {
 
 
 def dangling(view: View) -> Found:
-    """I4: the contexts that a record names are there.
-
-    Of a deployment intent group all, since its removal reads every one; of the others the last one: re-instantiating a
-    logical cloud deletes the context before, and its removal skips those.
-    """
+    """I4: the contexts that a record names are there."""
     for record in view.records:
-        needed = set(record.named) if record.name == _GROUP else {record.last.context, record.status_context} - {""}
-        if gone := sorted(needed - set(view.contexts)):
+        if gone := sorted(_needed(record) - set(view.contexts)):
             which = "its last action's " if record.last.context in gone else ""
             yield record.where, f"{which}context {', '.join(gone)} is not in etcd"
+
+
+def status_context(view: View) -> Found:
+    """I4: the context that a record names for its status is there."""
+    for record in view.records:
+        name = record.status_context
+        if name and name not in view.contexts and name not in _needed(record):
+            yield record.where, f"the context of its status, {name}, is not in etcd"
+
+
+def _needed(record: Record) -> frozenset[str]:
+    """The contexts without which a record cannot be terminated or removed.
+
+    Of a deployment intent group those of all its actions, since its removal reads every one; of the others that of the
+    last: re-instantiating a logical cloud deletes the context before, and its removal skips those.
+    """
+    actions = record.actions if record.name == _GROUP else (record.last,)
+    return frozenset(action.context for action in actions) - {""}
 
 
 def unowned(view: View) -> Found:

@@ -101,10 +101,17 @@ INVARIANTS: tuple[Invariant, ...] = (
     ),
     Invariant(
         "I4-dangling",
-        "Status, terminate and DELETE read the contexts that a record names and answer 400 or 500 where one is gone.",
+        "Terminate and DELETE read the contexts that a record names and answer 500 for ever where one is gone.",
         _BLOCKER,
         _BY_HAND,
         context_checks.dangling,
+    ),
+    Invariant(
+        "I4-status-context",
+        "Status queries read this context and answer 400 where it is gone.",
+        _FAIL,
+        "terminate, then approve and instantiate again",
+        context_checks.status_context,
     ),
     Invariant(
         "I4-unowned",

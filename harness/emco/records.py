@@ -200,19 +200,25 @@ def at_work(snapshot: Snapshot, running: frozenset[str], *, restarted: bool) -> 
     """
     if "rsync" not in running:
         return ()
-    stays = frozenset() if restarted else MAY_STAY
-    reasons = []
+    reasons = [*pending(snapshot, stays=frozenset() if restarted else MAY_STAY)]
     for raw_key, value in sorted(snapshot.etcd.items()):
         key = raw_key.decode("utf-8", "replace")
-        if key.endswith(_QUEUE):
-            if events := [event for event in _pending(value) if event not in stays]:
-                reasons.append(f"rsync has {events[0]} pending in {key}")
-        elif CONTEXT_KEY.match(key) and key.count("/") == 4 and key.endswith("/status/"):  # /context/ID/status/
+        if CONTEXT_KEY.match(key) and key.count("/") == 4 and key.endswith("/status/"):  # /context/ID/status/
             status = _status(value)
             if status in _UNFINISHED:
                 reasons.append(f"{key} is {status}")
         elif restarted and ACTIVE_KEY.match(key):
             reasons.append(f"rsync has not worked off {key}")
+    return tuple(reasons)
+
+
+def pending(snapshot: Snapshot, *, stays: frozenset[str] = MAY_STAY) -> tuple[str, ...]:
+    """What is queued for rsync, a sentence for each queue; events that may stay there are left out."""
+    reasons = []
+    for raw_key, value in sorted(snapshot.etcd.items()):
+        key = raw_key.decode("utf-8", "replace")
+        if key.endswith(_QUEUE) and (events := [event for event in _pending(value) if event not in stays]):
+            reasons.append(f"rsync has {events[0]} pending in {key}")
     return tuple(reasons)
 
 

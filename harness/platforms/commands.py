@@ -36,7 +36,7 @@ async def command(*arguments: str, limit: float, environment: Mapping[str, str] 
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **(environment or {})},
             start_new_session=True,  # Ctrl-C in a terminal is for us
-            preexec_fn=die_with_parent,  # noqa: PLW1509  one prctl call between fork and exec, no lock is taken
+            preexec_fn=die_with_parent,
         )
     except OSError as error:
         raise CommandFails(f"{arguments[0]} cannot be run: {error.strerror}") from error

@@ -8,10 +8,11 @@ from harness.wire.conditions import BlackHole, Condition, Refuse, Reset, Slow
 
 Volume = Literal["kept", "lost"]
 
-PARTITIONS = ("refused", "reset", "black-hole", "one-way", "slow", "flapping")
-"""Kinds of broken links. `refused`: nobody listens; `reset`: accepted and reset at once; `black-hole`: nothing arrives
-and nobody is told; `one-way`: requests arrive, replies do not; `slow`: everything is late; `flapping`: refused and
-healthy in turn."""
+PARTITIONS = ("refused", "reset", "black-hole", "silent", "one-way", "slow", "flapping")
+"""Kinds of broken links. `refused`: nobody listens; `reset`: accepted, and reset when something is asked; `black-hole`:
+packets vanish, connections can neither be made nor used, and nobody is told; `silent`: connections can be made and
+nothing arrives, as at a server that hangs; `one-way`: requests arrive, replies do not; `slow`: everything is late;
+`flapping`: refused and healthy in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Partition:
         if self.kind == "reset":
             return Reset()
         if self.kind == "black-hole":
+            return BlackHole(connects=False)
+        if self.kind == "silent":
             return BlackHole()
         if self.kind == "one-way":
             return BlackHole("to_source")

@@ -10,7 +10,7 @@ from harness.crashpoints.lab import Call as AnyCall
 from harness.crashpoints.model import Told
 from harness.emco.calls import Call, Endpoints, rewrite
 from harness.faults.victim import HarnessTrouble
-from harness.wire.relay import Address
+from harness.wire.links import Address
 
 _CONNECTIVITY = (
     "connection error",

@@ -8,9 +8,9 @@ A baseline is a YAML list:
       owner: dcm team
       expires: 2026-12-31
 
-Only failures can be accepted: passes and warnings need no acceptance, and `unknown` says nothing to accept. An entry
-lasts as long as the finding is exactly as accepted. If it got worse, got better or its day is over, that is reported,
-so that the list never says more than is true.
+The id is that of a crash point or of a claim. Only failures can be accepted: passes and warnings need no acceptance,
+and `unknown` says nothing to accept. An entry lasts as long as the finding is exactly as accepted. If it got worse, got
+better or its day is over, that is reported, so that the list never says more than is true.
 """
 
 from collections.abc import Collection, Iterable
@@ -20,7 +20,8 @@ from pathlib import Path
 
 import yaml
 
-from harness.crashpoints.model import GRADES, Grade, Outcome, PointResult
+from harness.crashpoints.claims import claim_subject
+from harness.crashpoints.outcomes import GRADES, Grade, Judged, Outcome
 from harness.evidence.run_folder import write_atomically
 from harness.reporting.findings import severity
 
@@ -60,10 +61,10 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """An entry and the result of its point in this run. `result` is None if there is none."""
+    """An entry and the result of its point or claim in this run. `result` is None if there is none."""
 
     entry: Entry
-    result: PointResult | None
+    result: Judged | None
 
     def sentence(self) -> str:
         """What was accepted, by whom until when, and what was seen."""
@@ -79,13 +80,13 @@ class BaselineVerdict:
     new:      failures (grade fail or blocker) without an entry
     known:    as accepted
     worse:    a failure that is worse than accepted
-    vanished: the point ran and is better than accepted: the entry has to go, or to say less
+    vanished: better than accepted, or no point or claim has this id any more: the entry has to go, or to say less
     expired:  as accepted, but its day is over
-    undecided: the point has no result, or its outcome is unknown
-    not_selected: the point was not part of this run; says nothing about the entry
+    undecided: there is no result, or its outcome is unknown
+    not_selected: was not part of this run, which says nothing about the entry
     """
 
-    new: tuple[PointResult, ...] = ()
+    new: tuple[Judged, ...] = ()
     known: tuple[Match, ...] = ()
     worse: tuple[Match, ...] = ()
     vanished: tuple[Match, ...] = ()
@@ -101,33 +102,38 @@ class BaselineVerdict:
 
 def apply(
     baseline: Baseline,
-    results: Iterable[PointResult],
+    results: Iterable[Judged],
     *,
     today: date,
     selected_ids: Collection[str],
     whole_plan: bool = False,
+    complete_subjects: Collection[str] = (),
 ) -> BaselineVerdict:
     """Hold a run's results against a baseline. `selected_ids` are the points that this run was to do.
 
     whole_plan: nothing was left out of the plan, so that an entry without a point has vanished
+    complete_subjects: whose claims were all checked, so that an entry of theirs that was not has vanished
     """
-    by_id = {result.point.id: result for result in results}
+    by_id = {result.id: result for result in results}
     places: dict[str, list[Match]] = {
         name: [] for name in ("known", "worse", "vanished", "expired", "undecided", "not_selected")
     }
     for entry in baseline.entries:
         result = by_id.get(entry.id)
         place = _place(entry, result, today=today, selected=entry.id in selected_ids)
-        places["vanished" if whole_plan and place == "not_selected" else place].append(Match(entry, result))
+        subject = claim_subject(entry.id)
+        if place == "not_selected" and (subject in complete_subjects if subject else whole_plan):
+            place = "vanished"
+        places[place].append(Match(entry, result))
     accepted = {entry.id for entry in baseline.entries}
     return BaselineVerdict(
-        new=tuple(r for r in by_id.values() if r.grade in _FAILURES and r.point.id not in accepted),
+        new=tuple(r for r in by_id.values() if r.grade in _FAILURES and r.id not in accepted),
         not_selected=tuple(match.entry for match in places.pop("not_selected")),
         **{name: tuple(matches) for name, matches in places.items()},
     )
 
 
-def _place(entry: Entry, result: PointResult | None, *, today: date, selected: bool) -> str:
+def _place(entry: Entry, result: Judged | None, *, today: date, selected: bool) -> str:
     if result is None:
         return "undecided" if selected else "not_selected"
     if result.outcome is Outcome.UNKNOWN:
@@ -138,14 +144,14 @@ def _place(entry: Entry, result: PointResult | None, *, today: date, selected: b
 
 
 def from_run(
-    results: Iterable[PointResult], previous: Baseline, *, today: date, reason: str, owner: str, expires: date
+    results: Iterable[Judged], previous: Baseline, *, today: date, reason: str, owner: str, expires: date
 ) -> Baseline:
     """A baseline that accepts all failures of a run.
 
     Entries that exist keep their reason and owner, and their expiry as long as they are still true. Entries whose
-    points did not run, or led to `unknown`, stay as they are; entries whose points pass now are left out.
+    points or claims were not tested, or led to `unknown`, stay as they are; those of what passes now are left out.
     """
-    by_id = {result.point.id: result for result in results}
+    by_id = {result.id: result for result in results}
     entries: list[Entry] = []
     for entry in previous.entries:
         result = by_id.pop(entry.id, None)
@@ -157,7 +163,7 @@ def from_run(
             entries.append(Entry(entry.id, result.outcome, entry.reason, entry.owner, until))
     for result in by_id.values():
         if result.grade in _FAILURES:
-            entries.append(Entry(result.point.id, result.outcome, reason, owner, expires))
+            entries.append(Entry(result.id, result.outcome, reason, owner, expires))
     return Baseline(tuple(sorted(entries, key=lambda entry: entry.id)))
 
 

@@ -1,15 +1,15 @@
-"""Two runs side by side: what is new, gone, worse, better, and which points only one of them planned."""
+"""Two runs side by side: what is new, gone, worse, better, and which points and claims only one of them had."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.crashpoints.model import GRADES, Grade, Outcome, RunSummary
-from harness.reporting.findings import severity
+from harness.reporting.findings import judged, severity
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One point in both runs; None: that run did not plan it or has no result for it."""
+    """One point or claim in both runs; None: that run did not plan it or has no result for it."""
 
     id: str
     was: Outcome | None
@@ -18,13 +18,13 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """From run `a` to run `b`, in the order of b's plan; every point that differs is in one of the five places.
+    """From run `a` to run `b`, in the order of b's plan, then claims; all that differs is in one of the five places.
 
-    new:     a finding that was a pass, or whose point did not exist
+    new:     a finding that was a pass, or whose point or claim did not exist
     gone:    was a finding, is a pass
     worse, better: findings of both, with another outcome
-    undecided: one of the runs has no result or an unknown outcome for a point that both planned
-    only_a, only_b: ids that only one of the plans has. Findings among those of b are in `new`, too
+    undecided: one of the runs has no result or an unknown outcome for what both planned
+    only_a, only_b: ids that only one of the runs has. Findings among those of b are in `new`, too
     notes:   why the comparison may mislead (different workload, reference against real EMCO)
     """
 
@@ -42,10 +42,9 @@ class Comparison:
 
 def compare(a: RunSummary, b: RunSummary) -> Comparison:
     """What changed from run a to run b."""
-    was = {result.point.id: result.outcome for result in a.results}
-    now = {result.point.id: result.outcome for result in b.results}
-    planned_a = [point.id for point in a.plan.points()]
-    planned_b = [point.id for point in b.plan.points()]
+    was = {result.id: result.outcome for result in judged(a)}
+    now = {result.id: result.outcome for result in judged(b)}
+    planned_a, planned_b = _planned(a), _planned(b)
     in_a, in_b = set(planned_a), set(planned_b)
     places: dict[str, list[Move]] = {name: [] for name in ("new", "gone", "worse", "better", "undecided")}
     for point in planned_b:
@@ -61,6 +60,11 @@ def compare(a: RunSummary, b: RunSummary) -> Comparison:
         notes=tuple(_notes(a, b)),
         **{name: tuple(moves) for name, moves in places.items()},
     )
+
+
+def _planned(run: RunSummary) -> list[str]:
+    """Ids of points, and of claims: a claim is known once it was checked."""
+    return [*(point.id for point in run.plan.points()), *(claim.id for claim in run.claims)]
 
 
 def _place(move: Move) -> str:
@@ -91,4 +95,4 @@ def _notes(a: RunSummary, b: RunSummary) -> Iterator[str]:
         yield f"{one.run} was on the reference EMCO, {other.run} was not"
     for run in (a, b):
         if run.status != "complete":
-            yield f"{run.run} is {run.status}: points are missing"
+            yield f"{run.run} is {run.status}: results are missing"

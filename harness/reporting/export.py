@@ -4,11 +4,13 @@ import json
 import re
 from typing import Any
 
+from harness.crashpoints.claims import ClaimResult
 from harness.crashpoints.model import Attempt, CallPlan, CrashPoint, PointResult, Proof, RunSummary
 from harness.evidence.encoding import redacted
 from harness.evidence.redaction import Redactor
+from harness.reporting.claims import figure_text
 from harness.reporting.difference import change_lines
-from harness.reporting.findings import replay_command
+from harness.reporting.findings import judged, replay_command
 from harness.reporting.table import told_text
 from harness.reporting.templates import environment
 from harness.reporting.words import counted
@@ -20,13 +22,14 @@ class NoSuchPointError(Exception):
     """The run has no result for this id. The message is a sentence."""
 
 
-def export_markdown(summary: RunSummary, point_id: str, redactor: Redactor) -> str:
+def export_markdown(summary: RunSummary, result_id: str, redactor: Redactor) -> str:
     """Everything about one result, without secrets: done, expected, seen, tried; versions, seed, replay command.
 
-    Raises NoSuchPointError if the run has no result of this id.
+    Raises NoSuchPointError if the run has no point or claim of this id.
     """
-    result = find_result(summary, point_id)
-    result = redacted(result, redactor)
+    result = redacted(find_result(summary, result_id), redactor)
+    if isinstance(result, ClaimResult):
+        return _export_claim(summary, result, redactor)
     call = next((each for each in summary.plan.calls if each.name == result.point.call), None)
     env = environment()
     env.filters |= {"fence": fence, "json": _json, "told": told_text, "line": _one_line}
@@ -42,14 +45,22 @@ def export_markdown(summary: RunSummary, point_id: str, redactor: Redactor) -> s
     )
 
 
-def find_result(summary: RunSummary, point_id: str) -> PointResult:
+def _export_claim(summary: RunSummary, claim: ClaimResult, redactor: Redactor) -> str:
+    run = redacted(summary, redactor)
+    env = environment()
+    env.filters |= {"fence": fence, "json": _json, "line": _one_line, "figure": figure_text}
+    others = [other for other in run.claims if other.subject == claim.subject and other.id != claim.id]
+    return env.get_template("claim.md.j2").render(result=claim, run=run, others=others, replay=replay_command(claim))
+
+
+def find_result(summary: RunSummary, result_id: str) -> PointResult | ClaimResult:
     """The result of this id. Raises NoSuchPointError, with ids that look alike where there are some."""
-    for result in summary.results:
-        if result.point.id == point_id:
+    for result in judged(summary):
+        if result.id == result_id:
             return result
-    alike = [result.point.id for result in summary.results if point_id in result.point.id][:3]
+    alike = [result.id for result in judged(summary) if result_id in result.id][:3]
     hint = f"; did you mean {' or '.join(alike)}?" if alike else ""
-    raise NoSuchPointError(f"run {summary.run} has no result for `{point_id}`{hint}")
+    raise NoSuchPointError(f"run {summary.run} has no result for `{result_id}`{hint}")
 
 
 def what_was_done(point: CrashPoint, call: CallPlan | None, proof: Proof) -> str:

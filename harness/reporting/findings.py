@@ -1,9 +1,11 @@
 """What a run found: findings, and counts by outcome, grade and call. All of it follows from the results."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from harness.crashpoints.claims import ClaimResult, Figure
 from harness.crashpoints.model import GRADES, CallPlan, Change, Grade, Outcome, Plan, PointResult, RunSummary, Told
+from harness.crashpoints.outcomes import Judged
 
 _OUTCOMES = tuple(Outcome)
 _GRADES = tuple(Grade)
@@ -11,7 +13,7 @@ _GRADES = tuple(Grade)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An outcome that is not a pass.
+    """A crash point's outcome that is not a pass.
 
     id:      the crash point's id
     nearest: the control state that the difference refers to
@@ -32,13 +34,32 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimFinding:
+    """A claim's outcome that is not a pass; the fields are those of ClaimResult."""
+
+    id: str
+    outcome: Outcome
+    grade: Grade
+    reason: str
+    claim: str
+    proof: str
+    measured: Mapping[str, Figure]
+    evidence: tuple[str, ...]
+    replay: str
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
-    """Points of the plan, those with a result, those without, and the results by outcome and grade (all listed)."""
+    """Points of the plan, those with a result, those without; claims; both by outcome and grade (all listed).
+
+    proven: points whose fault is proven;  findings: of points and of claims
+    """
 
     planned: int
     ran: int
     not_run: int
     proven: int
+    claims: int
     findings: int
     by_outcome: dict[Outcome, int]
     by_grade: dict[Grade, int]
@@ -63,15 +84,34 @@ def severity(outcome: Outcome) -> int:
     return _OUTCOMES.index(outcome)
 
 
-def replay_command(result: PointResult) -> str:
-    """What a person types to see this point again."""
-    return result.replay or f"emco-chaos replay '{result.point.id}'"
+def replay_command(result: Judged) -> str:
+    """What a person types to see this point or claim again."""
+    if not result.replay and isinstance(result, ClaimResult):
+        return f"pytest scenarios/{result.scenario}"
+    return result.replay or f"emco-chaos replay '{result.id}'"
 
 
-def finding(result: PointResult) -> Finding:
+def judged(summary: RunSummary) -> tuple[PointResult | ClaimResult, ...]:
+    """All results of a run: of crash points, then of claims."""
+    return (*summary.results, *summary.claims)
+
+
+def finding(result: PointResult | ClaimResult) -> Finding | ClaimFinding:
     """The finding that a result which is not a pass stands for."""
+    if isinstance(result, ClaimResult):
+        return ClaimFinding(
+            id=result.id,
+            outcome=result.outcome,
+            grade=result.grade,
+            reason=result.reason,
+            claim=result.claim,
+            proof=result.proof,
+            measured=result.measured,
+            evidence=result.evidence,
+            replay=replay_command(result),
+        )
     return Finding(
-        id=result.point.id,
+        id=result.id,
         outcome=result.outcome,
         grade=result.grade,
         reason=result.reason,
@@ -84,7 +124,7 @@ def finding(result: PointResult) -> Finding:
     )
 
 
-def findings(results: Iterable[PointResult]) -> tuple[Finding, ...]:
+def findings(results: Iterable[PointResult | ClaimResult]) -> tuple[Finding | ClaimFinding, ...]:
     """All findings, worst first, else in the order of the results."""
     found = [finding(result) for result in results if result.grade is not Grade.PASS]
     return tuple(sorted(found, key=lambda each: -severity(each.outcome)))
@@ -101,7 +141,7 @@ def merged(results: Iterable[PointResult], plan: Plan) -> tuple[PointResult, ...
     return tuple(sorted(worst.values(), key=lambda result: order.get(result.point.id, len(order))))
 
 
-def by_outcome(results: Iterable[PointResult]) -> dict[Outcome, int]:
+def by_outcome(results: Iterable[Judged]) -> dict[Outcome, int]:
     """How many results have each outcome; outcomes that did not occur are listed with 0."""
     counts = dict.fromkeys(_OUTCOMES, 0)
     for result in results:
@@ -111,7 +151,8 @@ def by_outcome(results: Iterable[PointResult]) -> dict[Outcome, int]:
 
 def count(summary: RunSummary) -> Counts:
     """The run in numbers."""
-    outcomes = by_outcome(summary.results)
+    every = judged(summary)
+    outcomes = by_outcome(every)
     ran = {result.point.id for result in summary.results}
     planned = [point.id for point in summary.plan.points()]
     return Counts(
@@ -119,7 +160,8 @@ def count(summary: RunSummary) -> Counts:
         ran=len(ran),
         not_run=sum(each not in ran for each in planned),
         proven=sum(result.proof.proven for result in summary.results),
-        findings=sum(result.grade is not Grade.PASS for result in summary.results),
+        claims=len(summary.claims),
+        findings=sum(result.grade is not Grade.PASS for result in every),
         by_outcome=outcomes,
         by_grade={g: sum(n for o, n in outcomes.items() if GRADES[o] is g) for g in _GRADES},
     )

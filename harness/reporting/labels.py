@@ -5,15 +5,17 @@ categories.json and executor.json once per session (allure removes them at its s
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from harness.crashpoints.model import CrashPoint, Grade, PointResult, RunSummary
+from harness.crashpoints.claims import ClaimResult
+from harness.crashpoints.model import GRADES, CrashPoint, Grade, PointResult, RunSummary
 from harness.evidence.encoding import redacted, to_json
 from harness.evidence.redaction import Redactor
 from harness.evidence.run_folder import write_atomically
+from harness.reporting.claims import Subject, by_scenario, figure_text
 from harness.reporting.difference import difference_lines
 from harness.reporting.export import attempt_text
 from harness.reporting.findings import replay_command
@@ -28,12 +30,12 @@ _SEVERITIES: dict[Grade, Severity] = {
     Grade.BLOCKER: "blocker",
     Grade.ERROR: "normal",
 }
-_TEXT, _JSON = "text/plain", "application/json"
+_TEXT, _JSON, _SVG = "text/plain", "application/json", "image/svg+xml"
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """name: shown in the report; mime: `text/plain` or `application/json`"""
+    """name: shown in the report; mime: `text/plain`, `application/json` or `image/svg+xml`"""
 
     name: str
     mime: str
@@ -42,7 +44,10 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class AllureFacts:
-    """What allure is told about one test. `labels` are beyond feature (the call), story (the boundary) and severity."""
+    """What allure is told about one test. `labels` are beyond feature, story and severity.
+
+    feature, story: call and boundary of a crash point; scenario and variant of a disruption
+    """
 
     title: str
     description: str
@@ -117,6 +122,46 @@ def _attachments(result: PointResult, redactor: Redactor) -> list[Attachment]:
     return found
 
 
+def claim_properties(claims: Sequence[ClaimResult], redactor: Redactor) -> tuple[tuple[str, str], ...]:
+    """(name, value) for pytest's user_properties: outcome and sentence of each claim, each figure, a summary."""
+    claims = [redacted(claim, redactor) for claim in claims]
+    found: list[tuple[str, str]] = []
+    for scenario in by_scenario(claims):
+        for subject in scenario.subjects:
+            found += [("id", subject.id), ("scenario", scenario.name), ("outcome", subject.worst.value)]
+            found += [("grade", GRADES[subject.worst].value), *(("replay", replay) for replay in subject.replays)]
+    for claim in claims:
+        found.append((claim.id, f"{claim.outcome.value}: {claim.reason}"))
+        found += [(f"{claim.id} {name}", figure_text(value)) for name, value in claim.measured.items()]
+    return tuple(found)
+
+
+def claim_facts(subject: Subject, files: Mapping[str, str], redactor: Redactor) -> AllureFacts:
+    """Labels and attachments of what a test claimed, without secrets. `files`: the text of evidence by its name."""
+    claims = [redacted(claim, redactor) for claim in subject.claims]
+    lines = [f"{claim.outcome.value}: {claim.claim} ({claim.name})\n    seen: {claim.reason}" for claim in claims]
+    measured = {claim.name: dict(claim.measured) for claim in claims if claim.measured}
+    attachments = [Attachment("claims", _TEXT, "\n".join(lines))]
+    if measured:
+        attachments.append(Attachment("measured.json", _JSON, to_json(measured, redactor, indent=True).decode()))
+    attachments.append(Attachment("claims.json", _JSON, to_json(claims, redactor, indent=True).decode()))
+    for name, text in files.items():
+        mime = {".svg": _SVG, ".json": _JSON}.get(PurePosixPath(name).suffix, _TEXT)
+        attachments.append(Attachment(PurePosixPath(name).name, mime, redactor.text(text)))
+    replays = "\n".join(f"Replay: {redactor.text(replay)}" for replay in subject.replays)
+    return AllureFacts(
+        title=subject.id,
+        description="\n\n".join(
+            part for part in (*(redactor.text(proof) for proof in subject.proofs), replays) if part
+        ),
+        feature=subject.claims[0].scenario,
+        story=subject.variant or subject.claims[0].scenario,
+        severity=_SEVERITIES[GRADES[subject.worst]],
+        labels=(("epic", "Disruptions"), ("outcome", subject.worst.value), ("grade", GRADES[subject.worst].value)),
+        attachments=tuple(attachments),
+    )
+
+
 FINDING = "finding"
 KNOWN = "known finding"
 TROUBLE = "harness trouble"
@@ -149,7 +194,7 @@ def categories() -> list[dict[str, object]]:
             "messageRegex": r"(?s).*(XPASS\(strict\)|baseline entry).*",
         },
         {
-            "name": "Product defect: a crash point that EMCO does not survive",
+            "name": "Product defect: a crash point or a disruption that EMCO does not survive",
             "matchedStatuses": ["failed"],
             "messageRegex": f"(?s).*{FINDING}: .*",
         },

@@ -1,18 +1,21 @@
 """The sign-off page: one run as one HTML file that a release engineer can read, print and archive."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from harness.crashpoints.model import GRADES, Change, Grade, Outcome, PointResult, RunSummary
 from harness.evidence.encoding import redacted
 from harness.evidence.redaction import Redactor
 from harness.evidence.run_folder import RunFolder
-from harness.reporting.baseline import BaselineVerdict
+from harness.reporting.baseline import BaselineVerdict, Entry
+from harness.reporting.claims import by_scenario, figure_text
 from harness.reporting.difference import change_lines
 from harness.reporting.export import attempt_text, what_was_done
-from harness.reporting.findings import call_rows, count, replay_command, severity
+from harness.reporting.findings import by_outcome, call_rows, count, replay_command, severity
 from harness.reporting.table import told_text
 from harness.reporting.templates import environment
 from harness.reporting.verdict import Verdict
@@ -39,7 +42,9 @@ def title(summary: RunSummary) -> str:
 def decide(summary: RunSummary, verdict: Verdict, baseline: BaselineVerdict) -> Decision:
     """Go, no-go, or no sign-off at all."""
     counts = count(summary)
-    tested = f"{counts.ran} of {counts.planned} crash points tested, {counts.proven} injections proven"
+    points = f"{counts.ran} of {counts.planned} crash points tested, {counts.proven} injections proven"
+    claims = f"{counted(counts.claims, 'claim')} about disruptions checked" if counts.claims else ""
+    tested = ", ".join(part for part in (points if counts.planned or not claims else "", claims) if part)
     if summary.reference:
         return Decision(
             "none",
@@ -55,49 +60,72 @@ def decide(summary: RunSummary, verdict: Verdict, baseline: BaselineVerdict) -> 
     return Decision("no-go", "No go", f"{'; '.join(verdict.reasons)}. {tested}.")
 
 
-def render_signoff(summary: RunSummary, verdict: Verdict, baseline: BaselineVerdict, redactor: Redactor) -> str:
-    """The page as HTML, without secrets and without anything that would have to be loaded from elsewhere."""
+def render_signoff(
+    summary: RunSummary,
+    verdict: Verdict,
+    baseline: BaselineVerdict,
+    redactor: Redactor,
+    *,
+    pictures: Mapping[str, str] | None = None,
+) -> str:
+    """The page as HTML, without secrets and without anything that would have to be loaded from elsewhere.
+
+    pictures: SVG text by the name under which evidence of claims names it
+    """
     run = redacted(summary, redactor)
-    verdict = redacted(verdict, redactor)
-    baseline = redacted(baseline, redactor)
-    found = sorted(
-        (result for result in run.results if result.grade is not Grade.PASS), key=lambda r: -severity(r.outcome)
-    )
-    accepted = {match.entry.id: match.entry for match in baseline.known}
-    calls = {call.name: call for call in run.plan.calls}
+    accepted = {match.entry.id: redacted(match.entry, redactor) for match in baseline.known}
+    stale = (("worse", baseline.worse), ("better or gone", baseline.vanished), ("expired", baseline.expired))
     counts = count(run)
     env = environment()
-    env.filters |= {"told": told_text, "duration": duration, "pretty": pretty}
+    env.filters |= {"told": told_text, "duration": duration, "pretty": pretty, "figure": figure_text}
     return env.get_template("signoff.html.j2").render(
         title=title(run),
         run=run,
-        decision=decide(run, verdict, baseline),
+        decision=decide(run, redacted(verdict, redactor), baseline),
         counts=counts,
+        has_points=counts.planned > 0 or not run.claims,
+        points=by_outcome(run.results),
+        claims=by_outcome(run.claims),
         outcomes=[outcome for outcome in Outcome if counts.by_outcome[outcome]],
         grades=GRADES,
         rows=call_rows(run.plan, run.results),
-        findings=[
-            {
-                "result": result,
-                "accepted": accepted.get(result.point.id),
-                "what": what_was_done(result.point, calls.get(result.point.call), result.proof).replace("`", ""),
-                "changes": [_change(change) for change in result.difference],
-                "attempts": [attempt_text(attempt) for attempt in result.attempts],
-                "replay": replay_command(result),
-            }
-            for result in found
-        ],
-        baseline=baseline,
-        stale=[("worse", m) for m in baseline.worse]
-        + [("better", m) for m in baseline.vanished]
-        + [("expired", m) for m in baseline.expired],
+        scenarios=by_scenario(run.claims),
+        pictures={name: _embedded(svg) for name, svg in (pictures or {}).items()},
+        accepted=accepted,
+        findings=_point_findings(run, accepted),
+        stale=[(what, redactor.text(match.sentence())) for what, matches in stale for match in matches],
         slowest=_slowest(run.results),
     )
 
 
+def _point_findings(run: RunSummary, accepted: Mapping[str, Entry]) -> list[dict[str, Any]]:
+    calls = {call.name: call for call in run.plan.calls}
+    found = [result for result in run.results if result.grade is not Grade.PASS]
+    return [
+        {
+            "result": result,
+            "accepted": accepted.get(result.id),
+            "what": what_was_done(result.point, calls.get(result.point.call), result.proof).replace("`", ""),
+            "changes": [_change(change) for change in result.difference],
+            "attempts": [attempt_text(attempt) for attempt in result.attempts],
+            "replay": replay_command(result),
+        }
+        for result in sorted(found, key=lambda result: -severity(result.outcome))
+    ]
+
+
+def _embedded(svg: str) -> str:
+    # As an image no script in it runs and its style stays its own. Not base64: that would be masked as a secret.
+    return f"data:image/svg+xml,{quote(svg)}"
+
+
 def write_signoff(folder: RunFolder, summary: RunSummary, verdict: Verdict, baseline: BaselineVerdict) -> Path:
-    """Write index.html into the run's folder; its path."""
-    return folder.write_text(PAGE, render_signoff(summary, verdict, baseline, folder.redactor))
+    """Write index.html into the run's folder, with the pictures that are kept there; its path."""
+    names = {name for scenario in by_scenario(summary.claims) for each in scenario.subjects for name in each.pictures()}
+    files = {name: folder.path / name for name in names}
+    pictures = {name: file.read_text(encoding="utf-8") for name, file in files.items() if file.is_file()}
+    page = render_signoff(summary, verdict, baseline, folder.redactor, pictures=pictures)
+    return folder.write_text(PAGE, page)
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ from harness.crashpoints.model import RunSummary
 from harness.evidence.encoding import MalformedError, from_plain, parse, plain
 from harness.evidence.redaction import Redactor
 from harness.evidence.run_folder import SUMMARY, RunFolder
-from harness.reporting.findings import call_rows, count, findings
+from harness.reporting.findings import call_rows, count, findings, judged
 
 SCHEMA = 2
 _READABLE = (1, SCHEMA)  # schema 1 had no claims, else it is the same
@@ -26,7 +26,7 @@ def summary_document(summary: RunSummary, redactor: Redactor) -> dict[str, Any]:
     derived = {
         "counts": count(summary),
         "calls": call_rows(summary.plan, summary.results),
-        "findings": findings(summary.results),
+        "findings": findings(judged(summary)),
         "not_tested": summary.plan.not_tested,
     }
     document |= {name: plain(value, redactor) for name, value in derived.items()}

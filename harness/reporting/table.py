@@ -4,7 +4,7 @@ Ids are for copying, so nothing that is printed is ever cut or wrapped inside an
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from rich import box
 from rich.console import Console
@@ -17,9 +17,10 @@ from harness.crashpoints.model import GRADES, Grade, Outcome, Plan, RunSummary, 
 from harness.evidence.encoding import redacted
 from harness.evidence.redaction import Redactor
 from harness.reporting.baseline import BaselineVerdict, Match
+from harness.reporting.claims import by_scenario, figures
 from harness.reporting.compare import Comparison, Move
 from harness.reporting.difference import difference_lines
-from harness.reporting.findings import Finding, call_rows, count, findings
+from harness.reporting.findings import ClaimFinding, Finding, by_outcome, call_rows, count, findings, judged
 from harness.reporting.verdict import Verdict
 from harness.reporting.words import counted
 
@@ -65,8 +66,9 @@ def print_table(console: Console, summary: RunSummary) -> None:
     """One row per call: points, how many led to which outcome, the worst; and a row for all."""
     rows = [row for row in call_rows(summary.plan, summary.results) if row.points]
     counts = count(summary)
+    outcomes = by_outcome(summary.results)
     # Only outcomes that occurred have a column: nine columns, most of them empty, do not fit on a screen.
-    seen = [outcome for outcome, number in counts.by_outcome.items() if number]
+    seen = [outcome for outcome, number in outcomes.items() if number]
     table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False, show_footer=True)
     table.add_column("call", footer="all calls", no_wrap=True)
     table.add_column("points", footer=str(counts.planned), justify="right")
@@ -74,7 +76,7 @@ def print_table(console: Console, summary: RunSummary) -> None:
         table.add_column("not run", footer=str(counts.not_run), justify="right")
     for outcome in seen:
         style = _STYLES[GRADES[outcome]]
-        table.add_column(outcome.value, footer=str(counts.by_outcome[outcome]), justify="right", style=style)
+        table.add_column(outcome.value, footer=str(outcomes[outcome]), justify="right", style=style)
     table.add_column("worst", footer=seen[-1].value if seen else "-", no_wrap=True)
     for row in rows:
         numbers = [str(row.by_outcome[outcome] or "") for outcome in seen]
@@ -84,31 +86,58 @@ def print_table(console: Console, summary: RunSummary) -> None:
     _print_wide(console, table)
 
 
+def print_claims(console: Console, summary: RunSummary, redactor: Redactor) -> None:
+    """One section per scenario; one row per claim: which, its outcome, the figures."""
+    for scenario in by_scenario(redacted(summary, redactor).claims):
+        held = f"{scenario.passed} of {len(scenario.claims)} hold"
+        _line(console, f"\n{scenario.name}: {held}, worst: {scenario.worst.value}", style="bold")
+        table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
+        for title in ("claim", "outcome", "measured"):
+            table.add_column(title, no_wrap=True)
+        for claim in scenario.claims:
+            outcome = Text(claim.outcome.value, style=_STYLES[claim.grade])
+            name = claim.id.removeprefix(claim.scenario).lstrip("/:")
+            table.add_row(Text(name), outcome, Text(figures(claim.measured)))
+        _print_wide(console, table)
+
+
 def print_findings(
     console: Console, summary: RunSummary, redactor: Redactor, *, baseline: BaselineVerdict | None = None
 ) -> None:
     """One block per finding, worst first: what it is, what differs, what the client was told, what repairs it."""
     known = {match.entry.id: match for match in baseline.known} if baseline else {}
     # Masked before it becomes text: in a sentence a secret cannot be told from its name any more.
-    for each in findings(redacted(summary, redactor).results):
+    for each in findings(judged(redacted(summary, redactor))):
         _line(console, "")
         _line(console, f"{each.outcome.value}  {each.id}", style=_STYLES[each.grade])
         for line in finding_lines(each, known.get(each.id)):
             _line(console, f"  {line}")
 
 
-def finding_lines(each: Finding, known: Match | None = None) -> Iterable[str]:
-    """The block below a finding's headline, line by line."""
+def finding_lines(each: Finding | ClaimFinding, known: Match | None = None) -> Iterable[str]:
+    """The block below a finding's headline, line by line; the first is the reason, the last how to replay it."""
     yield each.reason
+    yield from _claim_lines(each) if isinstance(each, ClaimFinding) else _point_lines(each)
+    if known:
+        yield f"accepted: {known.entry.reason} ({known.entry.owner}, until {known.entry.expires.isoformat()})"
+    yield f"replay: {each.replay}"
+
+
+def _claim_lines(each: ClaimFinding) -> Iterator[str]:
+    yield f"claimed: {each.claim}"
+    yield f"proof: {each.proof}" if each.proof else "proof: none"
+    if each.measured:
+        yield f"measured: {figures(each.measured)}"
+    yield from (f"evidence: {name}" for name in each.evidence)
+
+
+def _point_lines(each: Finding) -> Iterator[str]:
     yield f"client was told: {told_text(each.told)}"
     if each.difference:
         yield f"compared with the state {each.nearest} the call:" if each.nearest else "difference:"
         yield from (f"  {line}" for line in difference_lines(each.difference))
     yield from (f"left behind: {leak}" for leak in each.leaks)
     yield f"repaired by: {each.repair}" if each.repair else "repaired by: nothing that was tried"
-    if known:
-        yield f"accepted: {known.entry.reason} ({known.entry.owner}, until {known.entry.expires.isoformat()})"
-    yield f"replay: {each.replay}"
 
 
 def told_text(told: Told) -> str:
@@ -125,17 +154,17 @@ def print_verdict(
     """The last lines of a run: the counts, what the baseline says, why the exit code is what it is."""
     counts = count(summary)
     grades = ", ".join(f"{number} {grade.value}" for grade, number in counts.by_grade.items() if number)
-    line = (
-        f"{counts.ran} of {counts.planned} points in {summary.seconds:.0f} s, {counts.proven} proven: {grades or '-'}"
-    )
-    _line(console, line, style="bold")
+    points = f"{counts.ran} of {counts.planned} points" if counts.planned or not counts.claims else ""
+    what = " and ".join(part for part in (points, counted(counts.claims, "claim") if counts.claims else "") if part)
+    proven = f", {counts.proven} proven" if points else ""
+    _line(console, f"{what} in {summary.seconds:.0f} s{proven}: {grades or '-'}", style="bold")
     if baseline.known:
         _line(console, f"{counted(len(baseline.known), 'finding')} known and accepted")
     for title, matches in (("worse", baseline.worse), ("better", baseline.vanished), ("expired", baseline.expired)):
         for match in matches:
             _line(console, f"baseline, {title}: {match.sentence()}")
     for result in baseline.new:
-        _line(console, f"not in the baseline: {result.point.id} ({result.outcome.value})")
+        _line(console, f"not in the baseline: {result.id} ({result.outcome.value})")
     if summary.reference:
         _line(console, "this run was on the reference EMCO: it can never be a sign-off")
     for reason in redacted(verdict, redactor).reasons:

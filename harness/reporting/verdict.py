@@ -11,7 +11,7 @@ from typing import Literal
 
 from harness.crashpoints.model import Outcome, RunSummary
 from harness.reporting.baseline import BaselineVerdict
-from harness.reporting.findings import count
+from harness.reporting.findings import by_outcome, count
 from harness.reporting.words import counted
 
 
@@ -36,14 +36,15 @@ def _trouble(summary: RunSummary) -> Iterator[str]:
     counts = count(summary)
     if summary.status != "complete":
         yield f"the run is {summary.status}" + (f": {summary.trouble}" if summary.trouble else "")
-    if unknown := counts.by_outcome[Outcome.UNKNOWN]:
-        yield f"{counted(unknown, 'point')} with outcome unknown"
+    for results, noun in ((summary.results, "point"), (summary.claims, "claim")):
+        if unknown := by_outcome(results)[Outcome.UNKNOWN]:
+            yield f"{counted(unknown, noun)} with outcome unknown"
     # A fault that did not happen as planned never counts as anything else, whatever a result says.
     if unproven := sum(not r.proof.proven and r.outcome is not Outcome.UNKNOWN for r in summary.results):
         yield f"{counted(unproven, 'point')} judged without proof that the fault happened as planned"
     if counts.not_run and summary.status == "complete":
         yield f"{counted(counts.not_run, 'point')} of the plan without a result"
-    if counts.ran == 0:
+    if counts.ran == counts.claims == 0:
         yield "nothing was tested"
 
 
@@ -54,6 +55,6 @@ def _failures(baseline: BaselineVerdict) -> Iterator[str]:
         yield f"{counted(len(baseline.worse), 'finding')} worse than the baseline accepts"
     if baseline.vanished:
         entries = counted(len(baseline.vanished), "baseline entry", "baseline entries")
-        yield f"{entries} to remove or to lower: the point is better than accepted"
+        yield f"{entries} to remove or to lower: better than accepted, or gone"
     if baseline.expired:
         yield f"{counted(len(baseline.expired), 'baseline entry', 'baseline entries')} expired"

@@ -41,32 +41,50 @@ class Mongo:
     ) -> None:
         await self._client.close()
 
-    async def check(self) -> Mapping[str, Any]:
-        """What the server says of itself; refuses a member of a replica set, since drivers would go round the relay."""
-        try:
-            hello = dict(await self._client.admin.command("hello"))
-        except PyMongoError as error:
-            why = str(error).partition(", Timeout:")[0]  # what follows is the driver's whole view of the topology
-            raise StoreError(f"mongo at {self.address} does not answer: {why}") from error
-        if "setName" in hello:
+    async def check(self, *, relayed: bool = True) -> Mapping[str, Any]:
+        """What the server says of itself. Raises StoreError when it does not answer.
+
+        relayed: services are to reach it through a relay; then a member of a replica set is refused, since drivers
+        would go round the relay
+        """
+        hello = await self._command("hello")
+        if relayed and "setName" in hello:
             raise StoreError(
                 f"mongo at {self.address} is a member of the replica set {hello['setName']!r}: EMCO's driver would "
                 "go round the relay to the members it advertises. Use a standalone mongo."
             )
         return hello
 
+    async def version(self) -> str:
+        """The server's version."""
+        return str((await self._command("buildInfo")).get("version", "unknown"))
+
+    async def _command(self, name: str) -> dict[str, Any]:
+        try:
+            return dict(await self._client.admin.command(name))
+        except PyMongoError as error:
+            why = str(error).partition(", Timeout:")[0]  # what follows is the driver's whole view of the topology
+            raise StoreError(f"mongo at {self.address} does not answer: {why}") from error
+
     async def claim(self) -> None:
         """Mark the server as the harness's. Raises StoreError when it holds anything of somebody else."""
-        try:
-            names = [name for name in await self._client.list_database_names() if name not in _SYSTEM]
-        except PyMongoError as error:
-            raise StoreError(f"mongo at {self.address} may not be read: {error}") from error
+        names = await self._names()
         if MARKER not in names and names:
             raise StoreError(
                 f"mongo at {self.address} holds databases ({', '.join(names)}) and lacks the harness's marker: restore "
                 f"would replace their content. Give an empty mongo, or create the database {MARKER!r} in it to opt in."
             )
+        await self.mark()
+
+    async def marked(self) -> bool:
+        """Whether it carries the harness's marker."""
+        return MARKER in await self._names()
+
+    async def mark(self) -> None:
         await self._client[MARKER]["marker"].replace_one({"_id": "marker"}, {"_id": "marker"}, upsert=True)
+
+    async def unmark(self) -> None:
+        await self._client.drop_database(MARKER)
 
     async def snapshot(self) -> dict[str, tuple[bytes, ...]]:
         """All documents of all databases but the system's and the marker, raw."""
@@ -96,7 +114,13 @@ class Mongo:
                 await target.insert_many([RawBSONDocument(raw) for raw in wanted[same:]])
 
     async def _databases(self) -> list[str]:
-        return [name for name in await self._client.list_database_names() if name not in _SYSTEM and name != MARKER]
+        return [name for name in await self._names() if name != MARKER]
+
+    async def _names(self) -> list[str]:
+        try:
+            return [name for name in await self._client.list_database_names() if name not in _SYSTEM]
+        except PyMongoError as error:
+            raise StoreError(f"mongo at {self.address} may not be read: {error}") from error
 
 
 def _common_prefix(one: tuple[bytes, ...], two: tuple[bytes, ...]) -> int:

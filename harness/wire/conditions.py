@@ -16,19 +16,20 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Connections are accepted and reset at once, those that exist are reset."""
+    """Connections are accepted and reset as soon as something is asked, those that exist are reset at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlackHole:
     """Nothing arrives any more, nobody is told. When healed, what was sent meanwhile arrives, as TCP would repeat it.
 
-    Connecting still works: that is done by the kernel and cannot be kept silent from here.
-
     direction: `to_target` keeps requests from the target, `to_source` replies from the source
+    connects:  connections can still be made, as to a server that hangs; otherwise asking for one is not answered
+               either, as where packets vanish
     """
 
     direction: Literal["both", "to_target", "to_source"] = "both"
+    connects: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-from harness.wire.conditions import BlackHole, Condition, Healthy, Slow
+from harness.wire.conditions import BlackHole, Condition, Healthy, Reset, Slow
 from harness.wire.decoding import Codec, DecodeError
 from harness.wire.effects import Effect
 from harness.wire.peer import End
@@ -76,8 +76,8 @@ class Owner(Protocol):
         """The source has ended a connection, or gives the held request up."""
         ...
 
-    def knocked(self, connection: "Connection") -> None:
-        """The source sent something into a link that keeps it back."""
+    def knocked(self, connection: "Connection", data: memoryview) -> None:
+        """The source sent something into a link that keeps it, or the reply, back."""
         ...
 
     def closed(self, connection: "Connection") -> None:
@@ -240,6 +240,11 @@ class Connection:
             self.server.pause()
 
     def _arrived(self, lane: Lane, data: memoryview) -> None:
+        if lane is self.up and isinstance(lane.condition, BlackHole | Reset):
+            self._owner.knocked(self, data)
+            if isinstance(lane.condition, Reset):
+                self.close(reset=True)
+                return
         lane.held += data
         lane.unfed += len(data)
         if not self._blocked(lane):
@@ -252,8 +257,6 @@ class Connection:
             self._feed(lane, lane.unseen())
         elif self._held is not None and self.given_up():
             self._owner.given_up()
-        if lane is self.up and isinstance(lane.condition, BlackHole):
-            self._owner.knocked(self)
         if len(lane.held) > _HELD_AT_MOST and lane.origin is not None:
             lane.origin.pause()
             self._owner.problem(f"{self.name}: more than {_HELD_AT_MOST >> 20} MiB held, its end may go unnoticed")

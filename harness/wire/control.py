@@ -7,7 +7,8 @@ from typing import Protocol
 
 from harness.wire.conditions import Condition
 from harness.wire.effects import Observation
-from harness.wire.relay import Hit, Knock, Link, Trigger
+from harness.wire.links import Link
+from harness.wire.relay import Hit, Knock, Trigger
 
 
 class ArmedTrigger(Protocol):

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from harness.wire.decoding import Data, DecodeError, Half, Multiplexer, Sink
 from harness.wire.effects import Effect
-from harness.wire.http2 import MUTATING, Http2Codec, is_watch
+from harness.wire.http2 import MUTATING, SETTINGS, Http2Codec, is_watch
 
 _LONGEST_HEAD = 1024 * 1024
 _LONGEST_LINE = 64 * 1024
+_LONGEST_FIRST_LINE = 2048
 
 
 class _Asked(NamedTuple):
@@ -268,30 +269,43 @@ class HttpCodec:
         self._sink = sink
         self._target = target
         self._first = b""
+        self._early = b""  # from the server, before it is known what is spoken
         self._chosen: Http1Codec | Http2Codec | None = None
         self.pending: dict[int, bool] = {}
 
     def client(self, data: Data) -> None:
         """Bytes from the client."""
-        if self._chosen is None:
-            self._first += bytes(data)
-            if len(self._first) < 3:  # no method of HTTP/1.1 begins with PRI
-                return
-            if self._first.startswith(b"PRI"):
-                self._chosen = Http2Codec(self._sink, meaning="http", target=self._target)
-            else:
-                self._chosen = Http1Codec(self._sink, target=self._target)
-            self.pending = self._chosen.pending
-            data = self._first
-        self._chosen.client(data)
+        if self._chosen is not None:
+            self._chosen.client(data)
+            return
+        self._first += bytes(data)
+        if len(self._first) >= 3:  # no method of HTTP/1.1 begins with PRI
+            self._choose(http2=self._first.startswith(b"PRI"))
 
     def server(self, data: Data) -> None:
-        """Bytes from the server."""
-        if self._chosen is None:
-            if not data:
-                return
-            raise DecodeError("the server speaks first, which HTTP does not know")
-        self._chosen.server(data)
+        """Bytes from the server. With HTTP/2 it may speak first: its settings do not wait for the client's preface."""
+        if self._chosen is not None:
+            self._chosen.server(data)
+            return
+        self._early += bytes(data)
+        if len(self._early) >= 4:
+            if self._early[3] != SETTINGS:
+                raise DecodeError("the server speaks first, which only HTTP/2 knows, and this is not HTTP/2")
+            self._choose(http2=True)
+
+    def _choose(self, *, http2: bool) -> None:
+        if self._early and not http2:
+            raise DecodeError("the server speaks first, which HTTP/1.1 does not know")
+        if http2:
+            self._chosen = Http2Codec(self._sink, meaning="http", target=self._target)
+        else:
+            self._chosen = Http1Codec(self._sink, target=self._target)
+        self.pending = self._chosen.pending
+        first, early, self._first, self._early = self._first, self._early, b"", b""
+        if early:
+            self._chosen.server(early)
+        if first:
+            self._chosen.client(first)
 
     def server_ended(self) -> None:
         """The server has closed its direction."""
@@ -307,3 +321,11 @@ class HttpCodec:
     def multiplexer(self) -> Multiplexer | None:
         """That of the protocol that is spoken."""
         return self._chosen.multiplexer() if isinstance(self._chosen, Http2Codec) else None
+
+
+def request_line(data: Data) -> str:
+    """`GET /version`, without the query, from the beginning of a request; empty for anything else."""
+    words = bytes(data[:_LONGEST_FIRST_LINE]).partition(b"\r\n")[0].split(b" ")
+    if len(words) < 2 or not words[0].isalpha() or not words[0].isupper() or not words[1].startswith(b"/"):
+        return ""
+    return f"{words[0].decode()} {words[1].partition(b'?')[0].decode(errors='backslashreplace')}"

@@ -13,7 +13,10 @@ from harness.wire.effects import Effect
 from harness.wire.grpc import ETCD_STREAMS, Messages, etcd_effect, etcd_wants_content, service_effect
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PUSH_PROMISE, _CONTINUATION = 0, 1, 3, 4, 5, 9
+SETTINGS = 4
+"""Type of the frame with which each side of HTTP/2 begins."""
+
+_DATA, _HEADERS, _RST_STREAM, _PUSH_PROMISE, _CONTINUATION = 0, 1, 3, 5, 9
 _END_STREAM, _ACK, _END_HEADERS, _PADDED, _PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
 _LONGEST_BLOCK = 1024 * 1024
 MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -143,7 +146,7 @@ class Http2Codec:
 
     def _check(self, half: _Half, kind: int, stream: int) -> None:
         if not half.started:
-            if kind != _SETTINGS:
+            if kind != SETTINGS:
                 raise DecodeError("the first frame of HTTP/2 is not SETTINGS")
             half.started = True
         if half.block is not None and (kind != _CONTINUATION or stream != half.block_stream):
@@ -173,7 +176,7 @@ class Http2Codec:
                 raise DecodeError("a header block of HTTP/2 is too long")
         elif kind == _RST_STREAM:
             return self._reset(stream, start, from_client=from_client)
-        elif kind == _SETTINGS and not flags & _ACK:
+        elif kind == SETTINGS and not flags & _ACK:
             self._settings(payload, from_client=from_client)
         if kind in (_HEADERS, _CONTINUATION) and flags & _END_HEADERS:
             return self._block(half, stream, from_client=from_client)

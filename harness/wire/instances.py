@@ -11,7 +11,7 @@ anything else, so whoever comes from the same address is known by then.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from harness.wire.relay import Address, Arrival
+from harness.wire.links import Address, Arrival
 
 UNKNOWN = "?"
 # An address may be given to somebody else later on; networks hand out all others first, which takes far longer.

@@ -13,9 +13,7 @@ from harness.wire.effects import Effect, Observation
 Json = dict[str, Any]
 LONGEST_LINE = 4 * 1024 * 1024
 
-_CONDITIONS: Mapping[str, type[Condition]] = {
-    kind.__name__: kind for kind in (Healthy, Refuse, Reset, BlackHole, Slow)
-}
+_CONDITIONS: Mapping[str, type[Condition]] = {kind.__name__: kind for kind in (Healthy, Refuse, Reset, BlackHole, Slow)}
 
 
 class MalformedMessage(ValueError):

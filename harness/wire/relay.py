@@ -7,7 +7,6 @@ through.
 
 import asyncio
 import socket
-import ssl
 import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
@@ -15,77 +14,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, Self
 
-from harness.wire.conditions import Condition, Healthy, Refuse, Reset
+from harness.wire.conditions import BlackHole, Condition, Healthy, Refuse, Reset
 from harness.wire.connection import Bell, Connection
 from harness.wire.decoding import Codec
 from harness.wire.effects import Effect, Observation
-from harness.wire.http1 import HttpCodec
+from harness.wire.http1 import HttpCodec, request_line
 from harness.wire.http2 import Http2Codec
+from harness.wire.links import Address, Arrival, Link, Listener, RelayError
 from harness.wire.mongo import MongoCodec
 from harness.wire.peer import Peer, TlsPeer
 
-Address = tuple[str, int]
-LinkProtocol = Literal["mongo", "etcd", "grpc", "http", "tcp"]
 _BUFFER = 256 * 1024
-_BACKLOG = 512
 _ACCEPT_AGAIN = 0.2  # seconds
-
-
-class RelayError(RuntimeError):
-    """The relay cannot do what was asked; the message is one sentence."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """TLS that the relay ends and begins again.
-
-    server: with the certificate that clients of the link see
-    client: towards the target; None: the target speaks plainly. Its list of protocols (ALPN) is set by the relay, to
-            the one that the client agreed on
-    """
-
-    server: ssl.SSLContext
-    client: ssl.SSLContext | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One way from a source to a target.
-
-    source, target: names; effects of plain HTTP carry the target's
-    protocol:       what is decoded; `tcp` decodes nothing
-    listen:         where the source finds it; port 0 takes a free one (`Relay.address`)
-    upstream:       where the target is
-    streams:        gRPC paths (`/package.Service/Method`) that the server answers when it has something to say: such
-                    requests do not count as under way. What etcd has of the kind is known
-    identify:       for a link that several sources share: the source, from the address that a connection comes from
-    gate:           decides of every connection whether, and when, it is let in
-    locate:         the target's address where that changes; `upstream` then is only its name
-    """
-
-    source: str
-    target: str
-    protocol: LinkProtocol
-    listen: Address
-    upstream: Address
-    tls: Tls | None = None
-    streams: frozenset[str] = frozenset()
-    identify: Callable[[Address], str] | None = None
-    gate: "Callable[[Arrival], None] | None" = None
-    locate: Callable[[], Address] | None = None
-
-    def describe(self) -> str:
-        """`orchestrator -> mongo`."""
-        return f"{self.source} -> {self.target}"
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A connection that was accepted and of which nothing was read yet: exactly one of both is called, at any time."""
-
-    address: Address
-    let_in: Callable[[], None]
-    turn_away: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +54,18 @@ class Hit:
 class Knock:
     """A source tried to reach a target: how retries are counted, whatever comes of them.
 
-    kind: `connect`, a connection was asked for; `send`, something was sent into a link that keeps it back
-    at:   seconds of the relay's clock
+    kind:  `connect`, a connection was asked for; `send`, something was asked over a connection that was there before,
+           on a link that keeps it, or its reply, back
+    at:    seconds of the relay's clock
+    asked: the first thing that was asked over a broken link, `GET /version`; empty where it is not plain HTTP, and
+           where nothing could be asked
     """
 
     at: float
     source: str
     target: str
     kind: Literal["connect", "send"]
+    asked: str = ""
 
 
 class Armed:
@@ -208,10 +152,8 @@ class _Source:
     def given_up(self) -> None:
         self.bell.ring()
 
-    def knocked(self, connection: Connection) -> None:
-        relay = self.relay
-        relay.knocks.append(Knock(relay.clock(), self.name, relay.target_of(connection), "send"))
-        relay.bell.ring()
+    def knocked(self, connection: Connection, data: memoryview) -> None:
+        self.relay.asked(self.name, connection, data)
 
     def closed(self, connection: Connection) -> None:
         self.connections.discard(connection)
@@ -259,17 +201,6 @@ class _Source:
         return len(known), sum(one.client_ended for one in known)
 
 
-class _Listener:
-    """The listening side of one link, and its condition."""
-
-    def __init__(self, link: Link) -> None:
-        self.link = link
-        self.sock: socket.socket | None = None
-        self.address: Address = link.listen
-        self.condition: Condition = Healthy()
-        self.connections: set[Connection] = set()
-
-
 class Relay:
     """Links, their history, and control over their sources. `async with` closes all links at the end."""
 
@@ -279,9 +210,12 @@ class Relay:
         self.problems: list[str] = []
         self.knocks: list[Knock] = []
         self.bell = Bell()
-        self._listeners: dict[Link, _Listener] = {}
+        self._listeners: dict[Link, Listener] = {}
         self._sources: dict[str, _Source] = {}
-        self._at: dict[Connection, _Listener] = {}
+        self._at: dict[Connection, Listener] = {}
+        self._unasked: dict[
+            Connection, int
+        ] = {}  # which knock a connection was asked for with, until it asks something
         self._tasks: set[asyncio.Task[None]] = set()
         self._buffer = memoryview(bytearray(_BUFFER))
 
@@ -297,7 +231,7 @@ class Relay:
         """Listen. Raises RelayError if the address cannot be had or the link is open already."""
         if link in self._listeners:
             raise RelayError(f"the link {link.describe()} is open already")
-        listener = _Listener(link)
+        listener = Listener(link)
         self._listen(listener)
         self._listeners[link] = listener
 
@@ -322,15 +256,20 @@ class Relay:
         """Break or heal a link; `Healthy()` heals. Raises RelayError if it cannot listen again."""
         listener = self._listener(link)
         listener.condition = condition
-        if isinstance(condition, Refuse):
+        deaf = isinstance(condition, BlackHole) and not condition.connects
+        if isinstance(condition, Refuse) or deaf or listener.hears_nobody():
             self._stop_listening(listener)
-        elif listener.sock is None:
+        if deaf:
+            listener.listen_to_nobody()
+        elif listener.sock is None and not isinstance(condition, Refuse):
             self._listen(listener)
         for connection in tuple(listener.connections):
             if isinstance(condition, Refuse | Reset):
                 connection.close(reset=True)
             else:
                 connection.set_condition(condition)
+                if not connection.frozen:
+                    connection.connect()  # one that waited for its first request, to be reset
 
     def heal(self, link: Link) -> None:
         """The link is healthy again."""
@@ -349,6 +288,17 @@ class Relay:
     def knocked(self, source: str, target: str) -> None:
         """Note that a connection was asked for; also for who sees it where the relay cannot, as nobody listens."""
         self.knocks.append(Knock(self.clock(), source, target, "connect"))
+        self.bell.ring()
+
+    def asked(self, source: str, connection: Connection, data: memoryview) -> None:
+        """Note what a source sent into a broken link: with its connection's knock, or as one more."""
+        listener = self._at[connection]
+        first = request_line(data) if listener.link.protocol == "http" else ""
+        number = self._unasked.pop(connection, None)
+        if number is not None:
+            self.knocks[number] = replace(self.knocks[number], asked=first)
+        elif first or listener.link.protocol != "http":  # otherwise the rest of a request that was counted
+            self.knocks.append(Knock(self.clock(), source, listener.link.target, "send", first))
         self.bell.ring()
 
     def seq(self) -> int:
@@ -466,6 +416,7 @@ class Relay:
 
     def forget(self, connection: Connection) -> None:
         """The connection is gone."""
+        self._unasked.pop(connection, None)
         listener = self._at.pop(connection, None)
         if listener is not None:
             listener.connections.discard(connection)
@@ -475,33 +426,21 @@ class Relay:
             self._sources[name] = _Source(name, self)
         return self._sources[name]
 
-    def _listener(self, link: Link) -> _Listener:
+    def _listener(self, link: Link) -> Listener:
         if link not in self._listeners:
             raise RelayError(f"the link {link.describe()} is not open")
         return self._listeners[link]
 
-    def _listen(self, listener: _Listener) -> None:
-        host, port = listener.address
-        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((host, port))
-            sock.listen(_BACKLOG)
-        except OSError as error:
-            sock.close()
-            raise RelayError(f"{listener.link.describe()} cannot listen on {host}:{port}: {error.strerror}") from error
-        sock.setblocking(False)
-        listener.sock = sock
-        listener.address = (host, sock.getsockname()[1])
+    def _listen(self, listener: Listener) -> None:
+        sock = listener.listen()
         asyncio.get_running_loop().add_reader(sock, self._accept, listener)
 
-    def _stop_listening(self, listener: _Listener) -> None:
+    def _stop_listening(self, listener: Listener) -> None:
         if listener.sock is not None:
             asyncio.get_running_loop().remove_reader(listener.sock)
-            listener.sock.close()
-            listener.sock = None
+        listener.close()
 
-    def _accept(self, listener: _Listener) -> None:
+    def _accept(self, listener: Listener) -> None:
         while listener.sock is not None:
             try:
                 sock, address = listener.sock.accept()
@@ -520,19 +459,16 @@ class Relay:
                 let_in = partial(self._accepted, listener, sock, address)
                 listener.link.gate(Arrival(address, let_in, sock.close))
 
-    def _accept_again(self, listener: _Listener, sock: socket.socket) -> None:
+    def _accept_again(self, listener: Listener, sock: socket.socket) -> None:
         if listener.sock is sock:
             asyncio.get_running_loop().add_reader(sock, self._accept, listener)
 
-    def _accepted(self, listener: _Listener, sock: socket.socket, address: Address) -> None:
+    def _accepted(self, listener: Listener, sock: socket.socket, address: Address) -> None:
         loop = asyncio.get_running_loop()
         link = listener.link
         peer = Peer(loop, sock, self._buffer)
         name = link.identify(address) if link.identify else link.source
         self.knocked(name, link.target)
-        if isinstance(listener.condition, Reset):
-            peer.close(reset=True)
-            return
         client: Peer | TlsPeer = peer
         if link.tls is not None:
             link.tls.server.set_alpn_protocols(["h2", "http/1.1"] if link.tls.client is not None else ["http/1.1"])
@@ -542,6 +478,8 @@ class Relay:
             owner=source, client=client, codec=lambda sink: _codec(link, sink), name=f"link {link.describe()}"
         )
         self._at[connection] = listener
+        if not isinstance(listener.condition, Healthy):
+            self._unasked[connection] = len(self.knocks) - 1
         listener.connections.add(connection)
         source.connections.add(connection)
         connection.set_condition(listener.condition)
@@ -552,10 +490,12 @@ class Relay:
         else:
             self._may_connect(source, connection, listener, None)
 
-    def _may_connect(self, source: _Source, connection: Connection, listener: _Listener, protocol: str | None) -> None:
+    def _may_connect(self, source: _Source, connection: Connection, listener: Listener, protocol: str | None) -> None:
         connection.connect = lambda: self._connect(connection, listener.link, protocol)
         if source.frozen:
             connection.freeze()
+        elif isinstance(listener.condition, Reset):
+            connection.client.resume()
         else:
             connection.connect()
 

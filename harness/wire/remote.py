@@ -15,6 +15,7 @@ from typing import Any, Self
 from harness.wire.conditions import Condition, Healthy
 from harness.wire.connection import Bell
 from harness.wire.effects import Observation
+from harness.wire.links import Address, Link, RelayError
 from harness.wire.messages import (
     LONGEST_LINE,
     MalformedMessage,
@@ -24,7 +25,7 @@ from harness.wire.messages import (
     read,
     write,
 )
-from harness.wire.relay import Address, Hit, Knock, Link, RelayError, Trigger
+from harness.wire.relay import Hit, Knock, Trigger
 
 Json = dict[str, Any]
 _CONNECT_LIMIT = 15.0

@@ -24,6 +24,7 @@ from typing import Any, Generic, SupportsIndex, TypeVar, overload
 
 from harness.wire.effects import Effect, Observation
 from harness.wire.instances import Instances
+from harness.wire.links import Address, Link, LinkProtocol, RelayError
 from harness.wire.messages import (
     LONGEST_LINE,
     MalformedMessage,
@@ -33,7 +34,7 @@ from harness.wire.messages import (
     read,
     write,
 )
-from harness.wire.relay import Address, Armed, Knock, Link, LinkProtocol, Relay, RelayError, Trigger
+from harness.wire.relay import Armed, Knock, Relay, Trigger
 
 T = TypeVar("T")
 Json = dict[str, Any]

@@ -20,7 +20,7 @@ from harness.platforms.edges.authority import Authority
 from harness.platforms.edges.client import ApiClient
 from harness.platforms.edges.controllers import Controllers
 from harness.platforms.supervisor import ProcessSpec
-from harness.wire.relay import Address
+from harness.wire.links import Address
 
 PROGRAMS = ("etcd", "kube-apiserver")
 _START_LIMIT = 90.0

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from harness.platforms.edge_emulator import EdgeEmulator, LoggedRequest
-from harness.wire.relay import Address, Relay, Tls
+from harness.wire.links import Address, Tls
+from harness.wire.relay import Relay
 
 Json = dict[str, Any]
 

@@ -127,7 +127,9 @@ class Sets:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise UsageError(f"the clusters {name} are in use by another run; choose others by --cluster NAME") from None
+            raise UsageError(
+                f"the clusters {name} are in use by another run; choose others by --cluster NAME"
+            ) from None
         try:
             yield
         finally:
@@ -153,7 +155,9 @@ class Sets:
             raise UsageError(f"--reuse: {settings.name} has {found.edge_count} edges, {settings.edges} are needed")
         running = await _nodes(running_only=True)
         if down := [cluster.name for cluster in found.all if cluster.name not in running.values()]:
-            raise UsageError(f"--reuse: the cluster {down[0]} does not run (any more); remove the set by `emco-chaos down`")
+            raise UsageError(
+                f"--reuse: the cluster {down[0]} does not run (any more); remove the set by `emco-chaos down`"
+            )
         return found
 
     async def create(

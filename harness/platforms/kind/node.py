@@ -16,7 +16,10 @@ _LONGEST_LINE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a container's process ended, as containerd reaped it. pid: on the node;  status: 128 + signal for a signal."""
+    """How a container's process ended, as containerd reaped it.
+
+    pid: on the node;  status: exit code, or 128 and the number of a signal
+    """
 
     container: str
     pid: int
@@ -44,7 +47,7 @@ class KindNode:
             "docker", "exec", self._name, "ctr", "--namespace", "k8s.io", "events",
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
             limit=_LONGEST_LINE, start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509  one prctl call between fork and exec, no lock is taken
+            preexec_fn=die_with_parent,
         )  # fmt: skip
         self._task = asyncio.ensure_future(self._follow(self._process))
 

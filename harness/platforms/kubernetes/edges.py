@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 
 from harness.faults.victim import HarnessTrouble
-from harness.wire.relay import Address
+from harness.wire.links import Address
 
 Json = dict[str, Any]
 

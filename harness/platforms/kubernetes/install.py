@@ -96,8 +96,14 @@ def objects(release: Release, token: str) -> list[Json]:
 def _service(release: Release, service: str) -> list[Json]:
     wiring = release.wiring
     host = f"relay-{service}"
-    settings = {"database-type": "mongo", "database-ip": host, "etcd-ip": host,
-                "service-port": str(wiring.http_port(service)), "log-level": "info", "db-schema-backoff": 1}  # fmt: skip
+    settings = {
+        "database-type": "mongo",
+        "database-ip": host,
+        "etcd-ip": host,
+        "service-port": str(wiring.http_port(service)),
+        "log-level": "info",
+        "db-schema-backoff": 1,
+    }
     if service == "rsync" and release.max_retries:
         settings["max-retries"] = release.max_retries
     config = json.dumps(settings, indent=1)
@@ -196,6 +202,11 @@ def _pod_says(pod: Json) -> str:
         for state in (container.get("state") or {}, container.get("lastState") or {}):
             for name in ("waiting", "terminated"):
                 if name in state:
-                    return f"pod {pod['metadata']['name']}: {state[name].get('reason', name)} {state[name].get('message', '')}"
-    unmet = [f"{one.get('reason')} {one.get('message', '')}" for one in status.get("conditions") or () if one["status"] != "True"]
+                    why = state[name]
+                    return f"pod {pod['metadata']['name']}: {why.get('reason', name)} {why.get('message', '')}".strip()
+    unmet = [
+        f"{one.get('reason')} {one.get('message', '')}"
+        for one in status.get("conditions") or ()
+        if one["status"] != "True"
+    ]
     return f"pod {pod['metadata']['name']}: {status.get('phase')} {'; '.join(unmet)}".strip()

@@ -21,7 +21,7 @@ from harness.platforms.settings import Settings
 from harness.stores.etcd import Etcd
 from harness.stores.mongo import Mongo
 from harness.stores.snapshot import Snapshot
-from harness.wire.relay import Address
+from harness.wire.links import Address
 from harness.wire.remote import RemoteRelay
 
 _START_LIMIT = 90.0
@@ -134,7 +134,7 @@ class KubernetesLab:
         await asyncio.gather(*(self._parts.pods.delete(pod) for pod in self._parts.pods.of(service)))
 
     async def start_services(self, *, empty: bool = False, only: frozenset[str] | None = None) -> None:
-        """Let all in together; on empty stores the orchestrator first: it stores the schema that the others wait for."""
+        """Let all in together; on empty stores the orchestrator first: the others wait for the schema it stores."""
         names = [name for name in self.services if name not in self._running and (only is None or name in only)]
         if empty and "orchestrator" in self.services and "orchestrator" not in self._running:
             await self.let_in("orchestrator")
@@ -148,7 +148,9 @@ class KubernetesLab:
         self.relay.want(service)
         why = await self.relay.answers(service, self._parts.wiring.ports(service), limit=_START_LIMIT)
         if why:
-            raise ServiceDown(service, f"did not answer within {_START_LIMIT:g} s of its start: {why}", self.log_tail(service))
+            raise ServiceDown(
+                service, f"did not answer within {_START_LIMIT:g} s of its start: {why}", self.log_tail(service)
+            )
         pod = self._parts.pods.only(service)
         self._current[service] = pod
         self._running.add(service)

@@ -10,7 +10,7 @@ import aiohttp
 
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.edges.access import Access
-from harness.wire.relay import Address
+from harness.wire.links import Address
 
 _PROTOCOL = "v4.channel.k8s.io"
 _DATA, _ERROR = 0, 1

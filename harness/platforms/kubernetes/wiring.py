@@ -1,8 +1,8 @@
 """Who finds whom where in the cluster: the relay's ports, and the names under which services reach it.
 
-EMCO's store ports are fixed, so each service has a Service of its own, `relay-SERVICE`, behind which both stores seem to
-be. Controllers and edges are registered at the Service `relay`. Names are the same in every cluster, so that a snapshot,
-which holds them, fits every one.
+EMCO's store ports are fixed, so each service has a Service of its own, `relay-SERVICE`, behind which both stores seem
+to be. Controllers and edges are registered at the Service `relay`. Names are the same in every cluster, so that a
+snapshot, which holds them, fits every one.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.emco.services import SERVICES
 from harness.platforms.kubernetes.edges_pod import FIRST_PORT
-from harness.wire.relay import Address
+from harness.wire.links import Address
 from harness.wire.served import LinkSpec, ServedConfig
 
 Json = dict[str, Any]
@@ -84,7 +84,9 @@ class Wiring:
     def kubernetes_services(self) -> list[Json]:
         """The Services of relay, EMCO services and edges."""
         made = [
-            _service(f"{RELAY}-{name}", RELAY, {"mongo": (27017, _MONGO_LINKS + index), "etcd": (2379, _ETCD_LINKS + index)})
+            _service(
+                f"{RELAY}-{name}", RELAY, {"mongo": (27017, _MONGO_LINKS + index), "etcd": (2379, _ETCD_LINKS + index)}
+            )
             for index, name in enumerate(self.services)
         ]
         common: dict[str, tuple[int, int]] = {}

@@ -16,7 +16,7 @@ from harness.platforms.process.programs import reachable
 from harness.platforms.process.syns import Syns
 from harness.platforms.supervisor import Supervised
 from harness.wire.conditions import Healthy, Refuse
-from harness.wire.relay import Link
+from harness.wire.links import Link
 
 
 class ProcessDisruptions:
@@ -112,6 +112,11 @@ class ProcessDisruptions:
             raise HarnessTrouble(f"the link {broken[0].describe()} is broken already; heal it first")
         if how.kind in ("refused", "flapping"):
             self._watch(links)
+        if how.kind == "black-hole":
+            for link in links:
+                self._lab.relay.set_condition(link, how.condition())
+            self._watch(links)  # after the relay itself has connected, which is what makes it a black hole
+            return len(links)
         for link in links:
             self._lab.relay.set_condition(link, how.condition())
             if how.kind == "flapping":

@@ -37,7 +37,8 @@ from harness.platforms.settings import Settings
 from harness.platforms.supervisor import ForkServer, Supervised
 from harness.stores.etcd import Etcd
 from harness.stores.mongo import Mongo, StoreError
-from harness.wire.relay import Link, Relay
+from harness.wire.links import Link
+from harness.wire.relay import Relay
 
 _STREAMS = frozenset({"/readyNotify/Alert", "/statusnotify/StatusRegister"})  # answered when there is news
 

@@ -18,7 +18,9 @@ from harness.platforms.supervisor import Supervised
 from harness.stores.etcd import Etcd
 from harness.stores.mongo import Mongo
 from harness.stores.snapshot import Snapshot
-from harness.wire.relay import Address, Relay
+from harness.wire.links import Address
+from harness.wire.relay import Relay
+
 
 @dataclass(frozen=True, slots=True)
 class EdgeName:

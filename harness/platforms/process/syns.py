@@ -40,6 +40,7 @@ class Syns:
 
     knocked: Callable[[str, str], None]
     _watched: dict[Address, tuple[str, str]] = field(default_factory=dict)
+    _seen: set[tuple[Address, Address, int]] = field(default_factory=set)
     _socket: socket.socket | None = None
 
     def watch(self, names: Mapping[Address, tuple[str, str]]) -> None:
@@ -47,6 +48,8 @@ class Syns:
 
         Raises HarnessTrouble where packets may not be seen: tries cannot be counted there.
         """
+        if self._socket is not None:
+            self._arrived(self._socket)  # what came before is not asked of those that are watched from now on
         self._watched.update(names)
         if self._socket is not None or not self._watched:
             return
@@ -70,6 +73,7 @@ class Syns:
     def close(self) -> None:
         """Watch nothing."""
         self._watched.clear()
+        self._seen.clear()
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
@@ -81,17 +85,20 @@ class Syns:
                 packet, sender = sock.recvfrom(_LONGEST)
             except BlockingIOError:
                 return
-            destination = destination_of(packet)
-            if sender[2] != _OUTGOING and destination in self._watched:
-                self.knocked(*self._watched[destination])
+            syn = read_syn(packet) if sender[2] != _OUTGOING else None
+            # A SYN that is not answered is sent again, with the same number: that is no new try of the program.
+            if syn is not None and syn[1] in self._watched and syn not in self._seen:
+                self._seen.add(syn)
+                self.knocked(*self._watched[syn[1]])
 
 
-def destination_of(packet: bytes) -> Address | None:
-    """Where an IPv4 TCP packet goes to; None for one that is cut short."""
+def read_syn(packet: bytes) -> tuple[Address, Address, int] | None:
+    """Source, destination and sequence number of an IPv4 TCP packet; None for one that is cut short."""
     header = (packet[0] & 0x0F) * 4 if packet else 0
-    if header < 20 or len(packet) < header + 4:
+    if header < 20 or len(packet) < header + 8:
         return None
-    return socket.inet_ntoa(packet[16:20]), int(struct.unpack_from("!H", packet, header + 2)[0])
+    source, destination, number = struct.unpack_from("!HHI", packet, header)
+    return (socket.inet_ntoa(packet[12:16]), source), (socket.inet_ntoa(packet[16:20]), destination), number
 
 
 def _packets() -> socket.socket:

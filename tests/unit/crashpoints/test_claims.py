@@ -54,6 +54,8 @@ def test_grades_and_the_order_from_best_to_worst() -> None:
         ({"measured": {"rto_s": float("inf")}}, "rto_s = inf"),
         ({"measured": {"attempts": [1]}}, r"attempts = \[1\] is neither"),
         ({"measured": {"goal_s": None}}, "goal_s = None is neither"),
+        ({"evidence": ("claims/a.svg", "../a.svg")}, r"evidence lies in the run's folder, '\.\./a\.svg' does not"),
+        ({"evidence": ("/etc/passwd",)}, "evidence lies in the run's folder"),
     ],
 )
 def test_what_could_not_be_believed_or_stored_is_refused(more: dict[str, Any], message: str) -> None:

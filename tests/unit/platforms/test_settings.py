@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from harness.faults.victim import UsageError
-from harness.platforms.settings import Settings
+from harness.platforms.edges.api_server import check_assets
+from harness.platforms.settings import EdgeKubeconfig, Settings, parse_edge_kubeconfig
+
+THIS = Path(__file__)
 
 
 @pytest.fixture
@@ -35,6 +38,13 @@ def workload(tmp_path: Path) -> Path:
          "--mongo-uri mongodb://u:***@127.0.0.1:port: a host and a port are expected, as in mongodb://127.0.0.1:27017"),
         ({"mongo_uri": "mongodb://a:1,b:2/"},
          "--mongo-uri mongodb://a:1,b:2/: a host and a port are expected, as in mongodb://127.0.0.1:27017"),
+        ({"edges": "k3s"}, "--edges k3s: emulator or kube-apiserver is expected"),
+        ({"edge_kubeconfigs": (EdgeKubeconfig("p1", "c1", Path("/missing")),)},
+         "--edge-kubeconfig p1+c1=/missing: no such file"),
+        ({"edge_kubeconfigs": (EdgeKubeconfig("p1", "c1", THIS, "a"), EdgeKubeconfig("p1", "c1", THIS, "b"))},
+         "--edge-kubeconfig names p1+c1 twice"),
+        ({"workers": 2, "edge_kubeconfigs": (EdgeKubeconfig("p1", "c1", THIS),)},
+         "workers need edges of their own: with --edge-kubeconfig only one worker can run"),
         ({"etcd_endpoint": "localhost"},
          "--etcd-endpoint localhost: a host and a port are expected, as in mongodb://127.0.0.1:27017"),
     ],
@@ -70,3 +80,31 @@ def test_what_a_summary_shows_has_no_password(workload: Path) -> None:
     shown = Settings(workload, mongo_uri="mongodb://u:secret@127.0.0.1:1").as_json()
     assert (shown["mongo_uri"], shown["workload"]) == ("mongodb://u:***@127.0.0.1:1", str(workload))
     assert "secret" not in str(shown)
+
+
+def test_clusters_by_kubeconfig() -> None:
+    assert parse_edge_kubeconfig("p1+c1=/k/config#kind-hub") == EdgeKubeconfig(
+        "p1", "c1", Path("/k/config"), "kind-hub"
+    )
+    assert parse_edge_kubeconfig("p1+c1=/k/config") == EdgeKubeconfig("p1", "c1", Path("/k/config"))
+    for wrong in ("p1+c1", "p1/c1=/k", "+c1=/k", "p1+=/k", "p1+c1=", "p1+c1=#kind", ""):
+        with pytest.raises(UsageError, match="PROVIDER\\+CLUSTER=FILE or PROVIDER\\+CLUSTER=FILE#CONTEXT is expected"):
+            parse_edge_kubeconfig(wrong)
+
+
+def test_edges_are_in_the_replay_line(workload: Path) -> None:
+    settings = Settings(
+        workload, edges="kube-apiserver", edge_kubeconfigs=(EdgeKubeconfig("p1", "c1", THIS, "kind-hub"),)
+    )
+    assert settings.replay("x").endswith(f" --edges kube-apiserver --edge-kubeconfig 'p1+c1={THIS}#kind-hub'")
+
+
+def test_what_an_api_server_is_started_from(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the environment variable KUBEBUILDER_ASSETS has to name the folder"):
+        check_assets(None)
+    for name in ("etcd", "kube-apiserver"):
+        with pytest.raises(UsageError) as error:
+            check_assets(tmp_path)
+        assert str(error.value) == f"KUBEBUILDER_ASSETS {tmp_path}: no executable {name} in it"
+        (tmp_path / name).touch(mode=0o755)
+    assert check_assets(tmp_path) == tmp_path

@@ -19,7 +19,8 @@ from typing import Any
 import aiohttp
 
 from harness.platforms.edge_emulator import EdgeEmulator
-from harness.wire.relay import Link, Relay
+from harness.wire.links import Link
+from harness.wire.relay import Relay
 from reference.etcd import Etcd
 from reference.mongo import Mongo
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from harness.crashpoints.claims import ClaimResult
 from harness.crashpoints.model import (
     Attempt,
     CallPlan,
@@ -53,6 +54,23 @@ class Make:
         attempts = (Attempt("wait", (), "", (CHANGE,)), Attempt("repeat", (Told(409, "exists"),), "", (CHANGE,), "lie"))
         return self.result(outcome, point, nearest="after", difference=(CHANGE,), attempts=attempts, told=Told(None))
 
+    def claim(
+        self, outcome: Outcome = Outcome.HOLDS, name: str = "goal", variant: str = "update/refused", **more: Any
+    ) -> ClaimResult:
+        scenario = more.get("scenario", "cluster_partition")
+        values: dict[str, Any] = {
+            "id": f"{scenario}/{variant}:{name}",
+            "scenario": scenario,
+            "claim": f"it reaches its {name}",
+            "outcome": outcome,
+            "reason": f"seen as {outcome.value}",
+            "proof": "refused for 12.0 s, 9 connections",
+            "measured": {"attempts": 5, "spacing_s": 2.04, "bounded": False},
+            "seconds": 14.5,
+            "replay": "pytest 'scenarios/cluster_partition'",
+        }
+        return ClaimResult(**(values | more))
+
     def plan(self, *points: CrashPoint) -> Plan:
         calls: dict[str, list[CrashPoint]] = {}
         for point in points:
@@ -91,6 +109,17 @@ class Make:
             "performance": {"points_per_minute": 97.0},
         }
         return RunSummary(**(values | more))
+
+    def disrupted(self, **more: Any) -> RunSummary:
+        """A point that passes; claims of two scenarios: two hold, one leaks, one is broken, one is stuck."""
+        claims = (
+            self.claim(),
+            self.claim(Outcome.BROKEN, "bounded"),
+            self.claim(Outcome.STUCK, variant="update/slow", evidence=("claims/slow/attempts.svg",)),
+            self.claim(Outcome.HOLDS, "rpo", "restored", scenario="namespace_wipe", measured={"rpo_documents": 0}),
+            self.claim(Outcome.LEAKS, "clean", "restored", scenario="namespace_wipe", measured={}),
+        )
+        return self.summary(self.result(), claims=claims, **more)
 
     def usual(self, **more: Any) -> RunSummary:
         """Five points over two calls: two passes, a warning, a failure, a blocker."""

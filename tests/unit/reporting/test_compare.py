@@ -73,7 +73,7 @@ def test_a_point_that_did_not_run_is_undecided_and_not_gone(make: Make) -> None:
     b = make.summary(run="b", plan=a.plan, status="interrupted")
     comparison = compare(a, b)
     assert (comparison.undecided, comparison.gone) == ((move("x", Outcome.STUCK, None),), ())
-    assert comparison.notes == ("b is interrupted: points are missing",)
+    assert comparison.notes == ("b is interrupted: results are missing",)
 
 
 def test_reference_against_real_is_said(make: Make) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from harness.crashpoints.model import Change, Grade, Outcome
 from harness.reporting.difference import change_lines, difference_lines
-from harness.reporting.findings import call_rows, count, findings, merged, replay_command
+from harness.reporting.findings import Finding, call_rows, count, findings, merged, replay_command
 
 if TYPE_CHECKING:
     from tests.unit.reporting.conftest import Make
@@ -36,6 +36,7 @@ def test_findings_are_all_that_is_not_a_pass_worst_first(make: Make) -> None:
     found = findings(make.usual().results)
     assert [each.outcome for each in found] == [Outcome.STUCK, Outcome.NEEDS_REPAIR, Outcome.LEAKS]
     assert found[0].replay == "emco-chaos replay 'dcm/create@after:mongo.state.crash'"
+    assert isinstance(found[0], Finding)
     assert found[0].difference == (make.change,)
 
 

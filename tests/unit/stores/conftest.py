@@ -69,14 +69,17 @@ def mongo_port(mongo_process: int) -> int:
     return mongo_process
 
 
+def etcd_command(folder: Path, port: int) -> list[str]:
+    client, peer = f"http://{HOST}:{port}", f"http://{HOST}:{free_port()}"
+    command = [program("etcd"), "--data-dir", str(folder), "--log-level", "error"]
+    command += ["--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer]
+    return [*command, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"]
+
+
 @pytest.fixture(scope="session")
 def etcd_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    port, peers = free_port(), free_port()
-    client, peer = f"http://{HOST}:{port}", f"http://{HOST}:{peers}"
-    command = [program("etcd"), "--data-dir", str(tmp_path_factory.mktemp("etcd")), "--log-level", "error"]
-    command += ["--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer]
-    command += ["--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"]
-    with running(command, port):
+    port = free_port()
+    with running(etcd_command(tmp_path_factory.mktemp("etcd"), port), port):
         yield port
 
 

@@ -2,6 +2,8 @@
 
 import itertools
 
+import h2.config
+import h2.connection
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -144,3 +146,58 @@ def test_a_reply_that_is_none_is_refused() -> None:
     codec.client(GET)
     with pytest.raises(DecodeError):
         codec.server(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+
+
+def http2(method: bytes, path: bytes) -> tuple[bytes, bytes, bytes]:
+    """What the server says first, all of the client, and the server's answer."""
+    client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+    server = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+    server.initiate_connection()
+    first = server.data_to_send()
+    client.initiate_connection()
+    headers = [(b":method", method), (b":path", path), (b":scheme", b"https"), (b":authority", b"x")]
+    client.send_headers(1, headers, end_stream=True)
+    up = client.data_to_send()
+    server.receive_data(up)
+    server.send_headers(1, [(b":status", b"200")], end_stream=True)
+    return first, up, server.data_to_send()
+
+
+@given(early=st.lists(st.integers(min_value=0), max_size=4), up=st.lists(st.integers(min_value=0), max_size=4))
+def test_a_server_of_http2_may_speak_before_its_client(early: list[int], up: list[int]) -> None:
+    first, said, answer = http2(b"DELETE", b"/z")
+    log = Log()
+    codec = HttpCodec(log, target="edge1")
+    for piece in cut(first, early):
+        codec.server(piece)
+    for piece in cut(said, up):
+        codec.client(piece)
+    codec.server(answer)
+    assert log.effects == [edge("DELETE", "/z")]
+    assert log.replies == [(1, True)]
+    assert (codec.client_boundary(), codec.server_boundary()) == (len(said), len(first) + len(answer))
+
+
+def test_the_pieces_of_both_beginnings_may_come_in_turns() -> None:
+    first, said, answer = http2(b"DELETE", b"/z")
+    log = Log()
+    codec = HttpCodec(log, target="edge1")
+    codec.client(said[:2])
+    codec.server(first[:3])
+    codec.client(said[2:])
+    codec.server(first[3:] + answer)
+    assert log.effects == [edge("DELETE", "/z")]
+    assert log.replies == [(1, True)]
+
+
+@pytest.mark.parametrize("early", [OK, b"SSH-2.0-OpenSSH_9.2\r\n", b"\0\0\0\7\0\0\0\0\0"])
+def test_a_server_that_speaks_first_in_another_way_is_refused(early: bytes) -> None:
+    with pytest.raises(DecodeError):
+        HttpCodec(Log(), target="edge1").server(early)
+
+
+def test_a_client_of_http1_does_not_fit_a_server_that_spoke_first() -> None:
+    codec = HttpCodec(Log(), target="edge1")
+    codec.server(b"\0\0")
+    with pytest.raises(DecodeError):
+        codec.client(GET)

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from harness.wire.conditions import BlackHole, Healthy, Refuse, Reset, Slow
 from harness.wire.effects import Effect
-from harness.wire.relay import Link, Relay, RelayError, Tls, Trigger
+from harness.wire.links import Link, RelayError, Tls
+from harness.wire.relay import Relay, Trigger
 
 HOST = "127.0.0.1"
 SOON = 0.05  # seconds in which something that must not happen would have happened
@@ -482,6 +483,12 @@ async def test_a_target_that_is_not_there_looks_like_a_reset() -> None:
             assert relay.problems == []
 
 
+async def connect_and_ask(on: Bench) -> None:
+    client = await on.connect()
+    client.send(ping(2))
+    await client.end()
+
+
 async def test_refuse_and_reset_then_healed() -> None:
     async with bench(Store()) as on:
         for condition in (Refuse(), Reset()):
@@ -492,7 +499,7 @@ async def test_refuse_and_reset_then_healed() -> None:
             with pytest.raises(ConnectionResetError):
                 await client.end()
             with pytest.raises(ConnectionError):
-                await (await on.connect()).end()
+                await connect_and_ask(on)
             on.relay.heal(on.link)
         client = await on.connect()
         client.send(ping(1))

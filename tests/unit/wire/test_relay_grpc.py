@@ -13,7 +13,8 @@ import pytest
 from grpclib.encoding.base import CodecBase
 
 from harness.wire.effects import Effect
-from harness.wire.relay import Link, Relay, Trigger
+from harness.wire.links import Link
+from harness.wire.relay import Relay, Trigger
 
 HOST = "127.0.0.1"
 INSTALL, ALERT = "/installapp.Installapp/InstallApp", "/readynotify.ReadyNotify/Alert"

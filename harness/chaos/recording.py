@@ -1,0 +1,180 @@
+"""What was seen around a broken link, as one value, and what can be read from it. Nothing is asked anew."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from harness.chaos.attempts import Tries, goes_on, tries
+from harness.chaos.stage import Stage
+from harness.chaos.watching import Content, Seen
+from harness.platforms.disruptions import Partition
+from harness.wire.effects import Observation
+from harness.wire.relay import Knock
+
+_ARRIVES = ("one-way", "slow", "flapping")  # kinds of broken links over which something arrives
+_REPORT = "/resourcebundlestates"
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A partition, from the moment at which the links broke.
+
+    target: the pattern of the edges that were lost;  how: the way in which
+    edges:  all of them;  marks: moments by name, the latest of each
+    seen:   what was new of the group, look by look, the first from before the links broke
+    knocks, effects: rsync's on edges, since then
+    """
+
+    group: str
+    target: str
+    how: Partition
+    edges: tuple[str, ...]
+    marks: Mapping[str, float]
+    seen: tuple[Seen, ...]
+    knocks: tuple[Knock, ...]
+    effects: tuple[Observation, ...]
+
+    # -- moments ----------------------------------------------------------------------------------------------------
+
+    @property
+    def broke(self) -> float:
+        """When the links broke, seconds of the relay's clock."""
+        return self.marks[f"partition {self.target}"]
+
+    @property
+    def healed(self) -> float | None:
+        """When they were healed; None when they were not."""
+        return self.marks.get(f"heal {self.target}")
+
+    @property
+    def end(self) -> float:
+        """The last moment of which anything is known."""
+        last = (*self.marks.values(), *(one.at for one in self.seen), *(one.at for one in self.knocks))
+        return max(last)
+
+    def after_heal(self, mark: str) -> float | None:
+        """Seconds from healing to a later mark; None where there is none."""
+        at = self.marks.get(mark)
+        return None if at is None or self.healed is None else max(0.0, at - self.healed)
+
+    # -- the edges --------------------------------------------------------------------------------------------------
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """The edges whose links broke."""
+        return tuple(edge for edge in self.edges if fnmatchcase(edge, self.target))
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The edges that were there all the time."""
+        return tuple(edge for edge in self.edges if edge not in self.lost)
+
+    def knocks_at(self, edge: str, *, until: float | None = None) -> tuple[Knock, ...]:
+        """What knocked at an edge while its links were broken, or until another moment."""
+        last = until if until is not None else self.healed if self.healed is not None else self.end
+        return tuple(one for one in self.knocks if one.target == edge and self.broke <= one.at < last)
+
+    def tries_of(self, edge: str, *, until: float | None = None) -> Tries:
+        """Tries to reach it meanwhile."""
+        return tries(self.knocks_at(edge, until=until))
+
+    def tries_after(self, edge: str, at: float) -> int:
+        """How many tries of a lost edge followed one after the other after a moment, as before it."""
+        return goes_on(self.tries_of(edge, until=at), self.knocks_at(edge), after=at)
+
+    def arrived(self, edge: str) -> tuple[Observation, ...]:
+        """Writes that reached an edge while its links were broken."""
+        last = self.healed if self.healed is not None else self.end
+        return tuple(
+            one for one in self.effects if one.target == edge and self.broke <= one.requested < last and one.forwarded
+        )
+
+    def proof(self) -> str:
+        """Why we may say that the links were broken and something ran into it; empty when we may not."""
+        if self.healed is None:
+            return ""
+        knocks = {edge: len(self.knocks_at(edge)) for edge in self.lost}
+        if not knocks or not all(knocks.values()):
+            return ""
+        if self.how.kind not in _ARRIVES and any(self.arrived(edge) for edge in self.lost):
+            return ""
+        told = ", ".join(f"{edge} {number}" for edge, number in knocks.items())
+        nothing = "" if self.how.kind in _ARRIVES else "; nothing arrived there"
+        return f"{self.how.kind} for {self.healed - self.broke:.1f} s, knocks at {told}{nothing}"
+
+    # -- the workload -----------------------------------------------------------------------------------------------
+
+    def settled_s(self, edge: str, *, since: str) -> float | None:
+        """Seconds from a mark until an edge held what it held in the end, and how the watch found it; None if never."""
+        final = self.seen[-1].edges[edge]
+        began = self.marks[since]
+        if final == self.seen[0].edges[edge]:
+            return None
+        settled = self.seen[-1].at
+        for one in reversed(self.seen):
+            if one.edges[edge] != final:
+                break
+            settled = one.at
+        return settled - began
+
+    def said(self, edge: str) -> Iterator[tuple[float, float, str]]:
+        """What EMCO said of its connection to an edge while it was lost: from, to, the word."""
+        last = self.healed if self.healed is not None else self.end
+        looks = [one for one in self.seen if one.at < last]
+        for number, one in enumerate(looks):
+            until = looks[number + 1].at if number + 1 < len(looks) else last
+            if until > self.broke:
+                yield max(one.at, self.broke), until, one.status.connectivity.get(edge, "")
+
+    def said_for_s(self, edge: str, word: str) -> float:
+        """For how many seconds EMCO said that of an edge while it was lost."""
+        return sum(until - since for since, until, said in self.said(edge) if said == word)
+
+    def first_said(self, edge: str, word: str) -> float | None:
+        """When EMCO first said that of a lost edge; None when it never did."""
+        return next((since for since, _, said in self.said(edge) if said == word), None)
+
+    def lies(self) -> tuple[str, ...]:
+        """What EMCO reported of resources that was not so on the edges right after, a sentence each."""
+        told: dict[str, None] = {}
+        for one in self.seen:
+            for resource in one.status.resources:
+                name = f"{resource.kind}/{resource.name}"
+                there = name in one.edges.get(resource.edge, {})
+                if (resource.status == "Applied" and not there) or (resource.status == "Deleted" and there):
+                    is_there = "is there" if there else "is not there"
+                    told[f"{name} on {resource.edge} is said to be {resource.status}, but {is_there}"] = None
+        return tuple(told)
+
+    def premature(self, status: str, reached: Callable[[Mapping[str, Content]], bool]) -> float | None:
+        """When EMCO first gave a group a status, after another one, while the edges had not reached what it means."""
+        changed = False
+        for one in self.seen:
+            changed = changed or one.status.deployed not in (status, "")
+            if changed and one.status.deployed == status and not reached(one.edges):
+                return one.at
+        return None
+
+    def created_twice(self) -> tuple[str, ...]:
+        """Objects of the workload that were created more than once on an edge, a line each."""
+        made: dict[tuple[str, str], int] = {}
+        for one in self.effects:
+            path = dict(one.effect.key).get("path", "")
+            if one.effect.op == "POST" and one.ok and _REPORT not in path:
+                made[one.target, path] = made.get((one.target, path), 0) + 1
+        return tuple(f"{path} on {edge}: {times} times" for (edge, path), times in made.items() if times > 1)
+
+
+def record(stage: Stage, *, group: str, target: str, how: Partition) -> Recording:
+    """What a stage has seen since the links to a target broke. Raises UsageError where they never did."""
+    mark = stage.marked(f"partition {target}")
+    return Recording(
+        group=group,
+        target=target,
+        how=how,
+        edges=stage.edges,
+        marks={one.name: one.at for one in stage.marks},
+        seen=stage.watched(group),
+        knocks=tuple(one for one in stage.knocks(source="rsync", since=mark) if one.target in stage.edges),
+        effects=stage.seen(source="rsync", since=mark),
+    )

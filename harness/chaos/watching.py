@@ -1,0 +1,121 @@
+"""Watches a deployment intent group while an experiment goes on: what EMCO says of it, beside what the edges hold."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.background import request
+from harness.campaign import Campaign
+from harness.emco.status import NOTHING_SAID, GroupStatus, parse_status
+from harness.faults.victim import HarnessTrouble
+
+_PAUSE = 0.2  # seconds between two looks where nothing is written
+_REPORTS = ("Namespace", "ResourceBundleState")  # not of the workload itself
+
+Content = Mapping[str, str]
+"""Objects of the workload on one edge: `Deployment/r1-web` -> a digest of what it is to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look. at: seconds of the relay's clock; edges: what each held, looked at after EMCO had answered."""
+
+    at: float
+    status: GroupStatus
+    edges: Mapping[str, Content]
+
+
+class Watch:
+    """Looks after every effect and at least each 0.2 s, and keeps what is new. `run` goes on until it is cancelled."""
+
+    def __init__(self, service: str, path: str) -> None:
+        self.seen: list[Seen] = []
+        self._service = service
+        self._path = path
+
+    async def run(self, campaign: Campaign) -> None:
+        """Look again and again."""
+        relay = campaign.lab.relay
+        while True:
+            seq = relay.seq()
+            now = await look(campaign, self._service, self._path)
+            if not self.seen or replace(now, at=self.seen[-1].at) != self.seen[-1]:
+                self.seen.append(now)
+            await asyncio.sleep(_PAUSE / 4)  # EMCO has other things to do, too
+            await relay.moved(seq, limit=_PAUSE)
+
+
+async def look(campaign: Campaign, service: str, path: str) -> Seen:
+    """One look. What EMCO does not answer is seen as NOTHING_SAID."""
+    try:
+        answer = await request(campaign, service, "GET", path)
+        status = parse_status(answer.body) if answer.ok else NOTHING_SAID
+    except HarnessTrouble:
+        status = NOTHING_SAID
+    edges = {str(name): content_of(edge.objects()) for name, edge in campaign.lab.edges.items()}
+    return Seen(campaign.lab.relay.clock(), status, edges)
+
+
+def content_of(objects: Iterable[Mapping[str, Any]]) -> Content:
+    """What of these objects is the workload, and in which version."""
+    return {
+        f"{thing['kind']}/{thing['metadata']['name']}": _digest(thing)
+        for thing in objects
+        if thing.get("kind") not in _REPORTS
+    }
+
+
+def _digest(thing: Mapping[str, Any]) -> str:
+    wanted = {
+        name: value for name, value in thing.items() if name in ("spec", "data", "stringData", "rules", "subjects")
+    }
+    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
+
+
+Goal = Callable[[Seen], str]
+"""Why something is not reached yet; empty when it is."""
+
+
+def running(seen: Seen) -> str:
+    """The workload runs everywhere, by EMCO's word and by the edges'."""
+    status = seen.status
+    if status.deployed != "Instantiated":
+        return f"the AppContext is {status.deployed or 'without a status'}"
+    if not status.resources:
+        return "no resource is reported"
+    for one in status.resources:
+        if one.status != "Applied":
+            return f"{one.kind} {one.name} on {one.edge} is {one.status}"
+        if f"{one.kind}/{one.name}" not in seen.edges.get(one.edge, {}):
+            return f"{one.kind} {one.name} is said to be applied, but is not on {one.edge}"
+    return ""
+
+
+def changed(before: Mapping[str, Content]) -> Goal:
+    """The workload runs everywhere in one version, which is another one than before."""
+
+    def goal(seen: Seen) -> str:
+        if why := running(seen):
+            return why
+        if old := [edge for edge, content in seen.edges.items() if content == before.get(edge)]:
+            return f"{old[0]} has what it had before"
+        versions = {tuple(sorted(content.items())) for content in seen.edges.values()}
+        return "the edges hold different versions" if len(versions) > 1 else ""
+
+    return goal
+
+
+def gone(seen: Seen) -> str:
+    """Nothing of the workload is left, by EMCO's word and by the edges'."""
+    if left := [edge for edge, content in seen.edges.items() if content]:
+        return f"{len(seen.edges[left[0]])} objects are left on {left[0]}"
+    deployed = seen.status.deployed
+    return "" if deployed == "Terminated" else f"the AppContext is {deployed or 'without a status'}"
+
+
+def goal_named(name: str, before: Mapping[str, Content]) -> Goal:
+    """`running`, `changed` (against before) or `gone`. Raises KeyError for another name."""
+    return {"running": running, "changed": changed(before), "gone": gone}[name]

@@ -1,0 +1,71 @@
+"""How many tries knocks come to; the numbers are those of the real rsync."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from harness.chaos.attempts import Tries, bursts, evenly_spaced, goes_on, tries
+from harness.wire.relay import Knock
+
+# rsync asks every 2 s; beside that a watch waits longer each time.
+REFUSED = (0.16, 0.16, 1.14, 2.17, 2.92, 4.17, 6.17, 7.21, 8.17, 10.18, 12.18, 14.18)
+
+
+def refused(moments: Sequence[float]) -> list[Knock]:
+    return [Knock(at, "rsync", "p1+c2", "connect") for at in moments]
+
+
+def asked(moments: Sequence[float], what: str) -> list[Knock]:
+    return [Knock(at, "rsync", "p1+c2", "connect", what) for at in moments]
+
+
+def test_where_nothing_can_be_asked_tries_are_evenly_spaced() -> None:
+    seen = tries(refused(REFUSED))
+    assert seen == Tries((0.16, 2.17, 4.17, 6.17, 8.17, 10.18, 12.18, 14.18), 4)
+    assert seen.period == pytest.approx(2.0, abs=0.02)
+
+
+def test_where_the_request_is_seen_it_tells_and_what_a_client_repeats_is_one_try() -> None:
+    first, second = [0.1 + n for n in range(11)], [12.1 + n for n in range(3)]
+    watch = [0.1 + n for n in range(11)]
+    knocks = sorted(
+        [*asked([*first, *second], "GET /version"), *asked(watch, "GET /apis/x")], key=lambda knock: knock.at
+    )
+    assert tries(knocks) == Tries((0.1, 12.1), 23)
+
+
+def test_a_watch_alone_is_no_try() -> None:
+    assert tries(asked([0.1, 1.3, 3.9], "GET /apis/x")) == Tries((), 3)
+
+
+def test_a_watch_that_waits_longer_each_time_is_no_try() -> None:
+    assert tries(refused([0.0, 0.86, 3.88, 8.59, 17.43, 35.75])) == Tries((), 6)
+
+
+def test_few_knocks_are_all_tries() -> None:
+    assert tries(refused([0.1, 0.1, 0.11])) == Tries((0.1,), 2)
+    assert tries([]) == Tries((), 0)
+    assert Tries((), 0).period == 0.0
+
+
+@pytest.mark.parametrize("late", [0.0, 0.1, -0.1])
+def test_a_try_may_be_a_little_late(late: float) -> None:
+    assert evenly_spaced([0.0, 2.0, 4.0 + late, 6.0]) == (0.0, 2.0, 4.0 + late, 6.0)
+
+
+def test_bursts_begin_after_a_pause() -> None:
+    assert bursts([3.0, 0.0, 0.5, 1.0], pause=1.5) == (0.0, 3.0)
+    assert bursts([], pause=1.0) == ()
+
+
+def test_whether_tries_go_on_after_a_moment() -> None:
+    before = tries(refused([at for at in REFUSED if at < 6.5]))
+    assert goes_on(before, refused(REFUSED), after=6.5) == 4
+    assert goes_on(before, refused([at for at in REFUSED if at < 6.5] + [7.21, 12.9]), after=6.5) == 0
+
+
+def test_whether_they_go_on_is_told_by_the_request_where_it_is_seen() -> None:
+    before = asked([0.1, 1.1, 12.1], "GET /version")
+    watch = asked([14.0, 16.0, 18.0], "GET /apis/x")
+    assert goes_on(tries(before), [*before, *watch], after=13.0) == 0
+    assert goes_on(tries(before), [*before, *asked([14.2, 17.0], "GET /version")], after=13.0) == 2
