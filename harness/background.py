@@ -178,7 +178,7 @@ async def request(campaign: Campaign, service: str, method: str, path: str, body
     if service not in campaign.lab.services:
         known = ", ".join(campaign.lab.services)
         raise HarnessTrouble(f"{service} is not among the services of this environment: {known}")
-    host, port = campaign.lab.layout.http(service)
+    host, port = campaign.lab.http(service)
     timeout = aiohttp.ClientTimeout(total=Limits().answer)
     try:
         async with (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.evidence.redaction import Redactor, redactor
 from harness.faults.victim import UsageError
-from harness.platforms.settings import Settings, parse_edge_kubeconfig
+from harness.platforms.settings import KindSettings, Settings, parse_edge_kubeconfig
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "fixtures" / "workloads" / "golden.yaml"
@@ -49,12 +49,17 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
     isolate: bool,
     edges: str = "emulator",
     edge_kubeconfigs: Sequence[str] = (),
+    platform: str = "process",
+    cluster: str = "emco-chaos",
+    node_image: str = "",
+    keep: bool = False,
+    reuse: bool = False,
 ) -> Settings:
     """Settings from options. Raises UsageError."""
     assets = os.environ.get("KUBEBUILDER_ASSETS", "")
     folders = default_folders()
     beside = workload.with_name(f"{workload.stem}.values.yaml")
-    shared = mongo_uri or etcd_endpoint or edge_kubeconfigs
+    shared = mongo_uri or etcd_endpoint or edge_kubeconfigs or platform == "kind"
     if values is not None and not values.is_file():
         raise UsageError(f"--values {values}: no such file")
     return Settings(
@@ -70,6 +75,10 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
         faults=tuple(fault.strip() for fault in faults.split(",") if fault.strip()),
         workers=1 if shared and not workers else workers or default_workers(),
         seed=seed,
+        platform=platform,
+        kind=KindSettings(
+            name=cluster, node_image=node_image, python_image=default_python_image(), keep=keep, reuse=reuse
+        ),
         isolate=isolate,
         state_folder=folders["state_folder"],
         cache_folder=folders["cache_folder"],

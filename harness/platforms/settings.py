@@ -122,6 +122,7 @@ class Settings:
         if self.emco_bin and self.reference != "faithful":
             raise UsageError("--reference chooses defects of the reference EMCO; it has no meaning with --emco-bin")
         self._check_edges()
+        self._check_platform()
         external = bool(self.mongo_uri) or bool(self.etcd_endpoint)
         if external and self.workers > 1:
             raise UsageError(
@@ -132,6 +133,17 @@ class Settings:
                 raise UsageError(
                     f"{option} {_without_password(text)}: a host and a port are expected, as in mongodb://127.0.0.1:27017"
                 )
+
+    def _check_platform(self) -> None:
+        if self.platform == PLATFORMS[0]:
+            return
+        if self.workers > 1:
+            raise UsageError("on kind there is one worker; more sets of clusters run side by side by --cluster NAME")
+        if self.emco_bin or self.mongo_uri or self.etcd_endpoint or self.edge_kubeconfigs or self.edges != EDGES[0]:
+            raise UsageError(
+                "on kind the reference EMCO runs with stores and edges in the cluster: --emco-bin, --mongo-uri, "
+                "--etcd-endpoint, --edges and --edge-kubeconfig have no meaning there"
+            )
 
     def _check_edges(self) -> None:
         if self.edges not in EDGES:
@@ -161,6 +173,8 @@ class Settings:
         options += ["--emco-bin", str(self.emco_bin)] if self.emco_bin else []
         options += ["--reference", self.reference] if self.reference != "faithful" else []
         options += ["--etcd-endpoint", self.etcd_endpoint] if self.etcd_endpoint else []
+        options += ["--platform", self.platform] if self.platform != PLATFORMS[0] else []
+        options += ["--cluster", self.kind.name, "--reuse"] if self.kind.reuse else []
         options += ["--edges", self.edges] if self.edges != EDGES[0] else []
         for one in self.edge_kubeconfigs:
             options += ["--edge-kubeconfig", str(one)]

@@ -69,6 +69,8 @@ class ServedConfig:
     sources:  those whose instances are let in one at a time
     links:    what is relayed, decoded and counted;  doors: what is only passed on, for who controls it
     control, asks: where it listens for its master
+    health:   where it accepts connections, and closes them, once everything listens: for whoever asks if it is ready.
+              Not on a link, where it would be taken for an instance of the source
     """
 
     sources: tuple[str, ...]
@@ -76,6 +78,7 @@ class ServedConfig:
     doors: tuple[LinkSpec, ...]
     control: Address
     asks: Address
+    health: Address
 
     def to_json(self) -> str:
         """As `from_json` reads it."""
@@ -84,7 +87,7 @@ class ServedConfig:
         def specs(links: tuple[LinkSpec, ...]) -> list[Json]:
             return [{name: getattr(link, name) for name in names} for link in links]
 
-        value = {"sources": self.sources, "control": self.control, "asks": self.asks}
+        value = {"sources": self.sources, "control": self.control, "asks": self.asks, "health": self.health}
         return json.dumps({**value, "links": specs(self.links), "doors": specs(self.doors)}, indent=1)
 
     @staticmethod
@@ -96,9 +99,8 @@ class ServedConfig:
             def specs(name: str) -> tuple[LinkSpec, ...]:
                 return tuple(_link_spec(link) for link in value[name])
 
-            return ServedConfig(
-                tuple(value["sources"]), specs("links"), specs("doors"), tuple(value["control"]), tuple(value["asks"])
-            )
+            addresses: dict[str, Any] = {name: tuple(value[name]) for name in ("control", "asks", "health")}
+            return ServedConfig(tuple(value["sources"]), specs("links"), specs("doors"), **addresses)
         except (ValueError, KeyError, TypeError) as error:
             raise MalformedMessage(f"the relay's configuration cannot be read: {error!r}") from error
 
@@ -166,7 +168,8 @@ class ServedRelay:
             await self._doors.open(self._link(replace_gate(spec)))
         control = await asyncio.start_server(self._controlled, *self._config.control, limit=LONGEST_LINE)
         asks = await asyncio.start_server(self._asked, *self._config.asks, limit=LONGEST_LINE)
-        self._servers = [control, asks]
+        health = await asyncio.start_server(_well, *self._config.health)
+        self._servers = [control, asks, health]
         self.control, self.asks = (one.sockets[0].getsockname()[:2] for one in (control, asks))
 
     async def close(self) -> None:
@@ -379,6 +382,10 @@ class ServedRelay:
 
     async def _ended(self, order: Json) -> tuple[int, int]:
         return await self._relay.ended(order["source"], limit=order["limit"])
+
+
+async def _well(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
 
 
 async def _reachable(host: str, port: int) -> None:

@@ -66,16 +66,23 @@ class KindNode:
         if self._task is None or self._task.done():
             raise HarnessTrouble(f"the events of node {self._name} are not followed (any more)")
         try:
-            await command(
-                "docker", "exec", self._name, "ctr", "--namespace", "k8s.io",
-                "tasks", "kill", "--signal", "SIGKILL", container,
-                limit=_KILL_LIMIT,
-            )  # fmt: skip
+            await self._ctr("tasks", "kill", "--signal", "SIGKILL", container)
             return await asyncio.wait_for(ended, _KILL_LIMIT)
         except TimeoutError:
             raise HarnessTrouble(f"container {container[:12]} got SIGKILL, but its end was not seen") from None
         finally:
             del self._exits[container]
+
+    async def pause(self, container: str) -> None:
+        """Stop a container's processes from running, without ending them."""
+        await self._ctr("tasks", "pause", container)
+
+    async def resume(self, container: str) -> None:
+        """Let them run again."""
+        await self._ctr("tasks", "resume", container)
+
+    async def _ctr(self, *arguments: str) -> None:
+        await command("docker", "exec", self._name, "ctr", "--namespace", "k8s.io", *arguments, limit=_KILL_LIMIT)
 
     async def _follow(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None

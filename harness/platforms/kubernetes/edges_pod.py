@@ -1,7 +1,7 @@
 """Emulated edges in a pod of their own: `python -m harness.platforms.kubernetes.edges_pod NAME...`.
 
 Edge number i listens on port 6443 + i. The harness reads and replaces what they hold on a port of the loopback, which
-only a port-forward reaches: GET /edges, and PUT /edges with what GET returned.
+only a port-forward reaches: GET /edges, and PUT /edges with what GET returned, for all or for some.
 """
 
 import asyncio
@@ -40,7 +40,8 @@ def _admin(edges: tuple[EdgeEmulator, ...]) -> web.Application:
     async def restore(request: web.Request) -> web.Response:
         wanted: dict[str, list[dict[str, Any]]] = msgspec.json.decode(await request.read())
         for edge in edges:
-            await edge.restore(wanted.get(edge.name, []))
+            if edge.name in wanted:
+                await edge.restore(wanted[edge.name])
         return web.Response(status=204)
 
     app = web.Application(client_max_size=_LARGEST)

@@ -17,7 +17,7 @@ from harness.faults.victim import UsageError
 
 REPOSITORY = "emco-chaos/reference"
 # What reference/ and harness/platforms/edge_emulator import. SecantusDB stands apart: it is started, never imported.
-_LIBRARIES = ("aiohttp", "grpclib", "msgspec", "protobuf", "pymongo", "pyyaml")
+_LIBRARIES = ("aiohttp", "cryptography", "grpclib", "msgspec", "protobuf", "pymongo", "pyyaml")
 _STORES = ("SecantusDB",)
 _CODE = ("reference", "harness/platforms/edge_emulator", "harness/platforms/kubernetes/edges_pod.py")
 _PACKAGE_MARKS = ("harness", "harness/platforms", "harness/platforms/kubernetes")

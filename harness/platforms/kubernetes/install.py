@@ -1,4 +1,4 @@
-"""Puts the reference EMCO, its stores, its relay and emulated edges into a namespace, from small manifests."""
+"""Puts the reference EMCO, its stores, its relay and emulated edges into a cluster, from small manifests."""
 
 import asyncio
 import base64
@@ -15,11 +15,11 @@ import yaml
 
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.edges.client import ApiClient, base_path
+from harness.platforms.edges.running import ALLOWED
 from harness.platforms.kubernetes.bundle import relay_bundle
-from harness.platforms.kubernetes.wiring import Wiring
+from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, HARNESS_NAMESPACE, HEALTH_PORT, Wiring
 
 Json = dict[str, Any]
-ALLOWED = "emco-chaos/allowed"
 MANIFESTS = Path(__file__).parent / "manifests"
 _APPLY, _FIELDS = "application/apply-patch+yaml", "fieldManager=emco-chaos&force=true"
 _PLURALS = {
@@ -40,7 +40,6 @@ class Release:
     image: of the reference EMCO, stores and edges;  python_image: of the relay
     """
 
-    namespace: str
     wiring: Wiring
     image: str
     python_image: str
@@ -58,44 +57,48 @@ def render(name: str, values: Mapping[str, object]) -> list[Json]:
         raise HarnessTrouble(f"the manifest {name}.yaml cannot be filled in: {error!r}") from error
 
 
-def objects(release: Release, token: str) -> list[Json]:
-    """Everything of a release, the namespace first."""
-    wiring, image = release.wiring, release.image
-    code = base64.b64encode(relay_bundle()).decode()
-    config = wiring.relay_config().to_json()
-    relay = {
+def emco_objects(release: Release) -> list[Json]:
+    """EMCO with its stores, the namespace first."""
+    made = [*render("namespace", {"namespace": EMCO_NAMESPACE}), *render("stores", {"image": release.image})]
+    made += release.wiring.emco_services()
+    for service in release.wiring.services:
+        made += _service(release, service)
+    return _placed(made, EMCO_NAMESPACE)
+
+
+def harness_objects(release: Release, token: str) -> list[Json]:
+    """The relay and emulated edges, the namespace first."""
+    wiring = release.wiring
+    code, config = base64.b64encode(relay_bundle()).decode(), wiring.relay_config().to_json()
+    settings = {
+        "python_image": release.python_image,
+        "probe_port": HEALTH_PORT,
+        "token": token,
+        "content": _digest(code, config, token),
+    }
+    content = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "relay"},
         "data": {"relay.json": config},
         "binaryData": {"relay.pyz": code},
     }
-    made = [
-        *render("namespace", {"namespace": release.namespace, "token": token}),
-        *render("stores", {"image": image}),
-        relay,
-        *render(
-            "relay",
-            {
-                "python_image": release.python_image,
-                "probe_port": wiring.probe_port,
-                "content": _digest(code, config, token),
-            },
-        ),
-        *wiring.kubernetes_services(),
-    ]
+    made = [*render("namespace", {"namespace": HARNESS_NAMESPACE}), content, *render("relay", settings)]
+    made += wiring.harness_services()
     if wiring.edges:
-        made += render("edges", {"image": image, "names": list(wiring.edges)})
-    for service in wiring.services:
-        made += _service(release, service)
+        made += render("edges", {"image": release.image, "names": list(wiring.edges)})
+    return _placed(made, HARNESS_NAMESPACE)
+
+
+def _placed(made: list[Json], namespace: str) -> list[Json]:
     for one in made[1:]:
-        one["metadata"]["namespace"] = release.namespace
+        one["metadata"]["namespace"] = namespace
     return made
 
 
 def _service(release: Release, service: str) -> list[Json]:
     wiring = release.wiring
-    host = f"relay-{service}"
+    host = wiring.stores_host(service)
     settings = {
         "database-type": "mongo",
         "database-ip": host,
@@ -123,26 +126,33 @@ def _digest(*texts: str) -> str:
 
 
 async def install(api: ApiClient, release: Release) -> str:
-    """Make the namespace hold the release, and return the relay's token.
+    """Make both namespaces hold the release, and return the relay's token.
 
-    Raises HarnessTrouble when the namespace is somebody else's: it exists and lacks the label that allows it.
+    Raises HarnessTrouble when a namespace is somebody else's: it exists and lacks the label that allows it.
     """
-    found = await api.ask("GET", f"/api/v1/namespaces/{release.namespace}", accept=(404,))
-    exists = found.get("kind") == "Namespace"
-    if exists and (found["metadata"].get("labels") or {}).get(ALLOWED) != "true":
-        raise HarnessTrouble(
-            f"the namespace {release.namespace} is there and lacks the label {ALLOWED}=true: nothing is touched in it"
-        )
-    token = await _token(api, release.namespace) if exists else ""
-    token = token or secrets.token_hex(16)
-    namespace, *others = objects(release, token)
-    await apply(api, [namespace])
-    await apply(api, others)
+    for namespace in (EMCO_NAMESPACE, HARNESS_NAMESPACE):
+        found = await api.ask("GET", f"/api/v1/namespaces/{namespace}", accept=(404,))
+        if found.get("kind") == "Namespace" and (found["metadata"].get("labels") or {}).get(ALLOWED) != "true":
+            raise HarnessTrouble(
+                f"the namespace {namespace} is there and lacks the label {ALLOWED}=true: nothing is touched in it"
+            )
+    token = await _token(api) or secrets.token_hex(16)
+    await asyncio.gather(install_emco(api, release), _apply_all(api, harness_objects(release, token)))
     return token
 
 
-async def _token(api: ApiClient, namespace: str) -> str:
-    found = await api.ask("GET", f"/api/v1/namespaces/{namespace}/secrets/relay", accept=(404,))
+async def install_emco(api: ApiClient, release: Release) -> None:
+    """Make EMCO's namespace hold it."""
+    await _apply_all(api, emco_objects(release))
+
+
+async def _apply_all(api: ApiClient, wanted: list[Json]) -> None:
+    await apply(api, wanted[:1])
+    await apply(api, wanted[1:])
+
+
+async def _token(api: ApiClient) -> str:
+    found = await api.ask("GET", f"/api/v1/namespaces/{HARNESS_NAMESPACE}/secrets/relay", accept=(404,))
     return base64.b64decode((found.get("data") or {}).get("token", "")).decode()
 
 
@@ -185,9 +195,9 @@ def _is_rolled_out(workload: Json) -> bool:
 
 async def why_not_ready(api: ApiClient, namespace: str, app: str) -> str:
     """What the pods' states and the latest warnings say."""
-    pods = await api.ask("GET", f"/api/v1/namespaces/{namespace}/pods?labelSelector=app%3D{app}")
+    pods = await api.ask("GET", f"/api/v1/namespaces/{namespace}/pods", query=f"labelSelector=app%3D{app}")
     said = [_pod_says(pod) for pod in pods.get("items") or ()]
-    events = await api.ask("GET", f"/api/v1/namespaces/{namespace}/events?fieldSelector=type%3DWarning")
+    events = await api.ask("GET", f"/api/v1/namespaces/{namespace}/events", query="fieldSelector=type%3DWarning")
     warnings = [
         f"{event.get('reason')}: {event.get('message', '').strip()[:200]}"
         for event in events.get("items") or ()

@@ -11,11 +11,13 @@ from harness.crashpoints.lab import Limits
 from harness.crashpoints.model import Told
 from harness.emco.calls import Endpoints
 from harness.faults.victim import Death, HarnessTrouble, ServiceDown, Victim
+from harness.platforms.edges.edge import Edge
 from harness.platforms.kind.node import Exit, KindNode
-from harness.platforms.kubernetes.edges import EdgesPod
+from harness.platforms.kubernetes.edges import EdgesPod, PodEdge
 from harness.platforms.kubernetes.pods import Pod, Pods
 from harness.platforms.kubernetes.streams import Streams
-from harness.platforms.kubernetes.wiring import Wiring
+from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, Wiring
+from harness.platforms.process.lab import EdgeName
 from harness.platforms.rest import RestClient
 from harness.platforms.settings import Settings
 from harness.stores.etcd import Etcd
@@ -36,7 +38,6 @@ class ClusterParts:
     doors: where the harness reaches the services' APIs;  logs: folder for the logs of the pods
     """
 
-    namespace: str
     wiring: Wiring
     pods: Pods
     streams: Streams
@@ -66,13 +67,14 @@ class KubernetesLab:
         self.clean_slates = 0
         self._parts = parts
         self._limits = limits
-        self._running: set[str] = set()
+        # whoever was let in before, by somebody else, counts as running: it must not go on with what it knows
+        self._running = {name for name in self.services if parts.relay.instances.get(name)}
         self._current: dict[str, Pod] = {}  # the pod that was let in
         self._rest = RestClient(self.http, parts.endpoints, limit=limits.answer)
 
     @property
     def environment(self) -> str:
-        return f"kubernetes/{self._parts.namespace}"
+        return f"kubernetes/{EMCO_NAMESPACE}"
 
     @property
     def relay(self) -> RemoteRelay:
@@ -87,9 +89,13 @@ class KubernetesLab:
         return self._rest.retries
 
     @property
-    def edge_names(self) -> tuple[str, ...]:
-        """`provider+cluster` of every edge."""
-        return self._parts.wiring.edges
+    def edges(self) -> Mapping[EdgeName, Edge]:
+        """The clusters that EMCO deploys to."""
+        pod = self._parts.edges
+        if pod is None:
+            return {}
+        names = {name: EdgeName(*name.split("+", 1)) for name in self._parts.wiring.edges}
+        return {names[name]: PodEdge(name, pod, upstream=("edges", 0)) for name in names}
 
     def http(self, service: str) -> Address:
         """Where the harness reaches a service's API."""
@@ -154,7 +160,7 @@ class KubernetesLab:
         pod = self._parts.pods.only(service)
         self._current[service] = pod
         self._running.add(service)
-        self._parts.streams.follow_log(pod.name, self._log(service))
+        self._parts.streams.follow_log(pod.path, self._log(service))
 
     def ended(self, one: Exit) -> None:
         """A container's process ended, and the lab did not kill it: as a service it counts as ended by itself."""

@@ -11,24 +11,30 @@ from harness.wire.connection import Bell
 Json = dict[str, Any]
 _AT_ONCE = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
 _AGAIN = 0.2
+_ENDED = frozenset({"CrashLoopBackOff", "Error", "Completed", "OOMKilled"})
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """One pod. container: id of its only container, empty before it runs;  waiting: why the container does not run."""
+    """One pod.
+
+    path:      in the API
+    container: id of its only container, empty while that does not run
+    waiting:   why the container does not run
+    """
 
     name: str
+    path: str
     uid: str
     app: str
     address: str
     container: str
-    restarts: int
     waiting: str
 
     @property
     def is_stale(self) -> bool:
-        """Whether its container ended already: kubelet starts it again later and later."""
-        return self.restarts > 0 or self.waiting == "CrashLoopBackOff"
+        """Whether its container has ended: kubelet starts it again later and later."""
+        return not self.container and self.waiting in _ENDED
 
 
 class Pods:
@@ -118,10 +124,10 @@ def _pod(thing: Json) -> Pod:
     waiting = state.get("waiting") or state.get("terminated") or {}
     return Pod(
         name=metadata["name"],
+        path=f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}",
         uid=metadata["uid"],
         app=(metadata.get("labels") or {}).get("app", ""),
         address=status.get("podIP", ""),
         container=str(running).rpartition("//")[2],
-        restarts=int(container.get("restartCount", 0)),
         waiting=str(waiting.get("reason", "")),
     )

@@ -21,10 +21,10 @@ _LARGEST_MESSAGE = 0  # aiohttp: no limit; what arrives was sent by our own rela
 
 
 class Streams:
-    """Streams of one namespace."""
+    """Streams of one cluster. Pods are named by their path in its API."""
 
-    def __init__(self, access: Access, namespace: str) -> None:
-        self._url = f"{access.url}/api/v1/namespaces/{namespace}/pods"
+    def __init__(self, access: Access) -> None:
+        self._url = access.url
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=access.tls or True, limit=0),
             headers={"Authorization": f"Bearer {access.token}"} if access.token else {},
@@ -54,8 +54,8 @@ class Streams:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             try:
-                await self._pass_on(f"{self._url}/{pod()}/portforward?ports={port}", reader, writer)
-            except (aiohttp.ClientError, OSError, TimeoutError, HarnessTrouble):
+                await self._pass_on(f"{self._url}{pod()}/portforward?ports={port}", reader, writer)
+            except (aiohttp.ClientError, OSError, TimeoutError, HarnessTrouble, asyncio.CancelledError):
                 pass  # whoever connected learns it by the end of the connection, as from any server that is gone
             finally:
                 writer.close()
@@ -87,7 +87,7 @@ class Streams:
 
     async def _follow(self, pod: str, file: Path) -> None:
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):  # the pod is gone: its log ends
-            async with self._session.get(f"{self._url}/{pod}/log", params={"follow": "true"}) as answer:
+            async with self._session.get(f"{self._url}{pod}/log", params={"follow": "true"}) as answer:
                 if answer.status == 200:
                     async for chunk in answer.content.iter_any():
                         with file.open("ab") as log:  # a few lines in a service's life

@@ -1,8 +1,9 @@
 """Who finds whom where in the cluster: the relay's ports, and the names under which services reach it.
 
 EMCO's store ports are fixed, so each service has a Service of its own, `relay-SERVICE`, behind which both stores seem
-to be. Controllers and edges are registered at the Service `relay`. Names are the same in every cluster, so that a
-snapshot, which holds them, fits every one.
+to be. Controllers and edges are registered at the Service `relay`. All of these, and emulated edges, are in a namespace
+of their own: EMCO's can be wiped without them. Names are the same in every cluster, so that a snapshot, which holds
+them, fits every one.
 """
 
 from collections.abc import Mapping
@@ -15,10 +16,12 @@ from harness.wire.links import Address
 from harness.wire.served import LinkSpec, ServedConfig
 
 Json = dict[str, Any]
-MONGO, ETCD = ("emco-mongo", 27017), ("emco-etcd", 2379)
+EMCO_NAMESPACE, HARNESS_NAMESPACE = "emco", "emco-chaos"
+MONGO, ETCD = (f"emco-mongo.{EMCO_NAMESPACE}", 27017), (f"emco-etcd.{EMCO_NAMESPACE}", 2379)
 METRICS_PORT = 9023  # rsync's, which has no API
 RELAY = "relay"
-CONTROL_PORT, ASKS_PORT, MONGO_DOOR, ETCD_DOOR = 7001, 7002, 7003, 7004
+_RELAY_HOST = f"{RELAY}.{HARNESS_NAMESPACE}"
+HEALTH_PORT, CONTROL_PORT, ASKS_PORT, MONGO_DOOR, ETCD_DOOR = 7000, 7001, 7002, 7003, 7004
 _EVERYWHERE, _LOOPBACK = "0.0.0.0", "127.0.0.1"  # noqa: S104  the pod's own network, which its clients are in
 _MONGO_LINKS, _ETCD_LINKS, _GRPC_LINKS, _EDGE_LINKS, _REST_DOORS = 21000, 22000, 23000, 24000, 7100
 STREAMS = ("/readyNotify/Alert", "/statusnotify/StatusRegister")  # answered when there is news
@@ -44,18 +47,17 @@ class Wiring:
         """The relay's port on loopback that leads to the service's API."""
         return _REST_DOORS + self.services.index(service)
 
-    @property
-    def probe_port(self) -> int:
-        """A port that the relay listens on when it is ready."""
-        return _MONGO_LINKS
-
     def controllers(self) -> Mapping[str, Address]:
         """How services that are called by gRPC have to be registered."""
-        return {name: (RELAY, port) for name in self.services if (port := SERVICES[name].grpc_port) is not None}
+        return {name: (_RELAY_HOST, port) for name in self.services if (port := SERVICES[name].grpc_port) is not None}
 
     def edge_address(self, edge: str) -> Address:
         """Where EMCO finds an edge."""
-        return RELAY, FIRST_PORT + self.edges.index(edge)
+        return _RELAY_HOST, FIRST_PORT + self.edges.index(edge)
+
+    def stores_host(self, service: str) -> str:
+        """Where a service finds both stores."""
+        return f"{RELAY}-{service}.{HARNESS_NAMESPACE}"
 
     def relay_config(self) -> ServedConfig:
         """What the relay is told to do."""
@@ -79,10 +81,16 @@ class Wiring:
             listen, upstream = (_EVERYWHERE, _EDGE_LINKS + index), ("edges", FIRST_PORT + index)
             links.append(LinkSpec("rsync", edge, "http", listen, upstream))
         control, asks = (_LOOPBACK, CONTROL_PORT), (_LOOPBACK, ASKS_PORT)
-        return ServedConfig(self.services, tuple(links), tuple(doors), control, asks)
+        return ServedConfig(self.services, tuple(links), tuple(doors), control, asks, (_EVERYWHERE, HEALTH_PORT))
 
-    def kubernetes_services(self) -> list[Json]:
-        """The Services of relay, EMCO services and edges."""
+    def emco_services(self) -> list[Json]:
+        """The Services of EMCO's own services."""
+        return [
+            _service(name, name, {f"port-{port}": (port, port) for port in self.ports(name)}) for name in self.services
+        ]
+
+    def harness_services(self) -> list[Json]:
+        """The Services of relay and edges."""
         made = [
             _service(
                 f"{RELAY}-{name}", RELAY, {"mongo": (27017, _MONGO_LINKS + index), "etcd": (2379, _ETCD_LINKS + index)}
@@ -97,8 +105,6 @@ class Wiring:
         for index in range(len(self.edges)):
             common[f"edge-{index}"] = (FIRST_PORT + index, _EDGE_LINKS + index)
         made.append(_service(RELAY, RELAY, common))
-        for name in self.services:
-            made.append(_service(name, name, {f"port-{port}": (port, port) for port in self.ports(name)}))
         if self.edges:
             ports = {f"edge-{index}": (FIRST_PORT + index, FIRST_PORT + index) for index in range(len(self.edges))}
             made.append(_service("edges", "edges", ports))
