@@ -65,6 +65,13 @@ class Instances:
             self._retired[address] = self._clock()
         return address
 
+    def close(self) -> None:
+        """Turn away whoever waits."""
+        for state in self._states.values():
+            waiting, state.waiting = state.waiting, []
+            for arrival in waiting:
+                arrival.turn_away()
+
     def gate(self, source: str) -> Callable[[Arrival], None]:
         """For a link that only this source uses."""
 

@@ -5,6 +5,7 @@ Written with the standard library alone: one side of it runs where nothing else 
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from harness.wire.conditions import BlackHole, Condition, Healthy, Refuse, Reset, Slow
@@ -68,9 +69,7 @@ def observation_from_json(value: Any) -> Observation:
 
 def condition_to_json(condition: Condition) -> list[Any]:
     """As `condition_from_json` reads it."""
-    fields = {BlackHole: "direction", Slow: "delay"}
-    name = fields.get(type(condition))
-    return [type(condition).__name__, *([getattr(condition, name)] if name else [])]
+    return [type(condition).__name__, *(getattr(condition, field.name) for field in fields(condition))]
 
 
 def condition_from_json(value: Any) -> Condition:

@@ -77,15 +77,21 @@ class RemoteRelay:
 
         links: as it was configured, in that order. Raises RelayError when it does not answer or refuses the token.
         """
+        lines: list[_Line] = []
         try:
             async with asyncio.timeout(_CONNECT_LIMIT):
-                lines = [await _line(control, token), await _line(asks, token)]
+                for address in (control, asks):
+                    lines.append(await _line(address, token))
                 hello, ready = [await line.reader.readline() for line in lines]
-        except (OSError, TimeoutError) as error:
+            if not hello or not ready:
+                raise RelayError("the relay ended the connection; is the token right?")
+            return cls(lines[0], lines[1], links, read(hello))
+        except (OSError, TimeoutError, MalformedMessage) as error:
+            await _close(lines)
             raise RelayError(f"the relay does not answer: {str(error) or type(error).__name__}") from error
-        if not hello or not ready:
-            raise RelayError("the relay ended the connection; is the token right?")
-        return cls(lines[0], lines[1], links, read(hello))
+        except BaseException:
+            await _close(lines)
+            raise
 
     async def __aenter__(self) -> Self:
         return self
@@ -98,10 +104,7 @@ class RemoteRelay:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for line in (self._control, self._asks):
-            line.writer.close()
-            with contextlib.suppress(OSError):  # it has ended already
-                await line.writer.wait_closed()
+        await _close((self._control, self._asks))
 
     # -- RelayControl -----------------------------------------------------------------------------------------------
 
@@ -251,7 +254,10 @@ class RemoteRelay:
             else:
                 waiting.set_result(message["value"])
             return
-        _EVENTS[message["event"]](self, message)
+        act = _EVENTS.get(str(message.get("event")))
+        if act is None:
+            raise MalformedMessage(f"it said {str(message)[:80]}, which is not known here")
+        act(self, message)
 
     def _observed(self, message: Json) -> None:
         one = observation_from_json(message["one"])
@@ -304,8 +310,11 @@ async def _line(address: Address, token: str) -> _Line:
     return _Line(reader, writer)
 
 
-def _unknown(_: RemoteRelay, message: Json) -> None:
-    raise MalformedMessage(f"the relay said {message!r}, which is not known here")
+async def _close(lines: Sequence[_Line]) -> None:
+    for line in lines:
+        line.writer.close()
+        with contextlib.suppress(OSError):  # it has ended already
+            await line.writer.wait_closed()
 
 
 _EVENTS: Mapping[str, Callable[[RemoteRelay, Json], None]] = {

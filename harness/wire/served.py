@@ -177,6 +177,9 @@ class ServedRelay:
         self._part_with_master()
         for server in self._servers:
             server.close()
+        if self._asks is not None:
+            self._asks.close()
+        self._instances.close()
         await self._relay.close()
         await self._doors.close()
 
@@ -391,6 +394,7 @@ async def _well(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
 async def _reachable(host: str, port: int) -> None:
     _, writer = await asyncio.open_connection(host, port)
     writer.close()
+    await writer.wait_closed()
 
 
 def replace_gate(spec: LinkSpec) -> LinkSpec:

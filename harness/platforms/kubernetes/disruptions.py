@@ -11,6 +11,7 @@ from harness.platforms.disruptions import Partition, Volume
 from harness.platforms.edges.client import MERGE_PATCH, ApiClient
 from harness.platforms.kubernetes.install import Release, install_emco, rolled_out
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
+from harness.platforms.kubernetes.pods import Pod
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE
 from harness.stores.mongo import StoreError
 from harness.wire.conditions import Healthy
@@ -62,7 +63,7 @@ class KubernetesDisruptions:
         """SIGKILL; its StatefulSet is told to have no pod, so that it stays down."""
         if name in self._down:
             raise HarnessTrouble(f"{name} was to be killed, but it does not run")
-        pod = await self._parts.pods.with_container(name, limit=_CONTAINER_LIMIT)
+        pod = await self._pod(name)
         ended = (await asyncio.gather(self._parts.node.kill(pod.container), self._scale(name, 0)))[0]
         self._down.add(name)
         await self._parts.pods.delete(pod)
@@ -101,7 +102,7 @@ class KubernetesDisruptions:
         return (*sorted(self._down), *services)
 
     async def pause(self, name: str) -> None:
-        pod = await self._parts.pods.with_container(name, limit=_CONTAINER_LIMIT)
+        pod = await self._pod(name)
         await self._parts.node.pause(pod.container)
         self._paused[name] = pod.container
 
@@ -174,6 +175,12 @@ class KubernetesDisruptions:
         if name not in self._lab.services:
             known = ", ".join((*self._lab.services, *STORES))
             raise HarnessTrouble(f"{name!r} is neither a service nor a store here; there are {known}")
+
+    async def _pod(self, name: str) -> Pod:
+        pod = await self._parts.pods.running(name, address=self._lab.at(name), limit=_CONTAINER_LIMIT)
+        if pod is None:
+            raise HarnessTrouble(f"{name} does not run: no pod of it is there with a running container")
+        return pod
 
     async def _scale(self, store: str, replicas: int) -> None:
         await self._api.ask("PATCH", f"{_STATEFUL}/{store}", {"spec": {"replicas": replicas}}, content=MERGE_PATCH)

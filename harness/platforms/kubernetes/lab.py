@@ -14,7 +14,7 @@ from harness.faults.victim import Death, HarnessTrouble, ServiceDown, Victim
 from harness.platforms.edges.edge import Edge
 from harness.platforms.kind.node import Exit, KindNode
 from harness.platforms.kubernetes.edges import EdgesPod, PodEdge
-from harness.platforms.kubernetes.pods import Pod, Pods
+from harness.platforms.kubernetes.pods import Pods
 from harness.platforms.kubernetes.streams import Streams
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, Wiring
 from harness.platforms.process.lab import EdgeName
@@ -28,6 +28,7 @@ from harness.wire.remote import RemoteRelay
 
 _START_LIMIT = 90.0
 _CONTAINER_LIMIT = 30.0
+_KNOWN_LIMIT = 5.0  # until the API server tells where a pod is that is at work already
 _LOG_TAIL = 4000
 
 
@@ -55,8 +56,9 @@ class KubernetesLab:
     """Implements the Lab protocol.
 
     A service's pod is never started twice: whoever ends is replaced, since kubelet starts a container that ended again
-    later and later. The next pod is made by its Deployment as soon as the old one is deleted, and waits at the relay,
-    where its first connection is held, until the lab lets it in. So it has seen nothing of what was before.
+    later and later. Its Deployment keeps a second pod beside the one at work. That one waits at the relay, where its
+    first connection is held, until the lab lets it in: so it has seen nothing of what was before, and a start does not
+    wait for a pod to be made.
     """
 
     def __init__(self, settings: Settings, limits: Limits, parts: ClusterParts) -> None:
@@ -69,7 +71,8 @@ class KubernetesLab:
         self._limits = limits
         # whoever was let in before, by somebody else, counts as running: it must not go on with what it knows
         self._running = {name for name in self.services if parts.relay.instances.get(name)}
-        self._current: dict[str, Pod] = {}  # the pod that was let in
+        self._at = {name: address for name, address in parts.relay.instances.items() if address}
+        self._logs: set[asyncio.Task[None]] = set()
         self._rest = RestClient(self.http, parts.endpoints, limit=limits.answer)
 
     @property
@@ -100,6 +103,10 @@ class KubernetesLab:
     def http(self, service: str) -> Address:
         """Where the harness reaches a service's API."""
         return self._parts.doors[service]
+
+    def at(self, name: str) -> str:
+        """Address of a service's pod at work; empty for whatever has but one pod."""
+        return self._at.get(name, "")
 
     def victim(self, service: str) -> Victim:
         if service not in self.services:
@@ -136,8 +143,10 @@ class KubernetesLab:
         await asyncio.gather(*(self._replace(name) for name in killed))
 
     async def _replace(self, service: str) -> None:
-        self._current.pop(service, None)
-        await asyncio.gather(*(self._parts.pods.delete(pod) for pod in self._parts.pods.of(service)))
+        """Delete the pod that was let in; one that is gone already is fine."""
+        pod = await self._parts.pods.running(service, address=self._at.pop(service), limit=_KNOWN_LIMIT)
+        if pod is not None:
+            await self._parts.pods.delete(pod)
 
     async def start_services(self, *, empty: bool = False, only: frozenset[str] | None = None) -> None:
         """Let all in together; on empty stores the orchestrator first: the others wait for the schema it stores."""
@@ -147,7 +156,7 @@ class KubernetesLab:
         await asyncio.gather(*(self.let_in(name) for name in names if name not in self._running))
 
     async def let_in(self, service: str) -> None:
-        """Let the pod that waits go on, and return when it answers. Raises ServiceDown with its log."""
+        """Let a pod that waits go on, and return when it answers. Raises ServiceDown with its log."""
         for pod in self._parts.pods.of(service):
             if pod.is_stale:  # it waited too long and gave up; nobody knows when kubelet starts it again
                 await self._parts.pods.delete(pod)
@@ -157,16 +166,23 @@ class KubernetesLab:
             raise ServiceDown(
                 service, f"did not answer within {_START_LIMIT:g} s of its start: {why}", self.log_tail(service)
             )
-        pod = self._parts.pods.only(service)
-        self._current[service] = pod
+        self._at[service] = self.relay.instances[service]
         self._running.add(service)
-        self._parts.streams.follow_log(pod.path, self._log(service))
+        following = asyncio.ensure_future(self._follow_log(service, self._at[service]))
+        self._logs.add(following)
+        following.add_done_callback(self._logs.discard)
+
+    async def _follow_log(self, service: str, address: str) -> None:
+        pod = await self._parts.pods.running(service, address=address, limit=_KNOWN_LIMIT)
+        if pod is not None:
+            self._parts.streams.follow_log(pod.path, self._log(service))
 
     def ended(self, one: Exit) -> None:
         """A container's process ended, and the lab did not kill it: as a service it counts as ended by itself."""
-        for name, pod in self._current.items():
-            known = next((now for now in self._parts.pods.of(name) if now.uid == pod.uid), pod)
-            if known.container == one.container and name in self._running:
+        for name in tuple(self._running):
+            if any(
+                pod.container == one.container and pod.address == self._at[name] for pod in self._parts.pods.of(name)
+            ):
                 self._running.discard(name)
                 self.relay.drop(name)  # kubelet starts it again; that instance must not go on in its place
 
@@ -175,10 +191,13 @@ class KubernetesLab:
         if service not in self._running:
             raise HarnessTrouble(f"{service} was to be killed, but it does not run: {self.log_tail(service)[-400:]}")
         await self.relay.synced()
-        pod = await self._parts.pods.with_container(service, limit=_CONTAINER_LIMIT)
+        pod = await self._parts.pods.running(service, address=self._at[service], limit=_CONTAINER_LIMIT)
+        if pod is None:
+            raise HarnessTrouble(f"{service} was to be killed, but its pod at {self._at[service]} is not known")
         self._running.discard(service)
         ended = await self._parts.node.kill(pod.container)
-        await self._replace(service)
+        del self._at[service]
+        await self._parts.pods.delete(pod)
         return Death(service, ended.pid, ended.signal, 0 if ended.signal else ended.status)
 
     async def snapshot(self) -> Snapshot:
@@ -206,6 +225,9 @@ class KubernetesLab:
 
     async def close(self) -> None:
         """Let go of it; what was installed stays for whoever owns the cluster."""
+        for task in tuple(self._logs):
+            task.cancel()
+        await asyncio.gather(*self._logs, return_exceptions=True)
         await self._rest.close()
 
     def _log(self, service: str) -> Path:

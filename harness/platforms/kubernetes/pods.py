@@ -70,15 +70,20 @@ class Pods:
             raise HarnessTrouble(f"{app} was to have one pod, it has {names}")
         return found[0]
 
-    async def with_container(self, app: str, *, limit: float) -> Pod:
-        """The only pod of a workload, once its container is known. Raises HarnessTrouble."""
+    async def running(self, app: str, *, limit: float, address: str = "") -> Pod | None:
+        """A workload's pod whose container runs, once it is known; None when it is not within `limit` seconds.
+
+        address: of the pod, where there may be several
+        """
         deadline = asyncio.get_running_loop().time() + limit
-        while not (pod := self.only(app)).container:
+        while True:
+            for pod in self.of(app):
+                if pod.container and address in ("", pod.address):
+                    return pod
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
-                raise HarnessTrouble(f"pod {pod.name} has no container within {limit:g} s: {pod.waiting}")
+                return None
             await self._bell.wait(left)
-        return pod
 
     async def delete(self, pod: Pod) -> None:
         """Delete at once, without grace; its workload makes another. The process may live on for seconds."""
