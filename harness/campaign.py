@@ -51,12 +51,11 @@ from harness.emco.refusals import RefusedCall, digest, refused_calls
 from harness.emco.workload import read_workload
 from harness.faults.journal import MARKER, Journal, process_started
 from harness.faults.victim import ServiceDown, UsageError
-from harness.platforms.process.disruptions import ProcessDisruptions
+from harness.platforms.opening import EmcoLab, Ending, check_platform, open_environment, platform_limits
 from harness.platforms.process.edges import check_edges
-from harness.platforms.process.environment import open_lab
-from harness.platforms.process.lab import EdgeName, ProcessLab
+from harness.platforms.process.lab import EdgeName
 from harness.platforms.process.programs import find_binaries
-from harness.platforms.settings import EDGES, Settings
+from harness.platforms.settings import EDGES, PLATFORMS, Settings
 from harness.stores.mongo import StoreError
 from harness.stores.snapshot import Snapshot
 from harness.wire.links import RelayError
@@ -107,6 +106,7 @@ def prepare(settings: Settings) -> Work:
         find_binaries(settings.emco_bin, needed)
     edges = tuple(EdgeName(*pair) for pair in clusters(calls))
     check_edges(settings, edges)
+    check_platform(settings)
     return Work(
         title=_title(settings),
         digest=_digest(settings, calls, refused, needed),
@@ -127,6 +127,7 @@ def emco_name(settings: Settings) -> str:
     """Which EMCO is tested, and on what kind of edges where these are not the emulator, for titles."""
     emco = "EMCO binaries" if settings.emco_bin else f"the reference EMCO ({settings.reference})"
     edges = "" if settings.edges == EDGES[0] else f", edges by {settings.edges}"
+    edges = f" on {settings.platform}{edges}" if settings.platform != PLATFORMS[0] else edges
     return emco + edges + (f", {len(settings.edge_kubeconfigs)} running clusters" if settings.edge_kubeconfigs else "")
 
 
@@ -210,13 +211,14 @@ def _nobody(index: int, call: str) -> None:
 class Campaign:
     """A lab with what was learned in it. Use open_campaign()."""
 
-    def __init__(self, work: Work, settings: Settings, lab: ProcessLab, limits: Limits, library: Library) -> None:
+    def __init__(
+        self, work: Work, settings: Settings, opened: tuple[EmcoLab, Ending], limits: Limits, library: Library
+    ) -> None:
         self.work = work
-        self.lab = lab
-        self.disruptions = ProcessDisruptions(lab)
+        self.lab, self.disruptions = opened
         self.library = library
+        self.limits = limits
         self._settings = settings
-        self._limits = limits
         self._cases: dict[str, Case] = {}
         self._memory = Memory()
         self._lessons: tuple[Lesson, ...] = ()
@@ -232,12 +234,12 @@ class Campaign:
 
     async def _taught(self, told: Callable[[int, str], None]) -> tuple[Lesson, ...]:
         await self.lab.clean_slate(Snapshot(self.lab.environment, {}, {}, {}))
-        before, why = await settle(self.lab, PROFILE, self._limits, quiet=self._limits.quiet_async)
+        before, why = await settle(self.lab, PROFILE, self.limits, quiet=self.limits.quiet_async)
         if why:
             raise DoesNotSettle(f"after its start EMCO does not come to rest: {why}")
         lessons = []
         for index, subject in enumerate(self.work.subjects):
-            lesson = await observe(self.lab, PROFILE, self._limits, subject, before, must_rest=True)
+            lesson = await observe(self.lab, PROFILE, self.limits, subject, before, must_rest=True)
             if lesson.told.kind != "acknowledged":
                 call = subject.call
                 raise CallFails(
@@ -261,14 +263,14 @@ class Campaign:
         for lesson in self._lessons:
             name = lesson.subject.call.name
             if _worth_a_survey(lesson, self.work, self._settings) and self.library.survey(name) is None:
-                found = await survey(self.lab, PROFILE, self._limits, lesson, self._settings.others)
+                found = await survey(self.lab, PROFILE, self.limits, lesson, self._settings.others)
                 self.library.keep_survey(found)
 
     async def _next_before(self, lesson: Lesson) -> Snapshot:
         """The state for the next call: what a restart would change by itself is changed here, once for all."""
         if not PROFILE.at_work_after_restart(lesson.after, self.lab.running):
             return lesson.after
-        return await stable(self.lab, PROFILE, self._limits, lesson.after)
+        return await stable(self.lab, PROFILE, self.limits, lesson.after)
 
     def _known(self) -> tuple[Lesson, ...] | None:
         return _lessons(self.work, self.library)
@@ -285,7 +287,7 @@ class Campaign:
         except (ServiceDown, StoreError, RelayError, PyMongoError, OSError) as error:
             return _trouble(point, error)
         brisk = point.elsewhere and not point.under  # else it may wait for its next try
-        limits = replace(self._limits, at_rest=self._limits.resumes) if brisk else self._limits
+        limits = replace(self.limits, at_rest=self.limits.resumes) if brisk else self.limits
         replayer = Replayer(self.lab, PROFILE, limits, {point.call: case}, self._memory)
         try:
             result = await replayer.run(point)
@@ -324,8 +326,8 @@ class Campaign:
         try:
             controls = self.library.controls(name)
             if controls is None:
-                controls = await learn_controls(self.lab, PROFILE, self._limits, lesson)
-                controls = await learn_in_place(self.lab, PROFILE, self._limits, lesson, controls)
+                controls = await learn_controls(self.lab, PROFILE, self.limits, lesson)
+                controls = await learn_in_place(self.lab, PROFILE, self.limits, lesson, controls)
                 self.library.keep_controls(name, controls)
         finally:
             lock.release()
@@ -336,7 +338,7 @@ class Campaign:
         subject = next(one for one in self.work.refused if one.call.name == point.call and one.refused == point.effect)
         lessons = self._loaded()
         before = lessons[subject.before].before if subject.before < len(lessons) else lessons[-1].after
-        base = await stable(self.lab, PROFILE, self._limits, before)
+        base = await stable(self.lab, PROFILE, self.limits, before)
         rules = PROFILE.rules(())
         stays = frozenset(PROFILE.at_work_after_restart(base, self.lab.running))
         controls = Controls(before=(base,), after=(), twice=base, repeat=Told(None), stays=stays)
@@ -444,7 +446,7 @@ async def open_campaign(
     settings: Settings, work: Work, *, name: str, limits: Limits | None = None
 ) -> AsyncIterator[Campaign]:
     """Bring an environment up for a campaign and take it down again. `name` is part of its folder's name."""
-    limits = limits or Limits()
+    limits = limits or platform_limits(settings)
     folder = settings.work_folder / f"{os.getpid()}-{name}"
     undo = settings.state_folder / "undo" / f"{os.getpid()}-{process_started(os.getpid())}.undo"
     folders = Journal(undo.with_name(f"{undo.stem}.folder.undo"))
@@ -452,10 +454,11 @@ async def open_campaign(
     folder.mkdir(mode=0o700, parents=True)
     (folder / MARKER).touch()
     try:
-        async with open_lab(
+        async with open_environment(
             settings, limits, services=work.services, edges=work.edges, folder=folder, undo=undo
-        ) as lab:
-            campaign = Campaign(work, settings, lab, limits, Library(library_folder(settings, work, lab.environment)))
+        ) as opened:
+            library = Library(library_folder(settings, work, opened[0].environment))
+            campaign = Campaign(work, settings, opened, limits, library)
             try:
                 yield campaign
             finally:

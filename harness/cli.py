@@ -14,6 +14,7 @@ from rich.console import Console
 
 from harness import cli_operators
 from harness.campaign import prepare
+from harness.clusters import down, status, up
 from harness.crashpoints.model import kind_of
 from harness.defaults import default_baseline, default_folders, make_redactor
 from harness.evidence.encoding import MalformedError, to_json
@@ -24,6 +25,7 @@ from harness.faults.victim import HarnessTrouble, ServiceDown, UsageError
 from harness.learning import learn_everything, learn_plan, print_lessons
 from harness.options import EVERYTHING, SYSTEM, with_settings
 from harness.platforms.edges.running import CLUSTER_UNDOERS
+from harness.platforms.kind.clusters import KIND_UNDOERS
 from harness.platforms.settings import Settings
 from harness.reporting import baseline as baselines
 from harness.reporting.compare import compare as compare_runs
@@ -185,12 +187,14 @@ def rollback() -> None:
         if journal.owner_alive(path):
             typer.echo(f"{path.name}: its run is still at work, left alone")
             continue
-        for sentence in journal.rollback(path, undoers={**journal.UNDOERS, **CLUSTER_UNDOERS}):
+        for sentence in journal.rollback(path, undoers={**journal.UNDOERS, **CLUSTER_UNDOERS, **KIND_UNDOERS}):
             typer.echo(sentence)
             played += 1
     typer.echo(f"{played} acts undone" if played else "nothing to undo")
 
 
+for _command in (up, down, status):
+    app.command()(_command)
 cli_operators.register(app)
 
 

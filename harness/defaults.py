@@ -2,13 +2,14 @@
 
 import os
 import secrets
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.crashpoints.model import CALLED
 from harness.evidence.redaction import Redactor, redactor
 from harness.faults.victim import UsageError
-from harness.platforms.settings import Settings, parse_edge_kubeconfig
+from harness.platforms.settings import KindSettings, Settings, parse_edge_kubeconfig
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "fixtures" / "workloads" / "golden.yaml"
@@ -29,6 +30,12 @@ def default_folders() -> dict[str, Path]:
     return {"state_folder": state, "cache_folder": cache, "work_folder": base / f"emco-chaos-{os.getuid()}"}
 
 
+def default_python_image() -> str:
+    """The stock image of the Python that runs the harness: what is installed here fits into it."""
+    named = os.environ.get("EMCO_CHAOS_PYTHON_IMAGE", "")
+    return named or f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"
+
+
 def make_settings(  # noqa: PLR0913  one keyword for each option
     *,
     workload: Path,
@@ -44,12 +51,17 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
     isolate: bool,
     edges: str = "emulator",
     edge_kubeconfigs: Sequence[str] = (),
+    platform: str = "process",
+    cluster: str = "emco-chaos",
+    node_image: str = "",
+    keep: bool = False,
+    reuse: bool = False,
 ) -> Settings:
     """Settings from options. Raises UsageError."""
     assets = os.environ.get("KUBEBUILDER_ASSETS", "")
     folders = default_folders()
     beside = workload.with_name(f"{workload.stem}.values.yaml")
-    shared = mongo_uri or etcd_endpoint or edge_kubeconfigs
+    shared = mongo_uri or etcd_endpoint or edge_kubeconfigs or platform == "kind"
     if values is not None and not values.is_file():
         raise UsageError(f"--values {values}: no such file")
     return Settings(
@@ -66,6 +78,10 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
         victims=listed(victims),
         workers=1 if shared and not workers else workers or default_workers(),
         seed=seed,
+        platform=platform,
+        kind=KindSettings(
+            name=cluster, node_image=node_image, python_image=default_python_image(), keep=keep, reuse=reuse
+        ),
         isolate=isolate,
         state_folder=folders["state_folder"],
         cache_folder=folders["cache_folder"],

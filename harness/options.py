@@ -11,7 +11,7 @@ import typer
 
 from harness.crashpoints.model import CALLED
 from harness.defaults import GOLDEN, make_settings
-from harness.platforms.settings import DEFAULT_FAULTS, EDGES
+from harness.platforms.settings import DEFAULT_FAULTS, EDGES, PLATFORMS
 
 
 def _option(kind: Any, default: Any, *flags: str, **given: Any) -> tuple[Any, Any]:
@@ -79,6 +79,25 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
             help="A running cluster in the place of one of the workload's: PROVIDER+CLUSTER=FILE, or =FILE#CONTEXT; "
             "may be repeated. Only namespaces with the label emco-chaos/allowed=true are touched.",
         ),
+        "platform": _option(
+            str,
+            PLATFORMS[0],
+            "--platform",
+            help="Where EMCO runs: process, or kind: in pods of a cluster that is made for the run.",
+        ),
+        "cluster": _option(
+            str, "emco-chaos", "--cluster", help="kind: name of the set of clusters; its hub is NAME-hub."
+        ),
+        "node_image": _option(
+            str,
+            "",
+            "--node-image",
+            envvar="EMCO_CHAOS_NODE_IMAGE",
+            help="kind: image of the nodes.",
+            show_default="kind's own",
+        ),
+        "keep": _option(bool, False, "--keep", help="kind: leave the clusters for later runs."),
+        "reuse": _option(bool, False, "--reuse", help="kind: use the clusters that were left."),
         "isolate": _option(
             bool,
             True,
@@ -104,8 +123,11 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
     }
 )
 
+KIND = ("platform", "cluster", "node_image", "keep", "reuse")
+"""Options that say where it runs."""
+
 SYSTEM = ("workload", "values", "emco_bin", "reference", "mongo_uri", "etcd_endpoint", "edges", "edge_kubeconfigs",
-          "isolate")  # fmt: skip
+          "isolate", *KIND)  # fmt: skip
 """Options that say what is tested."""
 
 EVERYTHING = (*SYSTEM, "faults", "victims", "workers", "seed")

@@ -19,7 +19,8 @@ from harness.faults.victim import HarnessTrouble
 from harness.platforms.settings import Settings
 from harness.worker import read_result
 
-_READY_LIMIT = 120.0
+_READY_LIMITS = {"process": 120.0, "kind": 900.0}  # seconds, by platform
+_CLOSE_LIMITS = {"process": 30.0, "kind": 180.0}
 _POINT_LIMIT = 300.0
 _MOST_LINE = 64 * 1024 * 1024
 
@@ -38,6 +39,7 @@ class Worker:
     def __init__(self, process: asyncio.subprocess.Process, log: Path, settings: Settings) -> None:
         self._process = process
         self._log = log
+        self._ready_limit, self._close_limit = _READY_LIMITS[settings.platform], _CLOSE_LIMITS[settings.platform]
         self.environment = ""
         # Not among its arguments: everybody on the machine can read those, and an address may hold a password.
         self._write(settings_json(settings).encode())
@@ -46,7 +48,7 @@ class Worker:
 
     async def ready(self) -> None:
         """Wait until its environment is up."""
-        self.environment = (await self._next("ready", _READY_LIMIT))["environment"]
+        self.environment = (await self._next("ready", self._ready_limit))["environment"]
 
     async def learn(self, told: Callable[[int, str], None]) -> None:
         """Run the workload once without faults."""
@@ -74,7 +76,7 @@ class Worker:
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
-            await asyncio.wait_for(self._process.wait(), 30)
+            await asyncio.wait_for(self._process.wait(), self._close_limit)
         except TimeoutError:
             self._process.kill()  # what it leaves behind is in its undo journal
             await self._process.wait()

@@ -155,7 +155,7 @@ async def send(campaign: Campaign, ask: Ask, *, limit: float) -> Asked:
     if ask.service not in campaign.lab.services:
         known = ", ".join(campaign.lab.services)
         raise UsageError(f"{ask.service} is not among the services of this EMCO: {known}")
-    host, port = campaign.lab.layout.http(ask.service)
+    host, port = campaign.lab.http(ask.service)
     clock = campaign.lab.relay.clock
     began = clock()
     try:

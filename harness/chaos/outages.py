@@ -9,7 +9,8 @@ from harness.chaos.clients import ask_of
 from harness.chaos.stage import Stage
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.disruptions import Partition
-from harness.wire.relay import Armed, Trigger
+from harness.wire.control import ArmedTrigger
+from harness.wire.relay import Trigger
 
 OUTAGES = ("refused", "reset", "black-hole", "paused", "crashed", "volume-lost")
 """Kinds of outages: the first three break all links to the store; `paused` stops its process, `crashed` ends it, and
@@ -74,14 +75,14 @@ def begin_in(stage: Stage, call: str, store: str, kind: str, *, source: str, at:
     return f"{done}, after {source} made the effect {effect}"
 
 
-def _arm(trigger: Trigger) -> Callable[[Campaign], Coroutine[Any, Any, Armed]]:
-    async def arm(campaign: Campaign) -> Armed:
+def _arm(trigger: Trigger) -> Callable[[Campaign], Coroutine[Any, Any, ArmedTrigger]]:
+    async def arm(campaign: Campaign) -> ArmedTrigger:
         return campaign.lab.relay.arm(trigger)
 
     return arm
 
 
-async def _hit(armed: Armed, at: str) -> str:
+async def _hit(armed: ArmedTrigger, at: str) -> str:
     try:
         async with asyncio.timeout(_HIT):
             return (await asyncio.shield(armed.hit)).effect.describe()
@@ -89,7 +90,7 @@ async def _hit(armed: Armed, at: str) -> str:
         raise HarnessTrouble(f"{armed.trigger.source} made no effect with {at!r} within {_HIT:g} s") from None
 
 
-def _let_go(armed: Armed, source: str) -> Callable[[Campaign], Coroutine[Any, Any, None]]:
+def _let_go(armed: ArmedTrigger, source: str) -> Callable[[Campaign], Coroutine[Any, Any, None]]:
     async def let_go(campaign: Campaign) -> None:
         armed.disarm()
         campaign.lab.relay.thaw(source)

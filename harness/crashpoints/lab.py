@@ -9,8 +9,8 @@ from harness.crashpoints.model import Told
 from harness.faults.victim import Victim
 from harness.stores.canonical import CanonicalRules, Mask
 from harness.stores.snapshot import Snapshot
+from harness.wire.control import RelayControl
 from harness.wire.effects import Effect
-from harness.wire.relay import Relay
 
 
 class Call(Protocol):
@@ -131,7 +131,7 @@ class Lab(Protocol):
         """Id of the environment's addresses: snapshots of another one do not fit."""
 
     @property
-    def relay(self) -> Relay: ...
+    def relay(self) -> RelayControl: ...
 
     @property
     def running(self) -> frozenset[str]:

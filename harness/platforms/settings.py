@@ -15,6 +15,7 @@ from harness.faults.victim import UsageError
 FAULTS = ("crash", "disconnect", "none", "reset", "error")
 DEFAULT_FAULTS = ("crash", "disconnect", "none")
 EDGES = ("emulator", "kube-apiserver")
+PLATFORMS = ("process", "kind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,30 @@ def parse_edge_kubeconfig(text: str) -> EdgeKubeconfig:
 
 
 @dataclass(frozen=True, slots=True)
+class KindSettings:
+    """The clusters of the platform kind.
+
+    name:         of the set: its hub is NAME-hub, its edges NAME-edge-1 and so on
+    edges:        clusters beside the hub
+    node_image:   of every node; empty: the one that kind has built in, which it pulls
+    python_image: stock Python of the relay's pod, base of the reference EMCO's image; the version of the Python that
+                  the harness itself runs on
+    keep:         leave the clusters for later runs;  reuse: use those that were left
+    """
+
+    name: str = "emco-chaos"
+    edges: int = 0
+    node_image: str = ""
+    python_image: str = ""
+    keep: bool = False
+    reuse: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.edges <= 8:
+            raise UsageError(f"{self.edges} edges: a number from 0 to 8 is expected")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What a run is done with.
 
@@ -67,6 +92,8 @@ class Settings:
     victims:           whose boundaries are planned: the called service's, and those of services that work beside it
     workers:           environments side by side
     seed:              decides the order of points
+    platform:          where EMCO runs: process or kind
+    kind:              the clusters of the platform kind
     isolate:           use a network namespace where the system allows it
     all_services:      start all services for every point, also those that the call has nothing to do with
     state_folder:      undo journals and locks
@@ -91,6 +118,8 @@ class Settings:
     isolate: bool = True
     all_services: bool = False
     max_retries: str = ""
+    platform: str = "process"
+    kind: KindSettings = KindSettings()
     state_folder: Path = Path()
     cache_folder: Path = Path()
     work_folder: Path = Path()
@@ -110,6 +139,7 @@ class Settings:
         if self.emco_bin and self.reference != "faithful":
             raise UsageError("--reference chooses defects of the reference EMCO; it has no meaning with --emco-bin")
         self._check_edges()
+        self._check_platform()
         external = bool(self.mongo_uri) or bool(self.etcd_endpoint)
         if external and self.workers > 1:
             raise UsageError(
@@ -120,6 +150,19 @@ class Settings:
                 raise UsageError(
                     f"{option} {_without_password(text)}: a host and a port are expected, as in mongodb://127.0.0.1:27017"
                 )
+
+    def _check_platform(self) -> None:
+        if self.platform == PLATFORMS[0]:
+            return
+        if unmade := [fault for fault in self.faults if fault not in DEFAULT_FAULTS]:
+            raise UsageError(f"on kind the fault {unmade[0]} cannot be made: {', '.join(DEFAULT_FAULTS)} can")
+        if self.workers > 1:
+            raise UsageError("on kind there is one worker; more sets of clusters run side by side by --cluster NAME")
+        if self.emco_bin or self.mongo_uri or self.etcd_endpoint or self.edge_kubeconfigs or self.edges != EDGES[0]:
+            raise UsageError(
+                "on kind the reference EMCO runs with stores and edges in the cluster: --emco-bin, --mongo-uri, "
+                "--etcd-endpoint, --edges and --edge-kubeconfig have no meaning there"
+            )
 
     def _check_edges(self) -> None:
         if self.edges not in EDGES:
@@ -159,6 +202,8 @@ class Settings:
         options += ["--emco-bin", shown(self.emco_bin)] if self.emco_bin else []
         options += ["--reference", self.reference] if self.reference != "faithful" else []
         options += ["--etcd-endpoint", self.etcd_endpoint] if self.etcd_endpoint else []
+        options += ["--platform", self.platform] if self.platform != PLATFORMS[0] else []
+        options += ["--cluster", self.kind.name, "--reuse"] if self.kind.reuse else []
         options += ["--edges", self.edges] if self.edges != EDGES[0] else []
         for one in self.edge_kubeconfigs:
             options += ["--edge-kubeconfig", one.shown()]

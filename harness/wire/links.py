@@ -43,6 +43,8 @@ class Link:
     streams:        gRPC paths (`/package.Service/Method`) that the server answers when it has something to say: such
                     requests do not count as under way. What etcd has of the kind is known
     identify:       for a link that several sources share: the source, from the address that a connection comes from
+    gate:           decides of every connection whether, and when, it is let in
+    locate:         the target's address where that changes; `upstream` then is only its name
     """
 
     source: str
@@ -53,10 +55,21 @@ class Link:
     tls: Tls | None = None
     streams: frozenset[str] = frozenset()
     identify: Callable[[Address], str] | None = None
+    gate: "Callable[[Arrival], None] | None" = None
+    locate: Callable[[], Address] | None = None
 
     def describe(self) -> str:
         """`orchestrator -> mongo`."""
         return f"{self.source} -> {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A connection that was accepted and of which nothing was read yet: exactly one of both is called, at any time."""
+
+    address: Address
+    let_in: Callable[[], None]
+    turn_away: Callable[[], None]
 
 
 class Listener:

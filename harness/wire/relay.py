@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, Self
 
 from harness.wire.conditions import BlackHole, Condition, Cut, Healthy, Refuse, Reset
@@ -19,7 +20,7 @@ from harness.wire.decoding import Codec
 from harness.wire.effects import Effect, Observation
 from harness.wire.http1 import HttpCodec, request_line
 from harness.wire.http2 import Http2Codec
-from harness.wire.links import Address, Link, Listener, RelayError
+from harness.wire.links import Address, Arrival, Link, Listener, RelayError
 from harness.wire.mongo import MongoCodec
 from harness.wire.peer import Peer, TlsPeer
 
@@ -510,7 +511,11 @@ class Relay:
                 loop.remove_reader(listener.sock)
                 loop.call_later(_ACCEPT_AGAIN, self._accept_again, listener, listener.sock)
                 return
-            self._accepted(listener, sock, address)
+            if listener.link.gate is None:
+                self._accepted(listener, sock, address)
+            else:
+                let_in = partial(self._accepted, listener, sock, address)
+                listener.link.gate(Arrival(address, let_in, sock.close))
 
     def _accept_again(self, listener: Listener, sock: socket.socket) -> None:
         if listener.sock is sock:
@@ -561,9 +566,9 @@ class Relay:
 
     async def _reach(self, connection: Connection, link: Link, protocol: str | None) -> None:
         loop = asyncio.get_running_loop()
-        host, port = link.upstream
         sock: socket.socket | None = None
         try:
+            host, port = link.locate() if link.locate is not None else link.upstream
             family, _, _, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
             sock = socket.socket(family, socket.SOCK_STREAM)
             sock.setblocking(False)

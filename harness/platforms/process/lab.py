@@ -1,42 +1,27 @@
 """The lab on OS processes: stores, services, edges of one environment, a relay on every connection between them."""
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from harness.crashpoints.lab import Call as AnyCall
 from harness.crashpoints.lab import Limits
 from harness.crashpoints.model import Told
-from harness.emco.calls import Call
-from harness.emco.endpoints import Endpoints, rewrite
+from harness.emco.endpoints import Endpoints
 from harness.faults.victim import HarnessTrouble, Victim
 from harness.platforms.edges.edge import Edge
 from harness.platforms.process.layout import Layout, SocketOwners
+from harness.platforms.rest import RestClient
 from harness.platforms.settings import Settings
 from harness.platforms.supervisor import Supervised
 from harness.stores.etcd import Etcd
 from harness.stores.mongo import Mongo
 from harness.stores.snapshot import Snapshot
 from harness.wire.conditions import Healthy, Refuse
+from harness.wire.links import Address
 from harness.wire.relay import Relay
-
-_CONNECTIVITY = (
-    "connection error",
-    "connection refused",
-    "transport: error while dialing",
-    "rpc error: code = unavailable",
-    "not defined in the referential schema",
-    "server selection error",
-    "connection is not ready",
-    "is not in ready state",
-)
-_MOST_BODY = 600
-_OCTETS = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +68,25 @@ class ProcessLab:
         self.etcd = parts.etcd
         self.edges = parts.edges
         self.endpoints = parts.endpoints
-        self.connectivity_retries = 0
         self.clean_slates = 0
         self._edges_refused = False
         self._limits = limits
         self._relay = parts.relay
         self._owners = parts.owners
-        self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(force_close=True, limit=0),
-            timeout=aiohttp.ClientTimeout(total=limits.answer),
-        )
+        self._rest = RestClient(self.http, parts.endpoints, limit=limits.answer)
 
     @property
     def environment(self) -> str:
         edges = "".join(f"-{edge.identity}" for edge in self.edges.values() if edge.identity)
         return f"process/{self.layout.name}{edges}"
+
+    @property
+    def connectivity_retries(self) -> int:
+        return self._rest.retries
+
+    def http(self, service: str) -> Address:
+        """Where a service has its API."""
+        return self.layout.http(service)
 
     @property
     def relay(self) -> Relay:
@@ -168,42 +157,15 @@ class ProcessLab:
         return {str(name): tuple(found) for name, found in zip(self.edges, objects, strict=True)}
 
     def begin(self, call: AnyCall) -> "asyncio.Task[Told]":
-        return asyncio.ensure_future(self._send_once(_own(call)))
+        return asyncio.ensure_future(self._rest.send_once(call))
 
     async def send(self, call: AnyCall) -> Told:
-        deadline = asyncio.get_running_loop().time() + self._limits.answer
-        while True:
-            told = await self._send_once(_own(call))
-            if not _only_connectivity(told) or asyncio.get_running_loop().time() > deadline:
-                return told
-            self.connectivity_retries += 1
-            await asyncio.sleep(0.02)  # gRPC connections come back by themselves; bounded by the deadline
-
-    async def _send_once(self, call: Call) -> Told:
-        call = rewrite(call, self.endpoints)
-        host, port = self.layout.http(call.service)
-        url = f"http://{host}:{port}{call.path}"
-        try:
-            if call.multipart is not None:
-                form = aiohttp.FormData()
-                form.add_field("metadata", json.dumps(call.multipart.metadata), content_type="application/json")
-                for part in call.multipart.files:
-                    form.add_field(part.form_field, part.content, filename=part.filename, content_type=_OCTETS)
-                request = self._http.request(call.method, url, data=form)
-            else:
-                body = json.dumps(call.json) if call.json is not None else None
-                request = self._http.request(call.method, url, data=body, headers={"Content-Type": "application/json"})
-            async with request as answer:
-                return Told(answer.status, (await answer.text(errors="backslashreplace"))[:_MOST_BODY])
-        except TimeoutError:
-            return Told(None, f"no answer within {self._limits.answer:g} s")
-        except aiohttp.ClientError as error:
-            return Told(None, f"{type(error).__name__}: {error}")
+        return await self._rest.send(call)
 
     async def close(self) -> None:
         """End the services and the relay; stores and edges are of whoever opened them."""
         await self.kill_services()
-        await self._http.close()
+        await self._rest.close()
         await self._relay.close()
 
 
@@ -220,15 +182,3 @@ class _Victim:
         self._process.launch()
         self._lab._owners.pids[self.name] = self._process.pid  # noqa: SLF001  same module
         await self._process.answering()
-
-
-def _own(call: AnyCall) -> Call:
-    if not isinstance(call, Call):
-        raise HarnessTrouble(f"{call!r} is no EMCO call")
-    return call
-
-
-def _only_connectivity(told: Told) -> bool:
-    """A refusal that says only that services cannot reach each other yet: CONNECTING counts as failure in EMCO."""
-    body = told.body.lower()
-    return told.kind == "refused" and any(text in body for text in _CONNECTIVITY)

@@ -1,0 +1,58 @@
+"""Programs that the harness asks to do something: docker, kind. Never through a shell, always with a limit."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Mapping
+
+from harness.faults.victim import HarnessTrouble, UsageError
+from harness.platforms.linux import die_with_parent
+
+_MOST_SHOWN = 600
+
+
+class CommandFails(HarnessTrouble):
+    """A program ended with an exit code other than 0; the sentence holds what it said."""
+
+
+def need(program: str, purpose: str) -> str:
+    """Where a program is. Raises UsageError when it is not on PATH."""
+    found = shutil.which(program)
+    if found is None:
+        raise UsageError(f"{program} is not on PATH; {purpose} needs it")
+    return found
+
+
+async def command(*arguments: str, limit: float, environment: Mapping[str, str] | None = None) -> str:
+    """Run a program and return what it printed.
+
+    limit: seconds;  environment: added to the harness's own. Raises CommandFails with the end of what it said.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,  # Ctrl-C in a terminal is for us
+            preexec_fn=die_with_parent,
+        )
+    except OSError as error:
+        raise CommandFails(f"{arguments[0]} cannot be run: {error.strerror}") from error
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), limit)
+    except TimeoutError:
+        raise CommandFails(f"`{_said(arguments)}` did not end within {limit:g} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        said = (err or out).decode("utf-8", "backslashreplace").strip()[-_MOST_SHOWN:]
+        raise CommandFails(f"`{_said(arguments)}` ended with exit code {process.returncode}: {said or 'no word'}")
+    return out.decode("utf-8", "backslashreplace")
+
+
+def _said(arguments: tuple[str, ...]) -> str:
+    return " ".join(arguments)[:200]

@@ -1,0 +1,217 @@
+"""Brings an environment up on kind: clusters, images, EMCO in pods, the relay; and takes it down again."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import harness
+from harness.crashpoints.lab import Limits
+from harness.emco.endpoints import Endpoints
+from harness.faults.journal import UNDOERS, Journal
+from harness.faults.victim import HarnessTrouble
+from harness.platforms.edges.access import Access, read_kubeconfig
+from harness.platforms.edges.client import ApiClient
+from harness.platforms.kind.clusters import KIND_UNDOERS, ClusterSet, Sets, available_mib, check_docker, check_kind
+from harness.platforms.kind.images import load, reference_image
+from harness.platforms.kind.node import Exit, KindNode
+from harness.platforms.kubernetes.disruptions import KubernetesDisruptions
+from harness.platforms.kubernetes.edges import EdgesPod, emulated_kubeconfig
+from harness.platforms.kubernetes.edges_pod import ADMIN_PORT
+from harness.platforms.kubernetes.install import Release, install, rolled_out
+from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
+from harness.platforms.kubernetes.pods import Pods
+from harness.platforms.kubernetes.streams import Streams
+from harness.platforms.kubernetes.wiring import (
+    ASKS_PORT,
+    CONTROL_PORT,
+    EMCO_NAMESPACE,
+    ETCD_DOOR,
+    HARNESS_NAMESPACE,
+    MONGO_DOOR,
+    Wiring,
+)
+from harness.platforms.process.lab import EdgeName
+from harness.platforms.settings import Settings
+from harness.stores.etcd import Etcd
+from harness.stores.mongo import Mongo, StoreError
+from harness.wire.links import Link
+from harness.wire.remote import RemoteRelay
+from harness.wire.served import LinkSpec
+
+ROOT = Path(harness.__file__).parent.parent
+CONFIG = ROOT / "fixtures" / "kind"
+_ROLLOUT_LIMIT = 120.0
+_STORE_LIMIT = 30.0
+KIND_LIMITS = Limits(
+    quiet=0.05, quiet_async=0.2, at_rest=5.0, moment=0.4, hit=60.0, ended=15.0, reaction=1.0, answer=60.0
+)
+"""Everything takes longer where packets go through an API server and processes share the machine with a cluster."""
+
+
+@contextlib.asynccontextmanager
+async def open_clusters(settings: Settings, undo: Path) -> AsyncIterator[ClusterSet]:
+    """The clusters that the settings ask for: made and removed at the end, or kept. Raises UsageError."""
+    kind, sets = settings.kind, Sets(settings.state_folder)
+    check_kind(kind, available_mib=available_mib())
+    with sets.locked(kind.name), contextlib.closing(Journal(undo, undoers={**UNDOERS, **KIND_UNDOERS})) as journal:
+        await check_docker(kind)
+        if kind.reuse:
+            yield await sets.reuse(kind)
+            return
+        made, undos = await sets.create(kind, journal, config_folder=CONFIG)
+        try:
+            yield made
+        finally:
+            if kind.keep:
+                sets.keep(made, journal, undos)
+            else:
+                await sets.delete(made, journal, undos)
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """The cluster that EMCO runs in, with EMCO installed. token: of the relay."""
+
+    access: Access
+    api: ApiClient
+    release: Release
+    token: str
+
+
+async def install_on(clusters: ClusterSet, settings: Settings, wiring: Wiring, folder: Path) -> Hub:
+    """Images into the hub, EMCO and the relay into its namespaces. Raises HarnessTrouble with what the cluster says."""
+    hub = clusters.hub
+    image = await reference_image(ROOT, base=settings.kind.python_image, folder=folder)
+    await load(hub.name, image, settings.kind.python_image)
+    access = read_kubeconfig(hub.kubeconfig, hub.context)
+    api = ApiClient(hub.name, access)
+    try:
+        release = Release(wiring, image, settings.kind.python_image, settings.reference, settings.max_retries)
+        token = await install(api, release)
+        await rolled_out(
+            api, EMCO_NAMESPACE, [("statefulsets", "mongo"), ("statefulsets", "etcd")], limit=_ROLLOUT_LIMIT
+        )
+        own = [("deployments", "relay"), *([("deployments", "edges")] if wiring.edges else [])]
+        await rolled_out(api, HARNESS_NAMESPACE, own, limit=_ROLLOUT_LIMIT)
+    except BaseException:
+        await api.close()
+        raise
+    return Hub(access, api, release, token)
+
+
+@contextlib.asynccontextmanager
+async def open_kind_lab(
+    settings: Settings,
+    limits: Limits,
+    *,
+    services: tuple[str, ...],
+    edges: tuple[EdgeName, ...],
+    folder: Path,
+    undo: Path,
+) -> AsyncIterator[tuple[KubernetesLab, KubernetesDisruptions]]:
+    """As harness.platforms.process.environment.open_lab, on kind, with what disrupts it."""
+    wiring = Wiring(services, tuple(map(str, edges)))
+    async with contextlib.AsyncExitStack() as stack:
+        clusters = await stack.enter_async_context(open_clusters(settings, undo))
+        hub = await install_on(clusters, settings, wiring, folder)
+        stack.push_async_callback(hub.api.close)
+        lab, disruptions = await _lab(settings, limits, clusters, hub, folder, stack)
+        yield lab, disruptions
+
+
+async def _lab(
+    settings: Settings,
+    limits: Limits,
+    clusters: ClusterSet,
+    hub: Hub,
+    folder: Path,
+    stack: contextlib.AsyncExitStack,
+) -> tuple[KubernetesLab, KubernetesDisruptions]:
+    wiring = hub.release.wiring
+    pods, own = Pods(hub.api, EMCO_NAMESPACE), Pods(hub.api, HARNESS_NAMESPACE)
+    for one in (pods, own):
+        await one.begin()
+        stack.push_async_callback(one.close)
+    streams = Streams(hub.access)
+    stack.push_async_callback(streams.close)
+
+    async def door(port: int, app: str = "relay") -> tuple[str, int]:
+        return await streams.forward(lambda: own.only(app).path, port)
+
+    relay = await RemoteRelay.connect(
+        await door(CONTROL_PORT),
+        await door(ASKS_PORT),
+        token=hub.token,
+        links=[_link(spec) for spec in wiring.relay_config().links],
+    )
+    stack.push_async_callback(relay.close)
+    etcd = Etcd(*await door(ETCD_DOOR))
+    stack.push_async_callback(etcd.close)
+    mongo = await stack.enter_async_context(Mongo(*await door(MONGO_DOOR), limit=_STORE_LIMIT))
+    await _claim(mongo, etcd)
+    edges: EdgesPod | None = None
+    if wiring.edges:
+        edges = EdgesPod(wiring.edges, await door(ADMIN_PORT, "edges"))
+        stack.push_async_callback(edges.close)
+    told: list[KubernetesLab] = []
+
+    def ended(one: Exit) -> None:
+        for lab in told:
+            lab.ended(one)
+
+    node = KindNode(clusters.hub.node, ended=ended)
+    await node.begin()
+    stack.push_async_callback(node.close)
+    parts = ClusterParts(
+        wiring=wiring,
+        pods=pods,
+        streams=streams,
+        node=node,
+        mongo=mongo,
+        etcd=etcd,
+        edges=edges,
+        relay=relay,
+        doors={service: await door(wiring.rest_door(service)) for service in wiring.services},
+        endpoints=_endpoints(wiring),
+        logs=folder,
+    )
+    lab = KubernetesLab(settings, limits, parts)
+    told.append(lab)
+    stack.push_async_callback(lab.close)
+    return lab, KubernetesDisruptions(lab, parts, hub.api, hub.release)
+
+
+def _link(spec: LinkSpec) -> Link:
+    return Link(spec.source, spec.target, spec.protocol, spec.listen, spec.upstream)
+
+
+def _endpoints(wiring: Wiring) -> Endpoints:
+    kubeconfigs = {}
+    for name in wiring.edges:
+        provider, _, cluster = name.partition("+")
+        kubeconfigs[provider, cluster] = emulated_kubeconfig(name, wiring.edge_address(name))
+    return Endpoints(wiring.controllers(), kubeconfigs)
+
+
+async def _claim(mongo: Mongo, etcd: Etcd) -> None:
+    """Mark both stores as the harness's. Raises HarnessTrouble when they do not answer in time."""
+    deadline = asyncio.get_running_loop().time() + _STORE_LIMIT
+    while True:
+        try:
+            await mongo.check()
+            await etcd.check()
+            await mongo.claim()
+            await etcd.claim()
+        except StoreError as error:
+            if asyncio.get_running_loop().time() > deadline:
+                raise HarnessTrouble(f"a store in the cluster does not answer: {error}") from error
+            await asyncio.sleep(0.2)  # a Service leads to its pod a moment after that is ready; bounded by the limit
+        else:
+            return
+
+
+def all_services_ready(services: Sequence[str]) -> list[tuple[str, str]]:
+    """For rolled_out: all services of EMCO."""
+    return [("deployments", service) for service in services]

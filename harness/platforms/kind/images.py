@@ -1,0 +1,43 @@
+"""Images on their way into a kind node: built here if they are not there yet, loaded without any registry."""
+
+import shutil
+from pathlib import Path
+
+from harness.platforms.commands import CommandFails, command
+from harness.platforms.kubernetes.image import image_name, write_context
+
+_BUILD_LIMIT = 300.0
+_LOAD_LIMIT = 180.0
+_ASK_LIMIT = 30.0
+
+
+async def is_here(image: str) -> bool:
+    """Whether the container daemon has an image."""
+    try:
+        await command("docker", "image", "inspect", "--format", "{{.Id}}", image, limit=_ASK_LIMIT)
+    except CommandFails:
+        return False
+    return True
+
+
+async def reference_image(root: Path, *, base: str, folder: Path) -> str:
+    """Name of the image of the reference EMCO; built in the folder when it is not here.
+
+    root: of this project;  base: stock Python image. Raises UsageError and CommandFails.
+    """
+    name = image_name(root, base=base)
+    if not await is_here(name):
+        context = folder / "image"
+        context.mkdir(parents=True)
+        write_context(root, context)
+        await command(
+            "docker", "build", "--quiet", "--tag", name, "--build-arg", f"BASE={base}", str(context),
+            limit=_BUILD_LIMIT,
+        )  # fmt: skip
+        shutil.rmtree(context)
+    return name
+
+
+async def load(cluster: str, *images: str) -> None:
+    """Bring images into the nodes of a cluster; those that are there already are left."""
+    await command("kind", "load", "docker-image", "--name", cluster, *images, limit=_LOAD_LIMIT)

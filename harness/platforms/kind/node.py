@@ -1,0 +1,100 @@
+"""What happens on a kind node, as its container runtime tells: who started, who died of what; and killing there."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.faults.victim import HarnessTrouble
+from harness.platforms.commands import command
+from harness.platforms.linux import die_with_parent
+
+_KILL_LIMIT = 20.0
+_LONGEST_LINE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a container's process ended, as containerd reaped it.
+
+    pid: on the node;  status: exit code, or 128 and the number of a signal
+    """
+
+    container: str
+    pid: int
+    status: int
+
+    @property
+    def signal(self) -> int:
+        """Number of the signal that ended it; 0 when it exited by itself."""
+        return self.status - 128 if self.status > 128 else 0
+
+
+class KindNode:
+    """One node, a container here. Use begin() first, close() at the end."""
+
+    def __init__(self, name: str, *, ended: Callable[[Exit], None]) -> None:
+        self._name = name
+        self._ended = ended
+        self._exits: dict[str, asyncio.Future[Exit]] = {}
+        self._process: asyncio.subprocess.Process | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        """Follow the runtime's events."""
+        self._process = await asyncio.create_subprocess_exec(
+            "docker", "exec", self._name, "ctr", "--namespace", "k8s.io", "events",
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            limit=_LONGEST_LINE, start_new_session=True,
+            preexec_fn=die_with_parent,
+        )  # fmt: skip
+        self._task = asyncio.ensure_future(self._follow(self._process))
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):  # it ended at this very moment
+                self._process.kill()
+            await self._process.wait()
+
+    async def kill(self, container: str) -> Exit:
+        """SIGKILL to a container's process, and what the runtime reaped. Raises HarnessTrouble when it is not there."""
+        ended = self._exits.setdefault(container, asyncio.get_running_loop().create_future())
+        if self._task is None or self._task.done():
+            raise HarnessTrouble(f"the events of node {self._name} are not followed (any more)")
+        try:
+            await self._ctr("tasks", "kill", "--signal", "SIGKILL", container)
+            return await asyncio.wait_for(ended, _KILL_LIMIT)
+        except TimeoutError:
+            raise HarnessTrouble(f"container {container[:12]} got SIGKILL, but its end was not seen") from None
+        finally:
+            del self._exits[container]
+
+    async def pause(self, container: str) -> None:
+        """Stop a container's processes from running, without ending them."""
+        await self._ctr("tasks", "pause", container)
+
+    async def resume(self, container: str) -> None:
+        """Let them run again."""
+        await self._ctr("tasks", "resume", container)
+
+    async def _ctr(self, *arguments: str) -> None:
+        await command("docker", "exec", self._name, "ctr", "--namespace", "k8s.io", *arguments, limit=_KILL_LIMIT)
+
+    async def _follow(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            if b" /tasks/exit " not in line:
+                continue
+            told = json.loads(line[line.index(b"{") :])
+            if told["id"] != told["container_id"]:
+                continue  # a command in the container, as a probe is
+            one = Exit(told["container_id"], int(told["pid"]), int(told.get("exit_status", 0)))
+            waiting = self._exits.get(one.container)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(one)
+            else:
+                self._ended(one)

@@ -1,0 +1,272 @@
+"""Disruptions in a cluster: implements harness.platforms.disruptions.Disruptable over a KubernetesLab."""
+
+import asyncio
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+import aiohttp
+
+from harness.emco.services import SERVICES
+from harness.faults.victim import Death, HarnessTrouble
+from harness.platforms.disruptions import Partition, Volume
+from harness.platforms.edges.client import MERGE_PATCH, ApiClient
+from harness.platforms.kubernetes.install import Release, install_emco, rolled_out
+from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
+from harness.platforms.kubernetes.pods import Pod
+from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE
+from harness.stores.mongo import StoreError
+from harness.wire.conditions import Cut, Healthy
+from harness.wire.links import Link
+
+STORES = ("mongo", "etcd")
+_GONE_LIMIT = 180.0
+_START_LIMIT = 120.0
+_PAUSE = 0.2
+_NAMESPACE = f"/api/v1/namespaces/{EMCO_NAMESPACE}"
+_STATEFUL = f"/apis/apps/v1/namespaces/{EMCO_NAMESPACE}/statefulsets"
+_CONTAINER_LIMIT = 30.0
+
+
+class KubernetesDisruptions:
+    """What can be done to the EMCO of one lab. All methods are called in the lab's event loop."""
+
+    def __init__(self, lab: KubernetesLab, parts: ClusterParts, api: ApiClient, release: Release) -> None:
+        self._lab = lab
+        self._parts = parts
+        self._api = api
+        self._release = release
+        self._paused: dict[str, str] = {}  # name, container
+        self._down: set[str] = set()  # stores
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        return self._lab.services
+
+    @property
+    def stores(self) -> tuple[str, ...]:
+        return STORES
+
+    @property
+    def edges(self) -> tuple[str, ...]:
+        return self._parts.wiring.edges
+
+    @property
+    def data_key(self) -> str:
+        return ""
+
+    def set_data_key(self, key: str) -> None:
+        if key:
+            raise HarnessTrouble("services in pods are not given another EMCO_DATA_KEY by the harness")
+
+    async def crash(self, name: str, *, volume: Volume = "kept") -> Death:
+        if name in STORES:
+            return await self._crash_store(name, volume)
+        self._known(name)
+        if volume == "lost":
+            raise HarnessTrouble(f"{name} has no volume to lose; mongo and etcd have")
+        death = await self._lab.crash(name)
+        self._lab.relay.drop(name)
+        return death
+
+    async def _crash_store(self, name: str, volume: Volume) -> Death:
+        """SIGKILL; its StatefulSet is told to have no pod, so that it stays down."""
+        if name in self._down:
+            raise HarnessTrouble(f"{name} was to be killed, but it does not run")
+        pod = await self._pod(name)
+        ended = (await asyncio.gather(self._parts.node.kill(pod.container), self._scale(name, 0)))[0]
+        self._down.add(name)
+        await self._parts.pods.delete(pod)
+        if volume == "lost":
+            await self._remove_claim(name)
+        return Death(name, ended.pid, ended.signal, 0 if ended.signal else ended.status)
+
+    async def start(self, name: str) -> None:
+        if name in STORES:
+            await self._start_stores((name,))
+        else:
+            self._known(name)
+            await self._lab.let_in(name)
+
+    async def silent(self, name: str, *, limit: float) -> str:
+        self._known(name)
+        if name not in self._lab.running:
+            return f"{name} does not run"
+        path = SERVICES[name].alive
+        if not path:
+            return await self._lab.relay.answers(name, self._parts.wiring.ports(name), limit=limit)
+        host, port = self._lab.http(name)
+        try:
+            async with (
+                asyncio.timeout(limit),
+                aiohttp.request("GET", f"http://{host}:{port}{path}") as answer,
+            ):
+                return "" if answer.status < 500 else f"{name} answers GET {path} with {answer.status}"
+        except TimeoutError:
+            return f"{name} does not answer within {limit:g} s"
+        except (aiohttp.ClientError, OSError) as error:
+            return f"{name} does not answer GET {path}: {error}"
+
+    async def down(self) -> tuple[str, ...]:
+        services = (name for name in self._lab.services if name not in self._lab.running)
+        return (*sorted(self._down), *services)
+
+    async def pause(self, name: str) -> None:
+        pod = await self._pod(name)
+        await self._parts.node.pause(pod.container)
+        self._paused[name] = pod.container
+
+    async def resume(self, name: str) -> None:
+        container = self._paused.pop(name, "")
+        if not container:
+            raise HarnessTrouble(f"{name} is not paused")
+        await self._parts.node.resume(container)
+
+    async def shrink(self, store: str, megabytes: int) -> None:  # noqa: ARG002  as the Protocol has it
+        raise HarnessTrouble(f"{store} has a volume of the cluster's StorageClass, which is not made smaller")
+
+    async def fill(self, store: str) -> int:
+        raise HarnessTrouble(f"{store} has no small volume")
+
+    async def free(self, store: str) -> int:
+        raise HarnessTrouble(f"{store} has no small volume")
+
+    async def make_whole(self, name: str = "*") -> tuple[str, ...]:
+        paused = sorted(one for one in self._paused if fnmatchcase(one, name))
+        for one in paused:
+            await self.resume(one)
+        told = [f"{one} runs again" for one in paused]
+        if links := await self._heal([one for one in self._lab.relay.links() if name in ("*", one.source, one.target)]):
+            told.append(f"{links} links are healthy again")
+        if down := [one for one in await self.down() if fnmatchcase(one, name)]:
+            await self._start_stores(tuple(one for one in down if one in STORES))
+            services = frozenset(one for one in down if one not in STORES)
+            await self._lab.start_services(empty=not (await self._lab.mongo.snapshot()), only=services)
+            told.append(f"started: {', '.join(down)}")
+        return tuple(told)
+
+    async def partition(self, source: str, target: str, how: Partition) -> int:
+        links = self._links(source, target)
+        if broken := [link for link in links if self._is_broken(link)]:
+            raise HarnessTrouble(f"the link {broken[0].describe()} is broken already; heal it first")
+        if how.kind in ("refused", "flapping"):
+            raise HarnessTrouble("refused connections cannot be counted in a pod; use the kind `reset`")
+        for link in links:
+            self._lab.relay.set_condition(link, how.condition())
+        await self._lab.relay.synced()
+        return len(links)
+
+    async def cut(self, source: str, target: str, sent: bytes, *, times: int = 1, then: Partition | None = None) -> int:
+        links = self._links(source, target)
+        if broken := [link for link in links if self._is_broken(link)]:
+            raise HarnessTrouble(f"the link {broken[0].describe()} is broken already; heal it first")
+        for link in links:
+            self._lab.relay.set_condition(link, Cut(sent, times, then.condition() if then else Healthy()))
+        await self._lab.relay.synced()
+        return len(links)
+
+    async def heal(self, source: str, target: str) -> int:
+        return await self._heal(self._links(source, target))
+
+    async def _heal(self, links: Sequence[Link]) -> int:
+        broken = [link for link in links if self._is_broken(link)]
+        for link in broken:
+            self._lab.relay.heal(link)
+        await self._lab.relay.synced()
+        return len(broken)
+
+    async def wipe(self) -> tuple[str, ...]:
+        """Delete EMCO's namespace and wait until it is gone, with its volumes."""
+        running = sorted(self._lab.running)
+        await self._lab.kill_services()
+        volumes = await self._volumes()
+        await self._api.ask("DELETE", _NAMESPACE)
+        deadline = asyncio.get_running_loop().time() + _GONE_LIMIT
+        while (await self._api.ask("GET", _NAMESPACE, accept=(404,))).get(
+            "kind"
+        ) == "Namespace" or await self._volumes():
+            if asyncio.get_running_loop().time() > deadline:
+                raise HarnessTrouble(f"the namespace {EMCO_NAMESPACE} is not gone within {_GONE_LIMIT:g} s")
+            await asyncio.sleep(_PAUSE)  # only the API server knows; bounded by the limit
+        self._down.update(STORES)
+        return (
+            f"the namespace {EMCO_NAMESPACE}",
+            f"{len(running)} services ({', '.join(running)})",
+            f"{len(volumes)} volumes ({', '.join(volumes)})",
+        )
+
+    async def bring_up(self, *, services: bool = True) -> None:
+        await self._start_stores(tuple(sorted(self._down)))
+        if services:
+            await self._lab.start_services(empty=not (await self._lab.mongo.snapshot()))
+
+    async def close(self) -> None:
+        """Nothing goes on by itself."""
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _known(self, name: str) -> None:
+        if name not in self._lab.services:
+            known = ", ".join((*self._lab.services, *STORES))
+            raise HarnessTrouble(f"{name!r} is neither a service nor a store here; there are {known}")
+
+    async def _pod(self, name: str) -> Pod:
+        pod = await self._parts.pods.running(name, address=self._lab.at(name), limit=_CONTAINER_LIMIT)
+        if pod is None:
+            raise HarnessTrouble(f"{name} does not run: no pod of it is there with a running container")
+        return pod
+
+    async def _scale(self, store: str, replicas: int) -> None:
+        await self._api.ask("PATCH", f"{_STATEFUL}/{store}", {"spec": {"replicas": replicas}}, content=MERGE_PATCH)
+
+    async def _start_stores(self, names: tuple[str, ...]) -> None:
+        if not names:
+            return
+        await install_emco(self._api, self._release)  # what a wipe took; what is there stays as it is
+        for name in names:
+            await self._scale(name, 1)
+        await rolled_out(self._api, EMCO_NAMESPACE, [("statefulsets", name) for name in names], limit=_START_LIMIT)
+        self._down.difference_update(names)
+        for name in names:
+            await self._claim(name)
+
+    async def _claim(self, store: str) -> None:
+        """Mark a store that came up empty as the harness's again."""
+        deadline = asyncio.get_running_loop().time() + _START_LIMIT
+        while True:
+            try:
+                await (self._lab.mongo.claim() if store == "mongo" else self._lab.etcd.claim())
+            except StoreError as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise HarnessTrouble(f"{store} does not answer after its start: {error}") from error
+                await asyncio.sleep(_PAUSE)  # its Service leads to it a moment later; bounded by the limit
+            else:
+                return
+
+    async def _volumes(self) -> list[str]:
+        """Names of the volumes that are claimed from EMCO's namespace."""
+        listed = await self._api.ask("GET", "/api/v1/persistentvolumes")
+        return [
+            one["spec"]["claimRef"]["name"]
+            for one in listed.get("items") or ()
+            if (one["spec"].get("claimRef") or {}).get("namespace") == EMCO_NAMESPACE
+        ]
+
+    async def _remove_claim(self, store: str) -> None:
+        path = f"{_NAMESPACE}/persistentvolumeclaims/data-{store}-0"
+        await self._api.ask("DELETE", path)
+        deadline = asyncio.get_running_loop().time() + _GONE_LIMIT
+        while (await self._api.ask("GET", path, accept=(404,))).get("kind") == "PersistentVolumeClaim":
+            if asyncio.get_running_loop().time() > deadline:
+                raise HarnessTrouble(f"the volume of {store} is not gone within {_GONE_LIMIT:g} s")
+            await asyncio.sleep(_PAUSE)  # only the API server knows; bounded by the limit
+
+    def _links(self, source: str, target: str) -> tuple[Link, ...]:
+        links = self._lab.relay.links()
+        found = tuple(one for one in links if fnmatchcase(one.source, source) and fnmatchcase(one.target, target))
+        if not found:
+            known = ", ".join(sorted({link.describe() for link in links}))
+            raise HarnessTrouble(f"no link goes from {source!r} to {target!r}; there are {known}")
+        return found
+
+    def _is_broken(self, link: Link) -> bool:
+        return not isinstance(self._lab.relay.condition(link), Healthy)

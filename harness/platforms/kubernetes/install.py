@@ -1,0 +1,222 @@
+"""Puts the reference EMCO, its stores, its relay and emulated edges into a cluster, from small manifests."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import yaml
+
+from harness.faults.victim import HarnessTrouble
+from harness.platforms.edges.client import ApiClient, base_path
+from harness.platforms.edges.running import ALLOWED
+from harness.platforms.kubernetes.bundle import relay_bundle
+from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, HARNESS_NAMESPACE, HEALTH_PORT, Wiring
+
+Json = dict[str, Any]
+MANIFESTS = Path(__file__).parent / "manifests"
+_APPLY, _FIELDS = "application/apply-patch+yaml", "fieldManager=emco-chaos&force=true"
+_PLURALS = {
+    "Namespace": "namespaces",
+    "Secret": "secrets",
+    "ConfigMap": "configmaps",
+    "Service": "services",
+    "Deployment": "deployments",
+    "StatefulSet": "statefulsets",
+}
+_PAUSE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What is installed.
+
+    image: of the reference EMCO, stores and edges;  python_image: of the relay
+    """
+
+    wiring: Wiring
+    image: str
+    python_image: str
+    defects: str
+    max_retries: str = ""
+
+
+def render(name: str, values: Mapping[str, object]) -> list[Json]:
+    """The objects of a manifest, its ${...} replaced. Raises HarnessTrouble for one that does not fit the manifest."""
+    text = (MANIFESTS / f"{name}.yaml").read_text(encoding="utf-8")
+    try:
+        filled = Template(text).substitute({key: json.dumps(value) for key, value in values.items()})
+        return [document for document in yaml.safe_load_all(filled) if document]
+    except (KeyError, ValueError, yaml.YAMLError) as error:
+        raise HarnessTrouble(f"the manifest {name}.yaml cannot be filled in: {error!r}") from error
+
+
+def emco_objects(release: Release) -> list[Json]:
+    """EMCO with its stores, the namespace first."""
+    made = [*render("namespace", {"namespace": EMCO_NAMESPACE}), *render("stores", {"image": release.image})]
+    made += release.wiring.emco_services()
+    for service in release.wiring.services:
+        made += _service(release, service)
+    return _placed(made, EMCO_NAMESPACE)
+
+
+def harness_objects(release: Release, token: str) -> list[Json]:
+    """The relay and emulated edges, the namespace first."""
+    wiring = release.wiring
+    code, config = base64.b64encode(relay_bundle()).decode(), wiring.relay_config().to_json()
+    settings = {
+        "python_image": release.python_image,
+        "probe_port": HEALTH_PORT,
+        "token": token,
+        "content": _digest(code, config, token),
+    }
+    content = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "relay"},
+        "data": {"relay.json": config},
+        "binaryData": {"relay.pyz": code},
+    }
+    made = [*render("namespace", {"namespace": HARNESS_NAMESPACE}), content, *render("relay", settings)]
+    made += wiring.harness_services()
+    if wiring.edges:
+        made += render("edges", {"image": release.image, "names": list(wiring.edges)})
+    return _placed(made, HARNESS_NAMESPACE)
+
+
+def _placed(made: list[Json], namespace: str) -> list[Json]:
+    for one in made[1:]:
+        one["metadata"]["namespace"] = namespace
+    return made
+
+
+def _service(release: Release, service: str) -> list[Json]:
+    wiring = release.wiring
+    host = wiring.stores_host(service)
+    settings = {
+        "database-type": "mongo",
+        "database-ip": host,
+        "etcd-ip": host,
+        "service-port": str(wiring.http_port(service)),
+        "log-level": "info",
+        "db-schema-backoff": 1,
+    }
+    if service == "rsync" and release.max_retries:
+        settings["max-retries"] = release.max_retries
+    config = json.dumps(settings, indent=1)
+    values = {
+        "service": service,
+        "image": release.image,
+        "config": config,
+        "content": _digest(config),
+        "defects": release.defects,
+        "probe_port": wiring.ports(service)[-1],
+    }
+    return render("service", values)
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+async def install(api: ApiClient, release: Release) -> str:
+    """Make both namespaces hold the release, and return the relay's token.
+
+    Raises HarnessTrouble when a namespace is somebody else's: it exists and lacks the label that allows it.
+    """
+    for namespace in (EMCO_NAMESPACE, HARNESS_NAMESPACE):
+        found = await api.ask("GET", f"/api/v1/namespaces/{namespace}", accept=(404,))
+        if found.get("kind") == "Namespace" and (found["metadata"].get("labels") or {}).get(ALLOWED) != "true":
+            raise HarnessTrouble(
+                f"the namespace {namespace} is there and lacks the label {ALLOWED}=true: nothing is touched in it"
+            )
+    token = await _token(api) or secrets.token_hex(16)
+    await asyncio.gather(install_emco(api, release), _apply_all(api, harness_objects(release, token)))
+    return token
+
+
+async def install_emco(api: ApiClient, release: Release) -> None:
+    """Make EMCO's namespace hold it."""
+    await _apply_all(api, emco_objects(release))
+
+
+async def _apply_all(api: ApiClient, wanted: list[Json]) -> None:
+    await apply(api, wanted[:1])
+    await apply(api, wanted[1:])
+
+
+async def _token(api: ApiClient) -> str:
+    found = await api.ask("GET", f"/api/v1/namespaces/{HARNESS_NAMESPACE}/secrets/relay", accept=(404,))
+    return base64.b64decode((found.get("data") or {}).get("token", "")).decode()
+
+
+async def apply(api: ApiClient, wanted: Sequence[Json]) -> None:
+    """Make objects be as they are wanted, by server-side apply: what is so already stays untouched."""
+    await asyncio.gather(*(api.ask("PATCH", _path(one), one, query=_FIELDS, content=_APPLY) for one in wanted))
+
+
+def _path(one: Json) -> str:
+    metadata = one["metadata"]
+    within = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
+    return f"{base_path(one['apiVersion'])}{within}/{_PLURALS[one['kind']]}/{metadata['name']}"
+
+
+async def rolled_out(api: ApiClient, namespace: str, names: Sequence[tuple[str, str]], *, limit: float) -> None:
+    """Wait until workloads (plural, name) run as they are wanted, by their readiness probes.
+
+    Raises HarnessTrouble with what the cluster says of them when they do not within `limit` seconds.
+    """
+    deadline = asyncio.get_running_loop().time() + limit
+    for plural, name in names:
+        path = f"/apis/apps/v1/namespaces/{namespace}/{plural}/{name}"
+        while not _is_rolled_out(await api.ask("GET", path)):
+            if asyncio.get_running_loop().time() > deadline:
+                raise HarnessTrouble(
+                    f"{plural} {name} is not ready within {limit:g} s: {await why_not_ready(api, namespace, name)}"
+                )
+            await asyncio.sleep(_PAUSE)  # the API server's state, which only it can tell; bounded by the limit
+
+
+def _is_rolled_out(workload: Json) -> bool:
+    status, wanted = workload.get("status") or {}, workload["spec"]["replicas"]
+    return bool(
+        status.get("observedGeneration", 0) >= workload["metadata"]["generation"]
+        and status.get("updatedReplicas", 0) == wanted
+        and status.get("readyReplicas", 0) == wanted
+        and status.get("replicas", 0) == wanted
+    )
+
+
+async def why_not_ready(api: ApiClient, namespace: str, app: str) -> str:
+    """What the pods' states and the latest warnings say."""
+    pods = await api.ask("GET", f"/api/v1/namespaces/{namespace}/pods", query=f"labelSelector=app%3D{app}")
+    said = [_pod_says(pod) for pod in pods.get("items") or ()]
+    events = await api.ask("GET", f"/api/v1/namespaces/{namespace}/events", query="fieldSelector=type%3DWarning")
+    warnings = [
+        f"{event.get('reason')}: {event.get('message', '').strip()[:200]}"
+        for event in events.get("items") or ()
+        if str(event.get("involvedObject", {}).get("name", "")).startswith(app)
+    ]
+    return "; ".join([*said, *warnings[-2:]]) or "there is no pod"
+
+
+def _pod_says(pod: Json) -> str:
+    status = pod.get("status") or {}
+    for container in status.get("containerStatuses") or ():
+        for state in (container.get("state") or {}, container.get("lastState") or {}):
+            for name in ("waiting", "terminated"):
+                if name in state:
+                    why = state[name]
+                    return f"pod {pod['metadata']['name']}: {why.get('reason', name)} {why.get('message', '')}".strip()
+    unmet = [
+        f"{one.get('reason')} {one.get('message', '')}"
+        for one in status.get("conditions") or ()
+        if one["status"] != "True"
+    ]
+    return f"pod {pod['metadata']['name']}: {status.get('phase')} {'; '.join(unmet)}".strip()

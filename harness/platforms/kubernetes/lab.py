@@ -1,0 +1,260 @@
+"""The lab in a cluster: services in pods, stores behind Services, a relay in a pod between them."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.crashpoints.lab import Call as AnyCall
+from harness.crashpoints.lab import Limits
+from harness.crashpoints.model import Told
+from harness.emco.endpoints import Endpoints
+from harness.faults.victim import Death, HarnessTrouble, ServiceDown, Victim
+from harness.platforms.edges.edge import Edge
+from harness.platforms.kind.node import Exit, KindNode
+from harness.platforms.kubernetes.edges import EdgesPod, PodEdge
+from harness.platforms.kubernetes.pods import Pods
+from harness.platforms.kubernetes.streams import Streams
+from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, Wiring
+from harness.platforms.process.lab import EdgeName
+from harness.platforms.rest import RestClient
+from harness.platforms.settings import Settings
+from harness.stores.etcd import Etcd
+from harness.stores.mongo import Mongo
+from harness.stores.snapshot import Snapshot
+from harness.wire.conditions import Healthy, Reset
+from harness.wire.links import Address
+from harness.wire.remote import RemoteRelay
+
+_START_LIMIT = 90.0
+_CONTAINER_LIMIT = 30.0
+_KNOWN_LIMIT = 5.0  # until the API server tells where a pod is that is at work already
+_LOG_TAIL = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterParts:
+    """What an environment in a cluster is made of.
+
+    doors: where the harness reaches the services' APIs;  logs: folder for the logs of the pods
+    """
+
+    wiring: Wiring
+    pods: Pods
+    streams: Streams
+    node: KindNode
+    mongo: Mongo
+    etcd: Etcd
+    edges: EdgesPod | None
+    relay: RemoteRelay
+    doors: Mapping[str, Address]
+    endpoints: Endpoints
+    logs: Path
+
+
+class KubernetesLab:
+    """Implements the Lab protocol.
+
+    A service's pod is never started twice: whoever ends is replaced, since kubelet starts a container that ended again
+    later and later. Its Deployment keeps a second pod beside the one at work. That one waits at the relay, where its
+    first connection is held, until the lab lets it in: so it has seen nothing of what was before, and a start does not
+    wait for a pod to be made.
+    """
+
+    def __init__(self, settings: Settings, limits: Limits, parts: ClusterParts) -> None:
+        self._edges_refused = False
+        self.settings = settings
+        self.services = parts.wiring.services
+        self.mongo = parts.mongo
+        self.etcd = parts.etcd
+        self.folder = parts.logs
+        self.clean_slates = 0
+        self._parts = parts
+        self._limits = limits
+        # whoever was let in before, by somebody else, counts as running: it must not go on with what it knows
+        self._running = {name for name in self.services if parts.relay.instances.get(name)}
+        self._at = {name: address for name, address in parts.relay.instances.items() if address}
+        self._logs: set[asyncio.Task[None]] = set()
+        self._rest = RestClient(self.http, parts.endpoints, limit=limits.answer)
+
+    @property
+    def environment(self) -> str:
+        return f"kubernetes/{EMCO_NAMESPACE}"
+
+    @property
+    def relay(self) -> RemoteRelay:
+        return self._parts.relay
+
+    @property
+    def running(self) -> frozenset[str]:
+        return frozenset(self._running)
+
+    @property
+    def connectivity_retries(self) -> int:
+        return self._rest.retries
+
+    @property
+    def edges(self) -> Mapping[EdgeName, Edge]:
+        """The clusters that EMCO deploys to."""
+        pod = self._parts.edges
+        if pod is None:
+            return {}
+        names = {name: EdgeName(*name.split("+", 1)) for name in self._parts.wiring.edges}
+        return {names[name]: PodEdge(name, pod, upstream=("edges", 0)) for name in names}
+
+    def http(self, service: str) -> Address:
+        """Where the harness reaches a service's API."""
+        return self._parts.doors[service]
+
+    def at(self, name: str) -> str:
+        """Address of a service's pod at work; empty for whatever has but one pod."""
+        return self._at.get(name, "")
+
+    def edges_refuse(self, *, refuse: bool) -> None:
+        """Whether edges turn rsync away. In a pod that is a reset: what is refused there, no relay could count."""
+        if refuse is self._edges_refused:
+            return  # what somebody else does to a link stays
+        self._edges_refused = refuse
+        for link in self.relay.links():
+            if link.target in self._parts.wiring.edges:
+                self.relay.set_condition(link, Reset() if refuse else Healthy())
+
+    def victim(self, service: str) -> Victim:
+        if service not in self.services:
+            raise HarnessTrouble(f"{service} is not among the services of this environment: {', '.join(self.services)}")
+        return _Victim(service, self)
+
+    def log_tail(self, service: str) -> str:
+        path = self._log(service)
+        if not path.exists():
+            return ""
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - _LOG_TAIL))
+            return log.read().decode("utf-8", "backslashreplace")
+
+    async def clean_slate(self, snapshot: Snapshot, *, only: frozenset[str] | None = None) -> None:
+        if snapshot.environment != self.environment:
+            raise HarnessTrouble(
+                f"the snapshot is of {snapshot.environment}, this is {self.environment}: it holds other addresses"
+            )
+        await self.kill_services()
+        await asyncio.gather(
+            self.mongo.restore(snapshot.mongo), self.etcd.restore(snapshot.etcd), self._restore_edges(snapshot)
+        )
+        await self.start_services(empty=not snapshot.mongo, only=None if self.settings.all_services else only)
+        self.clean_slates += 1
+
+    async def kill_services(self) -> None:
+        """Cut all off from everything, and replace their pods; the processes may live a little longer, but alone."""
+        killed = tuple(self._running)
+        for name in killed:
+            self.relay.drop(name)
+            self._running.discard(name)
+        await self.relay.synced()
+        await asyncio.gather(*(self._replace(name) for name in killed))
+
+    async def _replace(self, service: str) -> None:
+        """Delete the pod that was let in; one that is gone already is fine."""
+        pod = await self._parts.pods.running(service, address=self._at.pop(service), limit=_KNOWN_LIMIT)
+        if pod is not None:
+            await self._parts.pods.delete(pod)
+
+    async def start_services(self, *, empty: bool = False, only: frozenset[str] | None = None) -> None:
+        """Let all in together; on empty stores the orchestrator first: the others wait for the schema it stores."""
+        names = [name for name in self.services if name not in self._running and (only is None or name in only)]
+        if empty and "orchestrator" in self.services and "orchestrator" not in self._running:
+            await self.let_in("orchestrator")
+        await asyncio.gather(*(self.let_in(name) for name in names if name not in self._running))
+
+    async def let_in(self, service: str) -> None:
+        """Let a pod that waits go on, and return when it answers. Raises ServiceDown with its log."""
+        for pod in self._parts.pods.of(service):
+            if pod.is_stale:  # it waited too long and gave up; nobody knows when kubelet starts it again
+                await self._parts.pods.delete(pod)
+        self.relay.want(service)
+        why = await self.relay.answers(service, self._parts.wiring.ports(service), limit=_START_LIMIT)
+        if why:
+            raise ServiceDown(
+                service, f"did not answer within {_START_LIMIT:g} s of its start: {why}", self.log_tail(service)
+            )
+        self._at[service] = self.relay.instances[service]
+        self._running.add(service)
+        following = asyncio.ensure_future(self._follow_log(service, self._at[service]))
+        self._logs.add(following)
+        following.add_done_callback(self._logs.discard)
+
+    async def _follow_log(self, service: str, address: str) -> None:
+        pod = await self._parts.pods.running(service, address=address, limit=_KNOWN_LIMIT)
+        if pod is not None:
+            self._parts.streams.follow_log(pod.path, self._log(service))
+
+    def ended(self, one: Exit) -> None:
+        """A container's process ended, and the lab did not kill it: as a service it counts as ended by itself."""
+        for name in tuple(self._running):
+            if any(
+                pod.container == one.container and pod.address == self._at[name] for pod in self._parts.pods.of(name)
+            ):
+                self._running.discard(name)
+                self.relay.drop(name)  # kubelet starts it again; that instance must not go on in its place
+
+    async def crash(self, service: str) -> Death:
+        """SIGKILL on the node; the pod is replaced, since a container that ended is started later and later."""
+        if service not in self._running:
+            raise HarnessTrouble(f"{service} was to be killed, but it does not run: {self.log_tail(service)[-400:]}")
+        await self.relay.synced()
+        pod = await self._parts.pods.running(service, address=self._at[service], limit=_CONTAINER_LIMIT)
+        if pod is None:
+            raise HarnessTrouble(f"{service} was to be killed, but its pod at {self._at[service]} is not known")
+        self._running.discard(service)
+        ended = await self._parts.node.kill(pod.container)
+        del self._at[service]
+        await self._parts.pods.delete(pod)
+        return Death(service, ended.pid, ended.signal, 0 if ended.signal else ended.status)
+
+    async def snapshot(self) -> Snapshot:
+        mongo, etcd, edges = await asyncio.gather(self.mongo.snapshot(), self.etcd.snapshot(), self.edge_objects())
+        return Snapshot(self.environment, mongo, etcd, edges)
+
+    async def edge_objects(self) -> Mapping[str, tuple[dict[str, Any], ...]]:
+        """What EMCO's edges hold, by their names."""
+        return await self._parts.edges.objects() if self._parts.edges is not None else {}
+
+    async def _restore_edges(self, snapshot: Snapshot) -> None:
+        if self._parts.edges is not None:
+            await self._parts.edges.restore(snapshot.edges)
+
+    def begin(self, call: AnyCall) -> "asyncio.Task[Told]":
+        return asyncio.ensure_future(self._begin(call))
+
+    async def _begin(self, call: AnyCall) -> Told:
+        await self.relay.synced()  # what was ordered before, a trigger for one, holds for this call
+        return await self._rest.send_once(call)
+
+    async def send(self, call: AnyCall) -> Told:
+        await self.relay.synced()
+        return await self._rest.send(call)
+
+    async def close(self) -> None:
+        """Let go of it; what was installed stays for whoever owns the cluster."""
+        for task in tuple(self._logs):
+            task.cancel()
+        await asyncio.gather(*self._logs, return_exceptions=True)
+        await self._rest.close()
+
+    def _log(self, service: str) -> Path:
+        return self._parts.logs / f"{service}.log"
+
+
+class _Victim:
+    """A service in its pod as a victim."""
+
+    def __init__(self, name: str, lab: KubernetesLab) -> None:
+        self.name = name
+        self._lab = lab
+
+    async def crash(self) -> Death:
+        return await self._lab.crash(self.name)
+
+    async def start(self) -> None:
+        await self._lab.let_in(self.name)

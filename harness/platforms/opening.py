@@ -1,0 +1,88 @@
+"""Opens an environment on whichever platform the settings name."""
+
+import contextlib
+from collections.abc import AsyncIterator, Collection, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.crashpoints.lab import Lab, Limits
+from harness.faults.victim import UsageError
+from harness.platforms.disruptions import Disruptable
+from harness.platforms.edges.edge import Edge
+from harness.platforms.kind.clusters import available_mib, check_kind
+from harness.platforms.kind.environment import KIND_LIMITS, open_kind_lab
+from harness.platforms.process.disruptions import ProcessDisruptions
+from harness.platforms.process.environment import open_lab
+from harness.platforms.process.lab import EdgeName
+from harness.platforms.settings import PLATFORMS, Settings
+from harness.stores.etcd import Etcd
+from harness.stores.mongo import Mongo
+from harness.wire.links import Address
+
+
+class EmcoLab(Lab, Protocol):
+    """A lab with an EMCO in it, as those see it who do more than replay crash points."""
+
+    @property
+    def services(self) -> Collection[str]: ...
+    @property
+    def edges(self) -> Mapping[EdgeName, Edge]: ...
+    @property
+    def mongo(self) -> Mongo: ...
+    @property
+    def etcd(self) -> Etcd: ...
+
+    @property
+    def folder(self) -> Path:
+        """Logs and data of the environment; it goes with it."""
+
+    def http(self, service: str) -> Address:
+        """Where a service has its API."""
+
+    async def edge_objects(self) -> Mapping[str, tuple[dict[str, Any], ...]]:
+        """What EMCO's edges hold, by their names."""
+
+
+class Ending(Disruptable, Protocol):
+    """What can be done to an EMCO, and an end of it."""
+
+    async def close(self) -> None:
+        """End what goes on by itself."""
+
+
+def check_platform(settings: Settings) -> None:
+    """Whether the platform can be had, as far as it can be told beforehand. Raises UsageError; starts nothing."""
+    if settings.platform not in PLATFORMS:
+        raise UsageError(f"--platform {settings.platform}: {' or '.join(PLATFORMS)} is expected")
+    if settings.platform == "kind":
+        check_kind(settings.kind, available_mib=available_mib())
+
+
+def platform_limits(settings: Settings) -> Limits:
+    """The waits that fit the platform."""
+    return KIND_LIMITS if settings.platform == "kind" else Limits()
+
+
+@contextlib.asynccontextmanager
+async def open_environment(
+    settings: Settings,
+    limits: Limits,
+    *,
+    services: tuple[str, ...],
+    edges: tuple[EdgeName, ...],
+    folder: Path,
+    undo: Path,
+) -> AsyncIterator[tuple[EmcoLab, Ending]]:
+    """The lab and what can be done to it; `services` are started by the first clean slate.
+
+    edges: clusters to have;  folder: for logs and data;  undo: the journal. Raises UsageError and HarnessTrouble.
+    """
+    if settings.platform == "kind":
+        async with open_kind_lab(settings, limits, services=services, edges=edges, folder=folder, undo=undo) as (
+            lab,
+            disruptions,
+        ):
+            yield lab, disruptions
+        return
+    async with open_lab(settings, limits, services=services, edges=edges, folder=folder, undo=undo) as process:
+        yield process, ProcessDisruptions(process)
