@@ -18,7 +18,6 @@ import uvloop
 
 from harness.campaign import PROFILE, Campaign, Work, open_campaign
 from harness.crashpoints.inject import Injected, inject
-from harness.crashpoints.lab import Limits
 from harness.crashpoints.learn import Lesson, settle
 from harness.crashpoints.model import CrashPoint
 from harness.faults.victim import HarnessTrouble
@@ -179,7 +178,7 @@ async def request(campaign: Campaign, service: str, method: str, path: str, body
         known = ", ".join(campaign.lab.services)
         raise HarnessTrouble(f"{service} is not among the services of this environment: {known}")
     host, port = campaign.lab.http(service)
-    timeout = aiohttp.ClientTimeout(total=Limits().answer)
+    timeout = aiohttp.ClientTimeout(total=campaign.limits.answer)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as client,
@@ -198,7 +197,7 @@ async def make_empty(campaign: Campaign) -> None:
 
 async def at_rest(campaign: Campaign) -> str:
     """Wait until EMCO is at rest; the reason when it does not get there."""
-    limits = Limits()
+    limits = campaign.limits
     _, why = await settle(campaign.lab, PROFILE, limits, quiet=limits.quiet_async)
     return why
 
@@ -221,7 +220,7 @@ async def inject_here(campaign: Campaign, point: CrashPoint) -> Injected:
     call = next((one.call for one in campaign.work.subjects if one.call.name == point.call), None)
     if call is None:
         raise HarnessTrouble(f"the workload has no call {point.call!r}")
-    injected = await inject(campaign.lab, PROFILE, Limits(), point, call)
+    injected = await inject(campaign.lab, PROFILE, campaign.limits, point, call)
     if not injected.proof.proven:
         raise HarnessTrouble(f"{point.id}: the fault is not proven: {injected.proof.how}")
     return injected

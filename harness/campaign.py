@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,8 +27,9 @@ from harness.crashpoints.learn import (
     stable,
 )
 from harness.crashpoints.library import Library
-from harness.crashpoints.model import CallPlan, CrashPoint, Fault, Outcome, Plan, PointResult, Proof, Told
+from harness.crashpoints.model import CALLED, CallPlan, CrashPoint, Fault, Outcome, Plan, PointResult, Proof, Told
 from harness.crashpoints.replay import Case, Memory, Replayer, make_case
+from harness.crashpoints.survey import Survey, plan_elsewhere, survey, works_elsewhere
 from harness.emco import records
 from harness.emco.calls import Call, RefusedCall, clusters, digest, not_tested, plan_calls, refused_calls, services
 from harness.emco.inputs import InputError
@@ -52,6 +53,8 @@ PROFILE = Profile(
     may_be_at_work=records.may_be_at_work,
     without_inert=records.without_inert,
     without_unowned=records.without_unowned,
+    namer=records.EffectNames,
+    paced=records.reported,
     never_masked=records.never_masked,
 )
 
@@ -209,9 +212,11 @@ class Campaign:
 
         Raises CallFails when a call is refused and DoesNotSettle when EMCO does not come to rest.
         """
-        if (known := self._known()) is not None:
-            self._lessons = known
-            return known
+        self._lessons = self._known() or await self._taught(told)
+        await self._surveyed()
+        return self._lessons
+
+    async def _taught(self, told: Callable[[int, str], None]) -> tuple[Lesson, ...]:
         await self.lab.clean_slate(Snapshot(self.lab.environment, {}, {}, {}))
         before, why = await settle(self.lab, PROFILE, self.limits, quiet=self.limits.quiet_async)
         if why:
@@ -235,8 +240,14 @@ class Campaign:
             lessons.append(lesson)
             before = await self._next_before(lesson)
             told(index, subject.call.name)
-        self._lessons = tuple(lessons)
-        return self._lessons
+        return tuple(lessons)
+
+    async def _surveyed(self) -> None:
+        """Look what the other victims do because of the calls, unless that was done."""
+        for lesson in self._lessons:
+            name = lesson.subject.call.name
+            if _worth_a_survey(lesson, self.work, self._settings) and self.library.survey(name) is None:
+                self.library.keep_survey(await survey(self.lab, PROFILE, self.limits, lesson))
 
     async def _next_before(self, lesson: Lesson) -> Snapshot:
         """The state for the next call: what a restart would change by itself is changed here, once for all."""
@@ -245,20 +256,7 @@ class Campaign:
         return await stable(self.lab, PROFILE, self.limits, lesson.after)
 
     def _known(self) -> tuple[Lesson, ...] | None:
-        lessons: list[Lesson] = []
-        for index, subject in enumerate(self.work.subjects):
-            lesson = self.library.lesson(index, subject)
-            if lesson is None:
-                return None
-            lessons.append(lesson)
-        return tuple(lessons)
-
-    def plan(self) -> Plan:
-        """All points of what was learned."""
-        known = self._lessons or self._known()
-        if known is None:
-            raise UsageError("nothing was learned yet under this digest; run `emco-chaos learn`")
-        return make_plan(self.work, self._settings, known)
+        return _lessons(self.work, self.library)
 
     async def run(self, point: CrashPoint) -> PointResult:
         """The judgement of one point."""
@@ -271,7 +269,8 @@ class Campaign:
             )
         except (ServiceDown, StoreError, RelayError, PyMongoError, OSError) as error:
             return _trouble(point, error)
-        replayer = Replayer(self.lab, PROFILE, self.limits, {point.call: case}, self._memory)
+        limits = replace(self.limits, at_rest=self.limits.resumes) if point.elsewhere else self.limits
+        replayer = Replayer(self.lab, PROFILE, limits, {point.call: case}, self._memory)
         try:
             result = await replayer.run(point)
         except (StoreError, RelayError, PyMongoError, OSError) as error:
@@ -336,17 +335,51 @@ def _trouble(point: CrashPoint, error: Exception) -> PointResult:
     return PointResult(point, Outcome.UNKNOWN, text, Proof(False, 0, "", "no verdict"), Told(None, text))
 
 
-def make_plan(work: Work, settings: Settings, lessons: tuple[Lesson, ...]) -> Plan:
-    """Enumerate all points: of every call, and of the calls that must be refused."""
-    known: tuple[Fault, ...] = ("crash", "disconnect")
+def _lessons(work: Work, library: Library) -> tuple[Lesson, ...] | None:
+    lessons: list[Lesson] = []
+    for index, subject in enumerate(work.subjects):
+        lesson = library.lesson(index, subject)
+        if lesson is None:
+            return None
+        lessons.append(lesson)
+    return tuple(lessons)
+
+
+def _worth_a_survey(lesson: Lesson, work: Work, settings: Settings) -> bool:
+    return lesson.subject.call.name not in work.setup and works_elsewhere(lesson, PROFILE, settings.others)
+
+
+def stored_plan(work: Work, settings: Settings, library: Library) -> Plan | None:
+    """The plan, from what was learned; None when that is not all there yet."""
+    lessons = _lessons(work, library)
+    if lessons is None:
+        return None
+    surveys: dict[str, Survey] = {}
+    for lesson in lessons:
+        if _worth_a_survey(lesson, work, settings):
+            found = library.survey(lesson.subject.call.name)
+            if found is None:
+                return None
+            surveys[found.call] = found
+    return make_plan(work, settings, lessons, surveys)
+
+
+def make_plan(work: Work, settings: Settings, lessons: tuple[Lesson, ...], surveys: Mapping[str, Survey]) -> Plan:
+    """Enumerate all points: of every call, by every victim, and of the calls that must be refused."""
+    known: tuple[Fault, ...] = ("crash", "disconnect") if CALLED in settings.victims else ()
     faults = tuple(fault for fault in known if fault in settings.faults)
+    elsewhere: tuple[Fault, ...] = ("crash",)
     calls: list[CallPlan] = []
     for lesson in lessons:
         name = lesson.subject.call.name
         quiet = name in work.setup
-        calls.append(plan_call(lesson, faults=() if quiet else faults, note="made, but not tested" if quiet else ""))
+        plan = plan_call(lesson, faults=() if quiet else faults, note="made, but not tested" if quiet else "")
+        if name in surveys:
+            struck = tuple(fault for fault in elsewhere if fault in settings.faults)
+            plan = plan_elsewhere(plan, surveys[name], PROFILE, victims=settings.others, faults=struck)
+        calls.append(plan)
     by_name: dict[str, list[CrashPoint]] = {}
-    for one in work.refused:
+    for one in work.refused if CALLED in settings.victims else ():
         point = CrashPoint(one.call.name, one.call.service, "refused", one.refused, 1, 0, "none")
         by_name.setdefault(one.call.name, []).append(point)
     plans = [_with(call, tuple(by_name.pop(call.name, ()))) for call in calls]

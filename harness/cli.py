@@ -4,6 +4,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from rich.console import Console
 from harness import cli_operators
 from harness.campaign import prepare
 from harness.clusters import down, status, up
+from harness.crashpoints.model import kind_of
 from harness.defaults import default_baseline, default_folders, make_redactor
 from harness.evidence.encoding import MalformedError, to_json
 from harness.evidence.redaction import Redactor
@@ -90,11 +92,13 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Run one crash point again and show all that is known of it. Exit code 1 when it is a failure."""
+    victim, fault = kind_of(point)
+    settings = replace(settings, faults=(fault,), victims=(victim,))
     _do(settings, Chosen((point,)), out, baselines.Baseline(), as_json=as_json)
 
 
 @app.command()
-@with_settings(*SYSTEM, "faults")
+@with_settings(*SYSTEM, "faults", "victims")
 def points(
     *,
     settings: Settings,

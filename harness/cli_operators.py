@@ -118,7 +118,7 @@ def backup(
     )
     hide = _redactor(stores, kept)
     with _hidden(hide):
-        manifest, violations = operators.back_up(file, stores, waits, kept, versions())
+        manifest, violations = operators.back_up(file, stores, waits, kept, _versions())
     _say(f"{file}: {hide.text(_totals(manifest))}")
     if violations:
         broken = counted(len(violations), "place")
@@ -189,6 +189,11 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     for name, command in (("check", check), ("backup", backup), ("restore", restore), ("backup-info", backup_info)):
         app.command(name, rich_help_panel="For operators")(command)
+
+
+def _versions() -> dict[str, str]:
+    """Of what made the backup; the servers' own are added to them."""
+    return {name: version for name, version in versions().items() if name in ("emco-chaos", "python", "pymongo")}
 
 
 def _stores(

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.crashpoints.model import CALLED
 from harness.evidence.redaction import Redactor, redactor
 from harness.faults.victim import UsageError
 from harness.platforms.settings import KindSettings, Settings, parse_edge_kubeconfig
@@ -44,6 +45,7 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
     mongo_uri: str,
     etcd_endpoint: str,
     faults: str,
+    victims: str = CALLED,
     workers: int,
     seed: int,
     isolate: bool,
@@ -72,7 +74,8 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
         edges=edges,
         edge_assets=Path(assets) if assets and edges == "kube-apiserver" else None,
         edge_kubeconfigs=tuple(map(parse_edge_kubeconfig, edge_kubeconfigs)),
-        faults=tuple(fault.strip() for fault in faults.split(",") if fault.strip()),
+        faults=listed(faults),
+        victims=listed(victims),
         workers=1 if shared and not workers else workers or default_workers(),
         seed=seed,
         platform=platform,
@@ -84,6 +87,11 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
         cache_folder=folders["cache_folder"],
         work_folder=folders["work_folder"],
     )
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The words of an option that takes several, separated by commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def default_baseline(settings: Settings) -> Path | None:

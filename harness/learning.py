@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import uvloop
 from rich.console import Console
 
-from harness.campaign import Campaign, Work, make_plan, open_campaign, prepare
+from harness.campaign import Campaign, Work, open_campaign, prepare, stored_plan
 from harness.crashpoints.learn import CallFails, DoesNotSettle, Lesson, Seen
 from harness.crashpoints.model import Plan
 from harness.faults.victim import HarnessTrouble
@@ -60,7 +60,11 @@ async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
 
 async def _plan(settings: Settings, work: Work, console: Console) -> Plan:
     async with open_campaign(settings, work, name="learn") as campaign:
-        return make_plan(work, settings, await _learned(campaign, console))
+        await _learned(campaign, console)
+        plan = stored_plan(work, settings, campaign.library)
+        if plan is None:
+            raise HarnessTrouble("the workload was learned, but cannot be read back; is the cache folder writable?")
+        return plan
 
 
 def learn_everything(settings: Settings, console: Console) -> tuple[Taught, ...]:

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.crashpoints.model import CALLED
 from harness.defaults import GOLDEN, make_settings
-from harness.platforms.settings import EDGES, FAULTS, PLATFORMS
+from harness.platforms.settings import DEFAULT_FAULTS, EDGES, PLATFORMS
 
 
 def _option(kind: Any, default: Any, *flags: str, **given: Any) -> tuple[Any, Any]:
@@ -105,9 +106,15 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
         ),
         "faults": _option(
             str,
-            ",".join(FAULTS),
+            ",".join(DEFAULT_FAULTS),
             "--faults",
-            help="Which points: crash, disconnect, none (calls that must be refused).",
+            help="Which points: crash, disconnect, none (calls that must be refused); reset, error (of a store).",
+        ),
+        "victims": _option(
+            str,
+            CALLED,
+            "--victims",
+            help="Whose boundaries: `called` (the called service's), and services that work beside it, such as rsync.",
         ),
         "workers": _option(
             int, 0, "--workers", "-n", help="Environments side by side.", show_default="cores, at most 4"
@@ -123,7 +130,7 @@ SYSTEM = ("workload", "values", "emco_bin", "reference", "mongo_uri", "etcd_endp
           "isolate", *KIND)  # fmt: skip
 """Options that say what is tested."""
 
-EVERYTHING = (*SYSTEM, "faults", "workers", "seed")
+EVERYTHING = (*SYSTEM, "faults", "victims", "workers", "seed")
 """These, and what is done to it."""
 
 

@@ -33,7 +33,8 @@ _OPTIONS = (
     ("values", "FILE", "values file of the workload, as `emcoctl -v`; default: <workload>.values.yaml if it is there"),
     ("bin", "DIR", "folder with real EMCO binaries (DIR/<service>/<service>); default: the reference EMCO"),
     ("reference", "DEFECTS", "defects of the reference EMCO: faithful (default), fixed, or switches such as B1,C1"),
-    ("faults", "KINDS", "which points: crash, disconnect, none (calls that must be refused); default: all"),
+    ("faults", "KINDS", "which points: crash, disconnect, none (calls that must be refused); default: these three"),
+    ("victims", "NAMES", "whose boundaries: called (the default), and services that work beside it, such as rsync"),
     ("seed", "NUMBER", "order of the calls; 0 (default): as in the workload"),
     ("baseline", "FILE", "accepted findings; default: the one that belongs to what is run, if any"),
     ("out", "DIR", "where the run's folder is made; default: reports/out below the root directory"),
@@ -49,8 +50,12 @@ _SWITCHES = (
     ("no_baseline", "accept no finding: every failure fails"),
     ("no_isolate", "use no network namespace, also where the system allows one"),
 )
+_CRASH_POINT = (
+    "crash_point(pattern, ..., victims=(), faults=()): only these crash points (ids or patterns); victims and faults "
+    "instead of those of the options. For tests with the argument `crash_point`"
+)
 _MARKERS = (
-    "crash_point(pattern, ...): only these crash points, ids or patterns; for tests with the argument `crash_point`",
+    _CRASH_POINT,
     "emco_real: needs real EMCO binaries, skipped without --emco-bin",
     "emco_slow: takes minutes; leave out with -m 'not emco_slow'",
 )
@@ -73,9 +78,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("emco_edge_kubeconfig", "as --emco-edge-kubeconfig, one a line", type="linelist", default=[])
     parser.addini(
         "emco_crash_points",
-        "folders, from the root directory, with tests of crash points: with `-n` the plan is made before collection",
+        "folders, from the root directory, with tests of crash points, each with the victims that its tests name "
+        "beside the called service: with `-n` the plan is made before collection",
         type="linelist",
-        default=["scenarios/crash_mid_call"],
+        default=["scenarios/crash_mid_call", "scenarios/rsync_crash rsync", "scenarios/store_outage rsync"],
     )
 
 
@@ -108,8 +114,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     if _is_worker(config):
         return
-    if _plan_is_wanted(config):
-        emco_session(config).make_plan()
+    if (victims := _victims_wanted(config)) is not None:
+        emco_session(config).make_plan(victims)
     elif any(config.getoption(f"emco_{name}") is not None for name in _checked()):
         emco_session(config).check()
 
@@ -118,16 +124,25 @@ def _checked() -> tuple[str, ...]:
     return (*(name for name, _, _ in _OPTIONS), "edge_kubeconfig")
 
 
-def _plan_is_wanted(config: pytest.Config) -> bool:
-    """Whether a folder with tests of crash points is among what will be collected, as the command line has it."""
+def _victims_wanted(config: pytest.Config) -> tuple[str, ...] | None:
+    """The victims of the folders with tests of crash points that will be collected, as the command line has it.
+
+    None: there is no such folder, and no plan is wanted.
+    """
     if config.getoption("showfixtures") or config.getoption("show_fixtures_per_test"):
-        return False
+        return None
     here = config.invocation_params.dir
-    folders = [config.rootpath / name for name in config.getini("emco_crash_points")]
     ignored = [here / name for name in config.getoption("ignore", None) or ()]
-    folders = [folder for folder in folders if folder.is_dir() and not any(_within(folder, one) for one in ignored)]
     wanted = [here / argument.partition("::")[0] for argument in config.args]
-    return any(_within(folder, one) or _within(one, folder) for folder in folders for one in wanted)
+    victims: tuple[str, ...] | None = None
+    for line in config.getini("emco_crash_points"):
+        name, *others = line.split()
+        folder = config.rootpath / name
+        if not folder.is_dir() or any(_within(folder, one) for one in ignored):
+            continue
+        if any(_within(folder, one) or _within(one, folder) for one in wanted):
+            victims = (*(victims or ()), *others)
+    return victims
 
 
 def _within(path: Path, folder: Path) -> bool:
@@ -156,8 +171,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if config.getoption("showfixtures") or config.getoption("show_fixtures_per_test"):
         metafunc.parametrize("crash_point", ())
         return
-    patterns = [str(name) for marker in metafunc.definition.iter_markers("crash_point") for name in marker.args]
-    metafunc.parametrize("crash_point", emco_session(config).parameters(patterns))
+    markers = list(metafunc.definition.iter_markers("crash_point"))
+    patterns = [str(name) for marker in markers for name in marker.args]
+    victims, faults = (_named(markers, word) for word in ("victims", "faults"))
+    parameters = emco_session(config).parameters(patterns, victims=victims, faults=faults)
+    metafunc.parametrize("crash_point", parameters)
+
+
+def _named(markers: list[pytest.Mark], word: str) -> tuple[str, ...]:
+    """What the closest marker that has this word says. Raises pytest.UsageError for a word that no marker has."""
+    for marker in markers:
+        if unknown := set(marker.kwargs) - {"victims", "faults"}:
+            raise pytest.UsageError(f"the marker crash_point has no {min(unknown)!r}; it has victims and faults")
+    return next((tuple(marker.kwargs[word]) for marker in markers if word in marker.kwargs), ())
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

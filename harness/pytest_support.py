@@ -25,15 +25,15 @@ import pytest
 from rich.console import Console
 
 from harness.background import Background
-from harness.campaign import Work, emco_name, make_plan, prepare
+from harness.campaign import Work, emco_name, prepare, stored_plan
 from harness.crashpoints.library import Library
-from harness.crashpoints.model import CrashPoint, Grade, Plan, PointResult, RunSummary
+from harness.crashpoints.model import CALLED, CrashPoint, Grade, Plan, PointResult, RunSummary
 from harness.defaults import GOLDEN, default_baseline, make_redactor, make_settings
 from harness.evidence.encoding import from_json, redacted
 from harness.evidence.redaction import Redactor
 from harness.evidence.run_folder import RESULTS, RunFolder, create_run_folder, read_lines, run_id
 from harness.faults.victim import HarnessTrouble, UsageError
-from harness.platforms.settings import EDGES, FAULTS, Settings
+from harness.platforms.settings import DEFAULT_FAULTS, EDGES, FAULTS, Settings
 from harness.pytest_options import file as _file
 from harness.pytest_options import option as _option
 from harness.pytest_options import origin, out_folder
@@ -60,10 +60,11 @@ class KnownFinding(AssertionError):
 class Handover:
     """What the process that starts pytest-xdist's workers hands to them, so that all do the same.
 
-    plan: None when no crash points are planned
+    plan: None when no crash points are planned;  victims: of the plan, beside those of the settings
     """
 
     settings: Settings
+    victims: tuple[str, ...]
     digest: str
     plan: Plan | None
     base: Path
@@ -88,6 +89,7 @@ class EmcoSession:
         self._origin = origin(config)
         self._run = run_id(self._origin.began, self._origin.suffix)
         self._plan = self._handed.plan if self._handed else None
+        self._victims = self._handed.victims if self._handed else ()
         self._background: Background | None = None
         self._failed = ""
         self._terminated: Any = None
@@ -101,11 +103,20 @@ class EmcoSession:
         """From options and ini file. Raises pytest.UsageError with a sentence."""
         return self._handed.settings if self._handed else _settings(self._config)
 
+    @property
+    def wide(self) -> Settings:
+        """The same for a plan with all points that tests may ask for: every fault, the victims of all folders."""
+        try:
+            victims = tuple(dict.fromkeys((CALLED, *self.settings.victims, *self._victims)))
+            return dataclasses.replace(self.settings, victims=victims, faults=FAULTS)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from error
+
     @cached_property
     def work(self) -> Work:
         """The workload, read. Raises pytest.UsageError with a sentence."""
         try:
-            work = prepare(self.settings)
+            work = prepare(self.wide)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from error
         # A worker goes by what was learned before it started, also when a source file was changed since.
@@ -147,14 +158,20 @@ class EmcoSession:
 
     def header(self) -> list[str]:
         """For the head of pytest's output."""
-        points = f", {len(self._plan.points())} crash points planned" if self._plan else ""
+        points = f", {len(self._plan.points())} crash points to choose from" if self._plan else ""
         return [f"emco: {self.work.title}, seed {self.settings.seed}{points}, run {self._base / self._run}"]
 
     # -- the plan ---------------------------------------------------------------------------------------------------
 
-    def make_plan(self) -> None:
-        """Learn what the workload's calls do, unless that was done under the same digest. Raises pytest.UsageError."""
+    def make_plan(self, victims: Sequence[str] = ()) -> None:
+        """Learn what the workload's calls do, unless that was done under the same digest. Raises pytest.UsageError.
+
+        victims: services whose work beside the calls is wanted, too
+        """
         self.check()
+        if set(victims) - set(self.wide.victims):
+            self._victims = (*self._victims, *victims)
+            self.close()  # what is open knows nothing of them
         self._tidy_on_sigterm()
         self._plan = self._stored_plan()
         if self._plan is None:
@@ -170,11 +187,8 @@ class EmcoSession:
     def _stored_plan(self) -> Plan | None:
         """A plan is the same whatever addresses it was learned with."""
         for folder in sorted(self.settings.cache_folder.glob(f"{self.work.digest}-*")):
-            library = Library(folder)
-            lessons = tuple(library.lesson(index, subject) for index, subject in enumerate(self.work.subjects))
-            known = tuple(lesson for lesson in lessons if lesson is not None)
-            if len(known) == len(lessons):
-                return make_plan(self.work, self.settings, known)
+            if (plan := stored_plan(self.work, self.wide, Library(folder))) is not None:
+                return plan
         return None
 
     def _learn(self) -> None:
@@ -194,7 +208,7 @@ class EmcoSession:
 
     def handover(self) -> str:
         """For a worker."""
-        given = Handover(self.settings, self.work.digest, self._plan, self._base.absolute())
+        given = Handover(self.settings, self._victims, self.work.digest, self._plan, self._base.absolute())
         return msgspec.json.encode(given, enc_hook=str).decode()
 
     @property
@@ -211,15 +225,37 @@ class EmcoSession:
         assert self._plan is not None
         return self._plan
 
-    def parameters(self, patterns: Sequence[str]) -> list[Any]:
-        """The parameters of a test of crash points: all, or those that fit a pattern, each with its id and marks."""
+    def parameters(self, patterns: Sequence[str], *, victims: Sequence[str], faults: Sequence[str]) -> list[Any]:
+        """The parameters of a test of crash points, each with its id and marks.
+
+        patterns: only those that fit one;  victims, faults: instead of those of the settings
+        """
+        self._learn_of(victims)
         try:
-            points = Chosen(tuple(patterns)).of(self.plan)
+            wanted = dataclasses.replace(
+                self.settings,
+                victims=tuple(victims) or self.settings.victims,
+                faults=tuple(faults) or self.settings.faults,
+            )
+            of_kind = only(self.plan, {point.id for point in self.plan.points() if wanted.covers(point.id)})
+            points = Chosen(tuple(patterns)).of(of_kind)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from error
         return [
             pytest.param(point, id=point.id, marks=self._marks(point)) for point in _ordered(points, self.settings.seed)
         ]
+
+    def _learn_of(self, victims: Sequence[str]) -> None:
+        """Have these among the plan's victims."""
+        strangers = [name for name in victims if name not in self.wide.victims]
+        if not strangers:
+            return
+        if hasattr(self._config, "workerinput"):
+            raise pytest.UsageError(
+                f"this pytest-xdist worker knows of no crash points of {strangers[0]}: name it behind this test's "
+                "folder in the ini setting emco_crash_points, or run without -n"
+            )
+        self.make_plan(strangers)
 
     def _marks(self, point: CrashPoint) -> list[pytest.MarkDecorator]:
         marks = [pytest.mark.crash_point(point.id)]
@@ -254,7 +290,7 @@ class EmcoSession:
             raise HarnessTrouble(self._failed)
         if self._background is None:
             name = getattr(self._config, "workerinput", {}).get("workerid", "pytest")
-            self._background = Background(self.settings, self.work, name=name)
+            self._background = Background(self.wide, self.work, name=name)
             self._tidy_on_sigterm()
             try:
                 self._background.open()
@@ -436,7 +472,8 @@ def _settings(config: pytest.Config) -> Settings:
             reference=_option(config, "reference") or "faithful",
             mongo_uri=_option(config, "mongo_uri"),
             etcd_endpoint=_option(config, "etcd_endpoint"),
-            faults=_option(config, "faults") or ",".join(FAULTS),
+            faults=_option(config, "faults") or ",".join(DEFAULT_FAULTS),
+            victims=_option(config, "victims") or CALLED,
             workers=workers,
             seed=int(seed),
             isolate=not _option(config, "no_isolate"),

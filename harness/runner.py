@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from harness.campaign import Work, library_folder, make_plan
+from harness.campaign import Work, library_folder, stored_plan
 from harness.crashpoints.library import Library
 from harness.crashpoints.model import CrashPoint, Plan, PointResult
 from harness.faults.victim import HarnessTrouble
@@ -134,9 +134,7 @@ def settings_json(settings: Settings) -> str:
 
 def load_plan(settings: Settings, work: Work, environment: str) -> Plan | None:
     """The plan, if the workload was learned before."""
-    library = Library(library_folder(settings, work, environment))
-    lessons = tuple(library.lesson(index, subject) for index, subject in enumerate(work.subjects))
-    return None if None in lessons else make_plan(work, settings, lessons)  # type: ignore[arg-type]  # None is excluded
+    return stored_plan(work, settings, Library(library_folder(settings, work, environment)))
 
 
 def grouped(points: Sequence[CrashPoint], seed: int) -> list[list[CrashPoint]]:

@@ -19,7 +19,7 @@ from harness.campaign import Work, prepare
 from harness.crashpoints.model import CrashPoint, Grade, Outcome, Plan, PointResult, Proof, RunSummary, Told
 from harness.evidence.run_folder import RunFolder
 from harness.faults.victim import UsageError
-from harness.platforms.settings import FAULTS, Settings
+from harness.platforms.settings import Settings
 from harness.reporting.baseline import Baseline, BaselineVerdict
 from harness.reporting.baseline import apply as apply_baseline
 from harness.reporting.summary import SCHEMA, write_summary
@@ -124,7 +124,7 @@ def run(
         summary.results,
         today=datetime.now().astimezone().date(),
         selected_ids={point.id for point in state.points},
-        whole_plan=state.status == "complete" and chosen == Chosen() and set(settings.faults) == set(FAULTS),
+        covers=lambda name: state.status == "complete" and chosen == Chosen() and settings.covers(name),
     )
     return Ended(summary, held, judge(summary, held), folder)
 

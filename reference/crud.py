@@ -6,7 +6,7 @@ from typing import Any
 from aiohttp import web
 
 from reference.defects import Defects
-from reference.errors import ApiError
+from reference.errors import ApiError, StoreError
 from reference.records import Key, Records
 from reference.resources import Resource
 from reference.web import Rest, read_json, reply
@@ -83,7 +83,13 @@ class Crud:
 
     async def refuse_existing(self, key: Key) -> None:
         """Raises ApiError 409 when the record is there already."""
-        if await self.records.exists(key):
+        try:
+            there = await self.records.exists(key)
+        except StoreError:
+            if "S2" not in self.defects:
+                raise
+            there = False
+        if there:
             raise ApiError(409, f"{self.resource.name} already exists: {key[self.resource.name]}")
 
     def check_same_name(self, request: web.Request, key: Key) -> None:

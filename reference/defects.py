@@ -54,6 +54,12 @@ DEFECTS: tuple[Defect, ...] = (
         (_DIG + "instantiate",),
     ),
     Defect("A7", "4 A7", "terminate is recorded only after rsync accepted it", (_DIG + "terminate",)),
+    Defect(
+        "A7f",
+        "13, partition",
+        "a terminate that was stopped, or that failed, cannot be made again",
+        (_DIG + "terminate",),
+    ),
     Defect("A8", "4 A8", "stopflag and state are two writes that nothing ties together", (_DIG + "stop",)),
     Defect(
         "A9", "4 A9", "context, rsync's acceptance, Updated and Instantiated are not tied together", (_DIG + "update",)
@@ -160,6 +166,57 @@ DEFECTS: tuple[Defect, ...] = (
         "13",
         "the UpdateDelete of the old context is queued from the side and not started: its active record stays",
         ("rsync Update",),
+    ),
+    Defect(
+        "R17",
+        "10",
+        "a write of rsync to etcd that fails ends the work on its context, until the next restart",
+        _RSYNC_ANY,
+    ),
+    Defect(
+        "S1",
+        "1.5",
+        "a service whose question for the referential schema fails never asks again: it refuses every create",
+        ("start of every service but rsync",),
+    ),
+    Defect(
+        "S3",
+        "1.5",
+        "the schema is stored by the orchestrator at its start and by nobody else: once lost, no other service starts",
+        ("start of every service but rsync",),
+    ),
+    Defect(
+        "S2",
+        "13",
+        "a create that cannot find out whether its record exists takes it for absent, and replaces it",
+        ("POST of every record",),
+    ),
+    Defect(
+        "R22",
+        "13, partition",
+        "a stop also ends what would write it down: the event stays pending, its status says at work, and the next "
+        "event, a Terminate say, waits until it has been done after all",
+        _RSYNC_ANY,
+    ),
+    Defect("R18", "13, partition", "max-retries N makes N + 2 tries", _RSYNC_ANY),
+    Defect(
+        "R19",
+        "13, partition",
+        "an answer that does not come is waited for without limit: an edge that takes connections and says nothing is "
+        "tried once, and never called Retrying",
+        _RSYNC_ANY,
+    ),
+    Defect(
+        "R20",
+        "13, partition",
+        "how an edge is connected is written down only while there is something to do: a lost one stays Available",
+        ("status",),
+    ),
+    Defect(
+        "R21",
+        "13, partition",
+        "an Update writes down how an edge is connected in its own context, and status reads the first one's",
+        ("rsync Update", "status"),
     ),
 )
 

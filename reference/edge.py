@@ -15,6 +15,8 @@ LABEL = "emco/deployment-id"
 _STATES = "/apis/k8splugin.io/v1alpha1"
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _REACH_LIMIT = 32.0
+_CONNECT_LIMIT = 30.0
+_ANSWER_LIMIT = 60.0
 
 _KINDS: Mapping[tuple[str, str], tuple[str, bool]] = {
     ("v1", "ConfigMap"): ("configmaps", True),
@@ -89,11 +91,15 @@ def _tls(cluster: Mapping[str, Any], user: Mapping[str, Any]) -> ssl.SSLContext:
 
 
 class Edge:
-    """One edge. Every call raises EdgeUnreachable when the API does not answer, EdgeError when it refuses."""
+    """One edge. Every call raises EdgeUnreachable when the API does not answer, EdgeError when it refuses.
 
-    def __init__(self, *, access: Access, session: aiohttp.ClientSession) -> None:
+    patient: wait without a limit for answers, as EMCO does (R19); only for a connection it waits 30 s
+    """
+
+    def __init__(self, *, access: Access, session: aiohttp.ClientSession, patient: bool) -> None:
         self._access = access
         self._session = session
+        self._patient = patient
 
     async def reach(self) -> None:
         """Ask for the version, which says whether the edge is reachable."""
@@ -192,7 +198,7 @@ class Edge:
         body: Mapping[str, Any] | None = None,
         missing_ok: bool = False,
         conflict_ok: bool = False,
-        limit: float = 60.0,
+        limit: float = _ANSWER_LIMIT,
     ) -> dict[str, Any] | None:
         headers = dict(self._access.headers)
         data = None
@@ -206,7 +212,7 @@ class Edge:
                 data=data,
                 headers=headers,
                 ssl=self._access.tls or True,
-                timeout=aiohttp.ClientTimeout(total=limit),
+                timeout=aiohttp.ClientTimeout(total=None if self._patient else limit, sock_connect=_CONNECT_LIMIT),
             ) as reply:
                 raw = await reply.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

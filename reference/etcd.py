@@ -20,12 +20,24 @@ CONNECTION_ERRORS = (StreamTerminatedError, ProtocolError, H2Error, AttributeErr
 """What grpclib and h2 raise, besides OSError, when a connection ends in the middle of a call."""
 
 
-class Etcd:
-    """One HTTP/2 connection to one etcd. Values are bytes; a cancelled operation resets its stream."""
+_TRIES, _PAUSE = 100, 0.025
+"""How often, and seconds apart, an operation is sent again whose connection was lost: as etcd's own client does it."""
 
-    def __init__(self, *, host: str, port: int, dial_limit: float = 5.0) -> None:
+_LONGEST_PAUSE = 1.0
+
+
+class Etcd:
+    """One HTTP/2 connection to one etcd. Values are bytes; a cancelled operation resets its stream.
+
+    As with etcd's own client, an operation waits for a server that cannot be reached, as long as its caller does; a
+    read whose connection is lost is sent again, a write is not: it may have been done. `again`: writes, all idempotent,
+    may be sent again as well.
+    """
+
+    def __init__(self, *, host: str, port: int, dial_limit: float = 5.0, again: bool = False) -> None:
         self._where = f"{host}:{port}"
         self._dial_limit = dial_limit
+        self._again = again
         self._channel = Channel(host, port)
         service = "/etcdserverpb.KV/"
         self._range: UnaryUnaryMethod[kv.RangeRequest, kv.RangeResponse] = UnaryUnaryMethod(
@@ -76,13 +88,31 @@ class Etcd:
         return (await self._call(self._txn, request)).succeeded
 
     async def _call(self, method: UnaryUnaryMethod[_Request, _Reply], request: _Request) -> _Reply:
-        try:
-            await asyncio.wait_for(self._channel.__connect__(), self._dial_limit)
-            return await method(request)
-        except TimeoutError as error:
-            raise StoreError(f"etcd at {self._where} does not answer") from error
-        except (OSError, GRPCError, *CONNECTION_ERRORS) as error:
-            raise StoreError(f"etcd at {self._where} failed: {_why(error)}") from error
+        tries = _TRIES if self._again or isinstance(request, kv.RangeRequest) else 1
+        while True:
+            await self._connected()
+            try:
+                return await method(request)
+            except (OSError, *CONNECTION_ERRORS) as error:
+                tries -= 1
+                if tries <= 0:
+                    raise StoreError(f"etcd at {self._where} failed: {_why(error)}") from error
+            except GRPCError as error:
+                raise StoreError(f"etcd at {self._where} failed: {_why(error)}") from error
+            # Nothing tells when a lost server is back: this is the back-off of the repeat.
+            await asyncio.sleep(_PAUSE)
+
+    async def _connected(self) -> None:
+        pause = _PAUSE
+        while True:
+            try:
+                await asyncio.wait_for(self._channel.__connect__(), self._dial_limit)
+            except (OSError, TimeoutError, *CONNECTION_ERRORS):
+                # Nothing tells when a server begins to listen: this is the back-off of the reconnection.
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            else:
+                return
 
     def close(self) -> None:
         self._channel.close()

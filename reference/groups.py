@@ -133,10 +133,16 @@ class Groups(Crud):
         journaled = "A7" not in self.defects
         async with self.journal.turn(key, wanted=journaled):
             state = await self._state(key)
-            if state.last.state not in states.RUNNING:
+            if state.last.state not in states.RUNNING and not await self._half_terminated(state):
                 raise ApiError(500, f"The deployment intent group is {state.last.state}, not instantiated")
             await self._perform(Intention("terminate", key, context=state.last.context, journaled=journaled))
         return reply(202)
+
+    async def _half_terminated(self, state: StateInfo) -> bool:
+        """Whether a terminate was stopped, or failed; EMCO leaves what it has not removed for good (A7f)."""
+        if "A7f" in self.defects or state.last.state not in (states.TERMINATED, states.TERMINATE_STOPPED):
+            return False
+        return await self._contexts.status(state.last.context) == "TerminateFailed"
 
     async def stop(self, request: web.Request) -> web.Response:
         key = self.path_key(request)
@@ -282,9 +288,11 @@ class Groups(Crud):
 
     async def _do_terminate(self, intention: Intention) -> None:
         state = await self._state(intention.key)
-        if state.last.state == states.INSTANTIATE_STOPPED:
+        if state.last.state in (states.INSTANTIATE_STOPPED, states.TERMINATE_STOPPED):
             await self._contexts.put(intention.context, "stopflag/", False)
-        await self._rsync.uninstall(intention.context, patient=intention.journaled)
+        # Where etcd has lost the context, nobody knows any more what it applied: EMCO refuses for ever.
+        if not intention.journaled or await self._contexts.exists(intention.context):
+            await self._rsync.uninstall(intention.context, patient=intention.journaled)
         action = Action(states.TERMINATED, intention.context, now(), 0)  # revisions begin anew after a terminate
         await self._record(intention, state.then(action))
 
@@ -356,6 +364,6 @@ class Groups(Crud):
             await self._contexts.forget(intention.context)
         if intention.op == "terminate":
             state = await self._state(intention.key)
-            if state.last.state == states.INSTANTIATE_STOPPED:
+            if state.last.state in (states.INSTANTIATE_STOPPED, states.TERMINATE_STOPPED):
                 await self._contexts.put(intention.context, "stopflag/", True)
         await self.journal.end(intention, {})

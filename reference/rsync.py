@@ -82,7 +82,9 @@ class RsyncService:
         self._log = log
         self._workers: dict[str, Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._reports = Reports(contexts=contexts, at_once="R10" not in defects, log=log)
+        self._reports = Reports(
+            contexts=contexts, at_once="R10" not in defects, notes_connection="R20" not in defects, log=log
+        )
         self._session: aiohttp.ClientSession | None = None
 
     # -- accepting ---------------------------------------------------------------------------------------------------
@@ -187,13 +189,14 @@ class RsyncService:
         worker = self._workers.setdefault(context, Worker())
         if worker.running:
             return
-        exists = await self._contexts.exists(context)
+        if not await self._contexts.exists(context):
+            if "R2" in self._defects:
+                raise StoreError(f"AppContext {context} is gone")
+            await self._contexts.etcd.delete(f"{ACTIVE}{context}/")
+            return
         if "R3" in self._defects:
             # EMCO starts the thread and does not note that it runs.
             self._spawn(self._run(context, Worker()))
-            return
-        if not exists:
-            await self._contexts.etcd.delete(f"{ACTIVE}{context}/")
             return
         self._start(context, worker)
 
@@ -207,20 +210,35 @@ class RsyncService:
     # -- working -----------------------------------------------------------------------------------------------------
 
     async def _run(self, context: str, worker: Worker) -> None:
-        """Work off the queue of one context."""
+        """Work off the queue of one context; where EMCO gives up (R17), wait for etcd and go on instead."""
+        pause = 0.05
         try:
-            if not await self._contexts.exists(context):
-                self._log.warning("context %s is gone", context)
-                return
-            await self._initialise(context)
-            while await self._next_event(context, worker):
-                pass
-            await self._contexts.put(context, _PENDING_TERMINATE, False)
-            await self._contexts.etcd.delete(f"{ACTIVE}{context}/")
-        except StoreError as error:
-            self._log.warning("work on context %s ended: %s", context, error)
+            while True:
+                try:
+                    await self._work_off(context, worker)
+                except StoreError as error:
+                    self._log.warning("work on context %s: %s", context, error)
+                    if "R17" in self._defects:
+                        return
+                except Stopped as error:
+                    self._log.warning("work on context %s ended: %s", context, error)
+                    return
+                else:
+                    return
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 1.0)
         finally:
             worker.running = False
+
+    async def _work_off(self, context: str, worker: Worker) -> None:
+        if not await self._contexts.exists(context):
+            self._log.warning("context %s is gone", context)
+            return
+        await self._initialise(context)
+        while await self._next_event(context, worker):
+            pass
+        await self._contexts.put(context, _PENDING_TERMINATE, False)
+        await self._contexts.etcd.delete(f"{ACTIVE}{context}/")
 
     async def _next_event(self, context: str, worker: Worker) -> bool:
         queue = await self._contexts.queue(context)
@@ -250,6 +268,9 @@ class RsyncService:
             # A Terminate that came meanwhile: it is the next event.
             return True
         except (EdgeError, StoreError, Stopped) as error:
+            if isinstance(error, Stopped) and "R22" in self._defects:
+                # EMCO's stop also ends what would write down that it has stopped: the event stays pending.
+                raise
             self._log.warning("context %s: %s", context, error)
             return True
         return False
@@ -364,17 +385,20 @@ class RsyncService:
             try:
                 for name in job.resources:
                     await self._run_resource(job, edge, name)
+                await self._ask_for_report(job, edge)
                 break
             except EdgeUnreachable as error:
                 # The edge was lost in the middle: wait for it and begin again with the first resource.
                 self._log.info("%s: %s", job.cluster, error)
                 await self._wait_reachable(job, edge)
+        if job.event == events.TERMINATE:
+            await self._end_report(job, edge)
+
+    async def _ask_for_report(self, job: Job, edge: Edge) -> None:
         if job.event in (events.INSTANTIATE, events.UPDATE):
             report = await edge.report(job.deployment, namespace=job.namespace)
             if report is not None:
                 await self._reports.note(job.cluster, report)
-        elif job.event == events.TERMINATE:
-            await self._end_report(job, edge)
 
     async def _end_report(self, job: Job, edge: Edge) -> None:
         if "R11" not in self._defects:
@@ -432,21 +456,29 @@ class RsyncService:
         """Ask the edge until it answers. Raises EdgeUnreachable when the tries are used up."""
         path = cluster_path(job.app, job.cluster) + "readystatus/"
         tries, shown = 0, ""
+        most = self._config.max_retries
+        if most is not None and "R18" in self._defects:
+            most += 1  # EMCO counts a retry only after it has compared
         while True:
             try:
                 await edge.reach()
             except EdgeUnreachable as error:
                 tries += 1
-                if self._config.max_retries is not None and tries > self._config.max_retries:
+                if most is not None and tries > most:
                     raise
                 self._log.info("%s is not reachable (try %d): %s", job.cluster, tries, error)
                 if shown != "Retrying":
                     shown = "Retrying"
-                    await self._contexts.put(job.context, path, shown)
+                    await self._note_connection(job, path, shown)
             else:
-                await self._contexts.put(job.context, path, "Available")
+                await self._note_connection(job, path, "Available")
                 return
             await asyncio.sleep(_RETRY)
+
+    async def _note_connection(self, job: Job, path: str, word: str) -> None:
+        await self._contexts.put(job.context, path, word)
+        if "R21" not in self._defects and job.status_context != job.context:
+            await self._contexts.put(job.status_context, path, word)
 
     async def _connect(self, cluster: str) -> Edge:
         provider, _, name = cluster.partition("+")
@@ -455,7 +487,8 @@ class RsyncService:
             raise EdgeError(f"CloudConfig of {cluster} not found")
         if self._session is None:
             self._session = aiohttp.ClientSession()
-        return Edge(access=read_kubeconfig(base64.b64decode(stored["config"])), session=self._session)
+        access = read_kubeconfig(base64.b64decode(stored["config"]))
+        return Edge(access=access, session=self._session, patient="R19" in self._defects)
 
     def _watch(self, cluster: str) -> None:
         self._reports.watch(cluster, lambda: self._connect(cluster))

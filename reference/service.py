@@ -66,7 +66,7 @@ async def run(config: Config, defects: Defects) -> None:
     log = logging.getLogger(f"reference.{config.service}")
     await _check_mongo(config)
     mongo = Mongo(host=config.database_ip, port=MONGO_PORT)
-    etcd = Etcd(host=config.etcd_ip, port=ETCD_PORT)
+    etcd = Etcd(host=config.etcd_ip, port=ETCD_PORT, again=not defects.on)
     records = Records(mongo, again=not defects.on)
     contexts = Contexts(etcd)
     rest = Rest(defects=defects, log=log)
@@ -80,7 +80,7 @@ async def run(config: Config, defects: Defects) -> None:
     else:
         part = _part(config, records=records, contexts=contexts, defects=defects, log=log)
         part.mount(rest)
-        schema = asyncio.create_task(_load_schema(config, mongo, records, log))
+        schema = asyncio.create_task(_load_schema(config, mongo, records, log, defects))
         await part.recover()
     runner = await rest.start(host=config.listen, port=config.http_port) if config.http_port else None
     server = Server([_Handlers(handlers)])
@@ -112,9 +112,13 @@ async def _check_mongo(config: Config) -> None:
     mongo.close()
 
 
-async def _load_schema(config: Config, mongo: Mongo, records: Records, log: logging.Logger) -> None:
-    """Wait for the referential schema; the orchestrator stores it if it is absent. Creates are refused until then."""
+async def _load_schema(config: Config, mongo: Mongo, records: Records, log: logging.Logger, defects: Defects) -> None:
+    """Wait for the referential schema; the orchestrator stores it if it is absent. Creates are refused until then.
+
+    Where EMCO waits for ever for the orchestrator's next start (S3), a service stores it itself in the end.
+    """
     segment = schema_segment()
+    patience = 3
     pause = config.schema_backoff
     while True:
         try:
@@ -122,11 +126,14 @@ async def _load_schema(config: Config, mongo: Mongo, records: Records, log: logg
             if any(item["segment"]["name"] == "emco-base" for item in found):
                 records.schema_loaded.set()
                 return
-            if config.service == "orchestrator":
+            patience -= 1
+            if config.service == "orchestrator" or ("S3" not in defects and patience <= 0):
                 await _store_schema(mongo, segment)
                 continue
         except StoreError as error:
             log.warning("the referential schema is not loaded: %s", error)
+            if "S1" in defects:
+                return
         # Nothing announces the segment to a service that waits for it.
         await asyncio.sleep(pause)
         pause = min(pause * 2, config.schema_max_backoff)

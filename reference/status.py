@@ -113,7 +113,8 @@ def _apps(tree: Mapping[str, Any], reports: Mapping[str, Any], *, wanted: str, q
             {
                 "clusterProvider": provider,
                 "cluster": short_cluster,
-                "connectivity": tree.get(path + "readystatus/", "Unknown"),
+                # As what edges report, it is read where status is collected, also after an update (R21).
+                "connectivity": reports.get(path + "readystatus/") or tree.get(path + "readystatus/", "Unknown"),
                 "resources": resources,
             }
         )

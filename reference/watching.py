@@ -10,7 +10,7 @@ from reference.contexts import Contexts, cluster_path, go_json, root
 from reference.edge import Edge, EdgeError
 from reference.errors import StoreError
 
-_AGAIN = 2.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.8, 30.0
 _NOTHING: Mapping[str, Any] = {"ready": False, "resourceCount": 0}
 _WITH_REPLICAS = {"deploymentStatuses": "Deployment", "statefulSetStatuses": "StatefulSet"}
 
@@ -18,11 +18,14 @@ _WITH_REPLICAS = {"deploymentStatuses": "Deployment", "statefulSetStatuses": "St
 class Reports:
     """One watch per edge, begun when first needed and begun again when it ends.
 
-    at_once: write all that a report says as one, so that a crash cannot come between
+    at_once:          write all that a report says as one, so that a crash cannot come between
+    notes_connection: write down that an edge is not seen any more, and that it is again; EMCO does only while it has
+                      something to do there (R20)
     """
 
-    def __init__(self, *, contexts: Contexts, at_once: bool, log: logging.Logger) -> None:
+    def __init__(self, *, contexts: Contexts, at_once: bool, notes_connection: bool, log: logging.Logger) -> None:
         self._at_once = at_once
+        self._notes_connection = notes_connection
         self._contexts = contexts
         self._log = log
         self._watches: dict[str, asyncio.Task[None]] = {}
@@ -76,16 +79,41 @@ class Reports:
                 await self._contexts.etcd.put_all(values, if_exists=[path])
 
     async def _watch(self, cluster: str, connect: Callable[[], Awaitable[Edge]]) -> None:
+        pause, failures = _FIRST_PAUSE, 0
         while True:
             try:
                 edge = await connect()
                 async for report, listed in edge.reports():
                     # rsync takes what a watch begins with as news, also when it is not.
                     await self.note(cluster, report, always=listed and not self._at_once)
+                    pause, failures = _FIRST_PAUSE, await self._seen_again(cluster, failures)
             except (EdgeError, StoreError, json.JSONDecodeError) as error:
                 self._log.info("watch of %s: %s", cluster, error)
+                failures += 1
+                await self._not_seen(cluster, failures)
             # A watch that ends says nothing about when the edge is back: this is its back-off.
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _not_seen(self, cluster: str, failures: int) -> None:
+        """One end of a watch is nothing; that it cannot be begun again is."""
+        if self._notes_connection and failures == 2:
+            await self._note_connection(cluster, "Retrying")
+
+    async def _seen_again(self, cluster: str, failures: int) -> int:
+        if self._notes_connection and failures >= 2:
+            await self._note_connection(cluster, "Available")
+        return 0
+
+    async def _note_connection(self, cluster: str, word: str) -> None:
+        """Write into every context of the edge how it is connected; what fails is written at the next change."""
+        try:
+            found = await self._contexts.etcd.list("/context/")
+            for key in found:
+                if key.endswith(f"/cluster/{cluster}/readystatus/"):
+                    await self._contexts.etcd.put(key, go_json(word))
+        except StoreError as error:
+            self._log.warning("connection of %s: %s", cluster, error)
 
 
 def readiness(status: Mapping[str, Any]) -> dict[str, bool]:

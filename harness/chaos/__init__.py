@@ -17,5 +17,6 @@ def discover(discover_system: bool = True) -> dict[str, Any]:  # noqa: ARG001, F
     """What this extension offers to `chaos discover`."""
     found: dict[str, Any] = initialize_discovery_result("emco-chaos", version("emco-chaos"), "emco")
     found["activities"].extend(discover_actions("harness.chaos.actions"))
+    found["activities"].extend(discover_actions("harness.chaos.store_actions"))
     found["activities"].extend(discover_probes("harness.chaos.probes"))
     return found

@@ -18,8 +18,11 @@ from harness.crashpoints.model import CrashPoint, Fault
 from harness.platforms.disruptions import Partition, Volume
 
 __all__ = [
+    "back_up",
     "bring_up",
     "call",
+    "check_time",
+    "corrupt",
     "crash",
     "heal",
     "hold",
@@ -30,9 +33,13 @@ __all__ = [
     "meanwhile",
     "partition",
     "pause",
+    "remember",
     "request",
+    "restore",
+    "restore_store",
     "resume",
     "run_workload",
+    "set_data_key",
     "start",
     "stop",
     "wait_for_context",
@@ -149,6 +156,7 @@ def heal(target: str = "*", source: str = "*") -> str:
 @in_sentences
 def wipe() -> list[str]:
     """Destroy services, stores and volumes of EMCO, as deleting its namespace does. Edges stay."""
+    stage().mark("wiping")
     destroyed = stage().wipe()
     stage().mark("wipe")
     return list(destroyed)
@@ -160,6 +168,60 @@ def bring_up(services: bool = True) -> str:  # noqa: FBT001, FBT002  an argument
     stage().bring_up(services=services)
     stage().mark("up")
     return "EMCO is up" if services else "the stores are up"
+
+
+@in_sentences
+def back_up(file: str, even_pending: bool = False) -> str:  # noqa: FBT001, FBT002  an argument of YAML
+    """Write mongo, etcd and the data key into a file, as of a moment in which nobody wrote. Fails where there is none.
+
+    file: a name, of a file that goes with the EMCO of this experiment, or an absolute path; it must not be there yet
+    even_pending: take it although rsync has events pending, as long as it writes nothing meanwhile
+    """
+    return stage().back_up(file, even_pending=even_pending)
+
+
+@in_sentences
+def restore(file: str) -> str:
+    """Make both stores what a backup holds; services have to be down. Fails with nothing written when the file is not
+    as it was written, when a store is not empty, or when EMCO has another data key."""
+    restored = stage().restore(file)
+    return f"{restored.documents} documents and {restored.keys} keys"
+
+
+@in_sentences
+def restore_store(store: Literal["mongo", "etcd"], file: str) -> str:
+    """Make one store what a backup holds of it, whatever the other one holds: as people do who have a dump of each."""
+    return f"{stage().restore_store(store, file)} {'documents' if store == 'mongo' else 'keys'}"
+
+
+@in_sentences
+def corrupt(file: str, member: str) -> str:
+    """Change one byte in the middle of a member of a backup, `mongo/emco.resources.bson`, say."""
+    stage().corrupt(file, member)
+    return f"one byte of {member} in {file} is another one"
+
+
+@in_sentences
+def set_data_key(key: str) -> str:
+    """What services are given as EMCO_DATA_KEY from their next start on; empty for none."""
+    stage().set_data_key(key)
+    return "from its next start on EMCO has a data key" if key else "from its next start on EMCO has no data key"
+
+
+@in_sentences
+def remember(name: str) -> str:
+    """Take a snapshot of stores and edges, for probes and assertions that compare with it."""
+    snapshot = stage().remember(name)
+    return f"{sum(map(len, snapshot.mongo.values()))} documents and {len(snapshot.etcd)} keys"
+
+
+@in_sentences
+def check_time(since: str, limit: float) -> float:
+    """Seconds since a mark. Fails when they are more than `limit`."""
+    seconds = stage().since(since)
+    if seconds > float(limit):
+        raise AssertionError(f"{seconds:.1f} s since {since!r}, more than {float(limit):g} s")
+    return seconds
 
 
 @in_sentences

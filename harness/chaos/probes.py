@@ -2,12 +2,16 @@
 
 from harness.chaos.current import stage
 from harness.chaos.sentences import in_sentences
+from harness.chaos.stage import BEGIN
 
 __all__ = [
+    "broken_invariants",
+    "changed_since",
     "connectivity",
     "context_status",
     "effects",
     "emco_answers",
+    "invariants_hold",
     "nothing_active",
     "tries",
     "workload_ready",
@@ -54,3 +58,23 @@ def tries(target: str, since: str, source: str = "*") -> int:
 def effects(since: str, source: str = "*", target: str = "*") -> list[str]:
     """Effects that the relays saw since a mark, a line each."""
     return [one.effect.describe() for one in stage().seen(source=source, target=target, since=stage().marked(since))]
+
+
+@in_sentences
+def invariants_hold(since: str = BEGIN) -> bool:
+    """Whether no invariant is broken that held in a snapshot: that of the beginning, or one that was remembered."""
+    return not broken_invariants(since)
+
+
+@in_sentences
+def broken_invariants(since: str = BEGIN) -> list[str]:
+    """Invariants that are broken and were not so in a snapshot, a line each. Fails when EMCO does not come to rest."""
+    if why := stage().at_rest():
+        raise AssertionError(f"invariants hold at rest only, and EMCO does not come to rest: {why}")
+    return [f"{one.invariant}: {one.where}: {one.sentence}" for one in stage().broken(since)]
+
+
+@in_sentences
+def changed_since(name: str) -> list[str]:
+    """What is not as in a snapshot that was remembered, or in a backup: documents, keys and objects, a line each."""
+    return [f"{delta.kind}: {delta.where}" for delta in stage().changed_since(name)]

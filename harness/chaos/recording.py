@@ -12,6 +12,7 @@ from harness.wire.effects import Observation
 from harness.wire.relay import Knock
 
 _ARRIVES = ("one-way", "slow", "flapping")  # kinds of broken links over which something arrives
+_MOMENT = 2.0  # seconds
 _REPORT = "/resourcebundlestates"
 
 
@@ -69,14 +70,15 @@ class Recording:
         """The edges that were there all the time."""
         return tuple(edge for edge in self.edges if edge not in self.lost)
 
-    def knocks_at(self, edge: str, *, until: float | None = None) -> tuple[Knock, ...]:
-        """What knocked at an edge while its links were broken, or until another moment."""
+    def knocks_at(self, edge: str, *, since: float = 0.0, until: float | None = None) -> tuple[Knock, ...]:
+        """What knocked at an edge while its links were broken, or from and until other moments."""
+        first = max(self.broke, since)
         last = until if until is not None else self.healed if self.healed is not None else self.end
-        return tuple(one for one in self.knocks if one.target == edge and self.broke <= one.at < last)
+        return tuple(one for one in self.knocks if one.target == edge and first <= one.at < last)
 
-    def tries_of(self, edge: str, *, until: float | None = None) -> Tries:
+    def tries_of(self, edge: str, *, since: float = 0.0, until: float | None = None) -> Tries:
         """Tries to reach it meanwhile."""
-        return tries(self.knocks_at(edge, until=until))
+        return tries(self.knocks_at(edge, since=since, until=until))
 
     def tries_after(self, edge: str, at: float) -> int:
         """How many tries of a lost edge followed one after the other after a moment, as before it."""
@@ -104,18 +106,21 @@ class Recording:
 
     # -- the workload -----------------------------------------------------------------------------------------------
 
-    def settled_s(self, edge: str, *, since: str) -> float | None:
-        """Seconds from a mark until an edge held what it held in the end, and how the watch found it; None if never."""
-        final = self.seen[-1].edges[edge]
-        began = self.marks[since]
-        if final == self.seen[0].edges[edge]:
+    def settled_s(self, edge: str, *, until: float | None = None) -> float | None:
+        """Seconds from the break until an edge held what it held at the last look, or the last one before a moment.
+
+        None when that is what it held at the first one.
+        """
+        looks = [one for one in self.seen if until is None or one.at < until]
+        final = looks[-1].edges[edge]
+        if final == looks[0].edges[edge]:
             return None
-        settled = self.seen[-1].at
-        for one in reversed(self.seen):
+        settled = looks[-1].at
+        for one in reversed(looks):
             if one.edges[edge] != final:
                 break
             settled = one.at
-        return settled - began
+        return settled - self.broke
 
     def said(self, edge: str) -> Iterator[tuple[float, float, str]]:
         """What EMCO said of its connection to an edge while it was lost: from, to, the word."""
@@ -135,15 +140,17 @@ class Recording:
         return next((since for since, _, said in self.said(edge) if said == word), None)
 
     def lies(self) -> tuple[str, ...]:
-        """What EMCO reported of resources that was not so on the edges right after, a sentence each."""
+        """What EMCO reported of resources for longer than a moment that was not so on the edges, a sentence each.
+
+        A moment, because it cannot write down at once what it has done.
+        """
+        since: dict[str, float] = {}
         told: dict[str, None] = {}
         for one in self.seen:
-            for resource in one.status.resources:
-                name = f"{resource.kind}/{resource.name}"
-                there = name in one.edges.get(resource.edge, {})
-                if (resource.status == "Applied" and not there) or (resource.status == "Deleted" and there):
-                    is_there = "is there" if there else "is not there"
-                    told[f"{name} on {resource.edge} is said to be {resource.status}, but {is_there}"] = None
+            now = set(_wrong(one))
+            told.update({wrong: None for wrong, at in since.items() if one.at - at > _MOMENT})
+            since = {wrong: since.get(wrong, one.at) for wrong in now}
+        told.update({wrong: None for wrong, at in since.items() if self.end - at > _MOMENT})
         return tuple(told)
 
     def premature(self, status: str, reached: Callable[[Mapping[str, Content]], bool]) -> float | None:
@@ -163,6 +170,15 @@ class Recording:
             if one.effect.op == "POST" and one.ok and _REPORT not in path:
                 made[one.target, path] = made.get((one.target, path), 0) + 1
         return tuple(f"{path} on {edge}: {times} times" for (edge, path), times in made.items() if times > 1)
+
+
+def _wrong(seen: Seen) -> Iterator[str]:
+    for resource in seen.status.resources:
+        name = f"{resource.kind}/{resource.name}"
+        there = name in seen.edges.get(resource.edge, {})
+        if (resource.status == "Applied" and not there) or (resource.status == "Deleted" and there):
+            is_there = "is there" if there else "is not there"
+            yield f"{name} on {resource.edge} is said to be {resource.status}, but {is_there}"
 
 
 def record(stage: Stage, *, group: str, target: str, how: Partition) -> Recording:

@@ -13,20 +13,29 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 from harness.background import Answer, Background, at_rest, make_empty, request
-from harness.campaign import Campaign, Work
+from harness.campaign import PROFILE, Campaign, Work
+from harness.chaos import backups
 from harness.chaos.attempts import Tries, tries
+from harness.chaos.clients import Clients
+from harness.chaos.load import Load
+from harness.chaos.supervision import Supervision
 from harness.chaos.watching import Content, Seen, Watch, goal_named, look
 from harness.crashpoints.model import Told
 from harness.emco.calls import Call
+from harness.emco.invariants import Violation, broken
 from harness.emco.status import NOTHING_SAID, GroupStatus, parse_status
 from harness.faults.victim import Death, HarnessTrouble, UsageError
 from harness.platforms.disruptions import Partition, Volume
+from harness.stores.canonical import Delta, canonical, difference
+from harness.stores.pair import Restored
 from harness.stores.snapshot import Snapshot
 from harness.wire.effects import Observation
 from harness.wire.relay import Knock
 
 T = TypeVar("T")
 GROUPS = "deployment-intent-groups"
+BEGIN = "begin"
+"""Name of the snapshot of the empty EMCO that an experiment begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,11 @@ class Pending:
         self.name = name
         self._future = future
 
+    @property
+    def over(self) -> bool:
+        """Whether it came to an end."""
+        return self._future.done()
+
     def result(self, limit: float) -> Made:
         """What came of it. Raises HarnessTrouble when it is not over within `limit` seconds."""
         try:
@@ -74,6 +88,11 @@ class Stage:
         self.marks: list[Mark] = []
         self.made: list[Made] = []
         self._watches: dict[str, tuple[Watch, Future[None]]] = {}
+        self.snapshots: dict[str, Snapshot] = {}
+        self._begun: list[Pending] = []
+        self.clients = Clients(environment)
+        self.supervision = Supervision(environment)
+        self.load = Load(environment)
 
     # -- who is there -----------------------------------------------------------------------------------------------
 
@@ -105,16 +124,23 @@ class Stage:
     def empty(self) -> None:
         """A new EMCO: stores and edges empty, everything freshly started, no link broken, nothing watched."""
         self.unwatch()
+        self.supervision.forget()
+        self.load.forget()
 
         async def act(campaign: Campaign) -> None:
-            await campaign.disruptions.heal("*", "*")
-            await campaign.disruptions.bring_up(services=False)
+            campaign.disruptions.set_data_key("")
+            await campaign.disruptions.make_whole()
             await make_empty(campaign)
 
         self._environment.do(act)
+        self._environment.do(backups.remove_all)
         self.marks.clear()
         self.made.clear()
+        self.snapshots.clear()
+        self._begun.clear()
+        self.clients.forget()
         self.mark("empty")
+        self.remember(BEGIN)
 
     def run(self, *, until: str = "", since: str = "") -> tuple[Made, ...]:
         """Make the workload's calls, up to and with `until`, from after `since`, and wait until EMCO is at rest.
@@ -153,7 +179,9 @@ class Stage:
             self.made.append(made)
             return made
 
-        return Pending(call.name, self._environment.begin(act))
+        begun = Pending(call.name, self._environment.begin(act))
+        self._begun.append(begun)
+        return begun
 
     def request(self, service: str, method: str, path: str, body: Any = None) -> Answer:
         """Any request to a service, once. Raises HarnessTrouble when there is no answer."""
@@ -193,13 +221,58 @@ class Stage:
         """Start what is down: stores, and unless told otherwise services."""
         self._environment.do(lambda campaign: campaign.disruptions.bring_up(services=services))
 
-    def make_whole(self) -> tuple[str, ...]:
-        """Resume what is paused, heal what is broken, start what is down; what was done, in words."""
-        return self._environment.do(lambda campaign: campaign.disruptions.make_whole())
+    def back_up(self, file: str, *, even_pending: bool = False) -> str:
+        """As backups.back_up: both stores at rest into a file; its path. The snapshot of it gets the name of the file.
+
+        Raises HarnessTrouble where EMCO's writers are at work: a call is under way, or rsync has something to do.
+        """
+        if begun := [one.name for one in self._begun if not one.over]:
+            raise HarnessTrouble(f"a backup needs writers at rest, and {begun[0]} is under way")
+
+        async def act(campaign: Campaign) -> tuple[str, Snapshot]:
+            return await backups.back_up(campaign, file, even_pending=even_pending)
+
+        path, self.snapshots[file] = self._environment.do(act)
+        self.mark(f"backup {file}")
+        return path
+
+    def restore(self, file: str) -> Restored:
+        """As backups.restore: both stores as they were, verified before and after."""
+        restored = self._environment.do(lambda campaign: backups.restore(campaign, file))
+        self.mark(f"restore {file}")
+        return restored
+
+    def restore_store(self, store: str, file: str) -> int:
+        """As backups.restore_store: one store alone, whatever the other one holds; its documents or keys."""
+        written = self._environment.do(lambda campaign: backups.restore_store(campaign, store, file))
+        self.mark(f"restore {store} {file}")
+        return written
+
+    def corrupt(self, file: str, member: str) -> None:
+        """As backups.corrupt: change one byte in a member of a backup."""
+        self._environment.do(lambda campaign: backups.corrupt(campaign, file, member))
+
+    def set_data_key(self, key: str) -> None:
+        """What services are given as EMCO_DATA_KEY from their next start on; empty for none."""
+        self._look(lambda campaign: campaign.disruptions.set_data_key(key))
+
+    def cut(self, target: str, sent: bytes, *, source: str, times: int = 1, then: Partition | None = None) -> int:
+        """As Disruptable.cut; on how many links."""
+        return self._environment.do(
+            lambda campaign: campaign.disruptions.cut(source, target, sent, times=times, then=then)
+        )
+
+    def make_whole(self, name: str = "*") -> tuple[str, ...]:
+        """Resume what is paused, heal what is broken, start what is down, of all or of one; what was done, in words."""
+        return self._environment.do(lambda campaign: campaign.disruptions.make_whole(name))
 
     def act(self, what: Callable[[Campaign], Coroutine[Any, Any, T]]) -> T:
         """Anything else, in the environment's own thread."""
         return self._environment.do(what)
+
+    def beside(self, what: Callable[[Campaign], Coroutine[Any, Any, T]]) -> "Future[T]":
+        """The same, while the experiment goes on."""
+        return self._environment.begin(what)
 
     # -- what is seen -----------------------------------------------------------------------------------------------
 
@@ -219,6 +292,10 @@ class Stage:
             if mark.name == name:
                 return mark
         raise UsageError(f"nothing was marked {name!r}; there are {', '.join(mark.name for mark in self.marks)}")
+
+    def since(self, name: str) -> float:
+        """Seconds since the latest mark of a name."""
+        return self._look(lambda campaign: campaign.lab.relay.clock()) - self.marked(name).at
 
     def history(self, since: Mark | None = None) -> tuple[Observation, ...]:
         """Effects that the relays saw, all or since a mark."""
@@ -243,6 +320,12 @@ class Stage:
         links = self._look(lambda campaign: campaign.lab.relay.links())
         names = {link.target for link in links if fnmatchcase(link.target, target)}
         return min((len(self.tries(name, since=since).at) for name in names), default=0)
+
+    def cuts(self, target: str, *, since: Mark) -> int:
+        """How many connections to a target were cut since a mark."""
+        return self._look(
+            lambda campaign: sum(link.target == target and at >= since.at for at, link in campaign.lab.relay.cuts)
+        )
 
     def silent(self, *, limit: float = 5.0) -> tuple[str, ...]:
         """Why services do not answer, a sentence each; nothing when all do."""
@@ -371,6 +454,26 @@ class Stage:
     def snapshot(self) -> Snapshot:
         """What stores and edges hold now."""
         return self._environment.do(lambda campaign: campaign.lab.snapshot())
+
+    def remember(self, name: str) -> Snapshot:
+        """Take a snapshot and keep it by a name, for what is compared later."""
+        self.snapshots[name] = self.snapshot()
+        return self.snapshots[name]
+
+    def remembered(self, name: str) -> Snapshot:
+        """A snapshot by its name; a backup's is that of its file. Raises UsageError when there is none."""
+        if name not in self.snapshots:
+            raise UsageError(f"no snapshot is named {name!r}; there are {', '.join(self.snapshots)}")
+        return self.snapshots[name]
+
+    def changed_since(self, name: str) -> tuple[Delta, ...]:
+        """Where the canonical state, that of the edges included, is not as in a snapshot that was remembered."""
+        rules = PROFILE.rules(())
+        return difference(canonical(self.remembered(name), rules), canonical(self.snapshot(), rules))
+
+    def broken(self, since: str = BEGIN) -> tuple[Violation, ...]:
+        """Invariants that do not hold now and did in a snapshot that was remembered. EMCO has to be at rest."""
+        return broken(self.snapshot(), before=self.remembered(since))
 
     def at_rest(self) -> str:
         """Wait until EMCO is at rest; why it does not get there, empty when it does."""

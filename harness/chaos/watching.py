@@ -55,7 +55,7 @@ async def look(campaign: Campaign, service: str, path: str) -> Seen:
         status = parse_status(answer.body) if answer.ok else NOTHING_SAID
     except HarnessTrouble:
         status = NOTHING_SAID
-    edges = {str(name): content_of(edge.objects()) for name, edge in campaign.lab.edges.items()}
+    edges = {name: content_of(objects) for name, objects in (await campaign.lab.edge_objects()).items()}
     return Seen(campaign.lab.relay.clock(), status, edges)
 
 

@@ -7,8 +7,10 @@ from typing import Any, Literal
 from harness.crashpoints.lab import Call, Lab, Limits, Profile
 from harness.crashpoints.model import CrashPoint, Proof, Told
 from harness.faults.victim import HarnessTrouble
-from harness.wire.effects import Effect
+from harness.wire.effects import Effect, Observation
 from harness.wire.relay import Hit, Trigger
+
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +25,17 @@ async def inject(lab: Lab, profile: Profile, limits: Limits, point: CrashPoint, 
     """Make the call with the fault at the point. The victim of a crash is dead afterwards and not started again."""
     if point.effect == "answer":
         return await _after_answer(lab, limits, point, call)
+    name = profile.namer() if point.elsewhere else profile.slug
 
     def matches(effect: Effect) -> bool:
-        return profile.slug(effect) == point.effect
+        return name(effect) == point.effect
 
     side: Literal["before", "after"] = "before" if point.side == "before" else "after"
-    armed = lab.relay.arm(Trigger(source=point.service, side=side, matches=matches, occurrence=point.occurrence))
+    armed = lab.relay.arm(Trigger(source=point.victim, side=side, matches=matches, occurrence=point.occurrence))
     client = lab.begin(call)
+    over = asyncio.ensure_future(_over(lab, limits, point, client))
     try:
-        either: set[asyncio.Future[Any]] = {client, armed.hit}
+        either: set[asyncio.Future[Any]] = {over, armed.hit}
         await asyncio.wait(either, timeout=limits.hit, return_when=asyncio.FIRST_COMPLETED)
         if not armed.hit.done():
             armed.disarm()
@@ -39,10 +43,21 @@ async def inject(lab: Lab, profile: Profile, limits: Limits, point: CrashPoint, 
         hit = armed.hit.result()
         if point.fault == "disconnect":
             return await _disconnect(lab, limits, point, client, hit)
+        if point.elsewhere:
+            # The caller goes on: it gets its answer now, unless that is what the victim was about to give.
+            await asyncio.wait({client}, timeout=limits.reaction)
         return await _crash(lab, limits, point, client, hit.effect.describe())
     finally:
+        over.cancel()
         armed.disarm()
         client.cancel()
+
+
+async def _over(lab: Lab, limits: Limits, point: CrashPoint, client: "asyncio.Task[Told]") -> None:
+    """Wait until the planned effect cannot come up any more: at the answer, or when who works on has nothing to do."""
+    await asyncio.wait({client})
+    if point.elsewhere:
+        await lab.relay.quiet(seconds=limits.at_rest, limit=limits.hit, from_now=True)
 
 
 async def _not_reached(client: "asyncio.Task[Told]", limits: Limits, point: CrashPoint) -> Injected:
@@ -57,9 +72,9 @@ async def _not_reached(client: "asyncio.Task[Told]", limits: Limits, point: Cras
 
 async def _crash(lab: Lab, limits: Limits, point: CrashPoint, client: "asyncio.Task[Told]", at: str) -> Injected:
     """All connections of the victim are frozen; kill it and prove that it died of it."""
-    death = await lab.victim(point.service).crash()
-    connections, ended = await lab.relay.ended(point.service, limit=limits.ended)
-    lab.relay.drop(point.service)
+    death = await lab.victim(point.victim).crash()
+    connections, ended = await lab.relay.ended(point.victim, limit=limits.ended)
+    lab.relay.drop(point.victim)
     killed = death.signal == 9
     proof = Proof(
         proven=killed and connections == ended and connections > 0,
@@ -70,7 +85,7 @@ async def _crash(lab: Lab, limits: Limits, point: CrashPoint, client: "asyncio.T
     done, _ = await asyncio.wait({client}, timeout=limits.answer)
     if not done:
         raise HarnessTrouble(
-            f"{point.service} is dead, but the client's connection to it did not end in {limits.answer:g} s"
+            f"{point.victim} is dead, but the client's call to {point.service} did not end in {limits.answer:g} s"
         )
     return Injected(proof, client.result())
 
@@ -99,6 +114,8 @@ async def _disconnect(lab: Lab, limits: Limits, point: CrashPoint, client: "asyn
 
 async def _after_answer(lab: Lab, limits: Limits, point: CrashPoint, call: Call) -> Injected:
     client = lab.begin(call)
+    answered: list[int] = []
+    client.add_done_callback(lambda _: answered.append(lab.relay.seq()))
     done, _ = await asyncio.wait({client}, timeout=limits.answer)
     if not done:
         client.cancel()
@@ -107,11 +124,30 @@ async def _after_answer(lab: Lab, limits: Limits, point: CrashPoint, call: Call)
         how = f"the call was to be answered first, but the answer was {told.status or told.body}"
         return Injected(Proof(False, 0, "", how), told)
     lab.relay.freeze(point.service)
+    meanwhile = _effects_of(point.service, lab.relay.since(answered[0] if answered else 0))
     death = await lab.victim(point.service).crash()
     connections, ended = await lab.relay.ended(point.service, limit=limits.ended)
     lab.relay.drop(point.service)
     killed = death.signal == 9
-    how = f"{death.describe()}, {ended} of {connections} connections ended, after the client had its answer"
+    how = (
+        f"{death.describe()}, {ended} of {connections} connections ended, after the client had its answer; "
+        f"between answer and freeze: {meanwhile}"
+    )
     return Injected(
         Proof(killed and connections == ended and connections > 0, 1, "answer delivered to the client", how), told
+    )
+
+
+def _effects_of(service: str, observations: tuple[Observation, ...]) -> str:
+    """What a service did there, for a proof: a crash "after the answer" hits wherever it had got to by then."""
+    seen = [one for one in observations if one.source == service]
+    if not seen:
+        return f"no effect of {service}"
+    more = f" and {len(seen) - _MOST_NAMED} more" if len(seen) > _MOST_NAMED else ""
+    return (
+        "; ".join(
+            f"{one.effect.describe()}{'' if one.answered is not None else ' (not answered)'}"
+            for one in seen[:_MOST_NAMED]
+        )
+        + more
     )

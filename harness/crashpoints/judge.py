@@ -8,6 +8,9 @@ from harness.crashpoints.model import Attempt, Change, Outcome, Told
 from harness.stores.canonical import Canonical, CanonicalRules, canonical, difference
 from harness.stores.snapshot import Snapshot
 
+RESTART = "restart of all services"
+"""Name of the attempt that does nothing else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Expected:
@@ -114,8 +117,12 @@ def nearest(
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What was tried on fresh copies of one partial state."""
+    """What was tried on fresh copies of one partial state.
 
+    restart: nothing but the restart of all services with which every other attempt begins
+    """
+
+    restart: Attempt
     repeat: Attempt
     repeat_match: Match
     undo_after_repeat: Attempt | None
@@ -126,7 +133,9 @@ class Examination:
 
     def attempts(self) -> tuple[Attempt, ...]:
         """All, in the order of trying."""
-        tried = (self.repeat, self.undo_after_repeat, self.undo, self.redo)
+        # A restart that changes nothing of the kind is no news: every attempt begins with one.
+        restart = self.restart if self.restart.reached else None
+        tried = (restart, self.repeat, self.undo_after_repeat, self.undo, self.redo)
         return tuple(one for one in tried if one is not None) + self.rungs
 
 
@@ -146,13 +155,32 @@ def judge_whole(told: Told, state: Match, *, self_healed: bool) -> Verdict | Non
 
 
 def judge(
-    told: Told, state: Match, why_at_work: str, changes: tuple[str, tuple[Change, ...]], tried: Examination
+    told: Told,
+    state: Match,
+    why_at_work: str,
+    changes: tuple[str, tuple[Change, ...]],
+    tried: Examination,
+    *,
+    elsewhere: bool = False,
 ) -> Verdict:
-    """The verdict on a state that is not simply before or after. The worst that holds wins."""
+    """The verdict on a state that is not simply before or after. The worst that holds wins.
+
+    elsewhere: the victim works beside the call. An acknowledgement then promises what is to come of it, in the records
+    and on the edges; what the victim notes for itself on the way is no result
+    """
     where, delta = changes
-    if told.kind == "acknowledged" and state.reached != "after":
-        return Verdict(Outcome.LOST, f"acknowledged with {told.status}, but the result is not there", "after", delta)
+    if (not state.reached or state.orphans) and _fits(told, tried.restart.reached):
+        reason = f"partial until all services are restarted, which alone leads to the state {tried.restart.reached}"
+        return Verdict(Outcome.NEEDS_REPAIR, reason, where, delta, RESTART)
     repair = _repair(tried)
+    if told.kind == "acknowledged" and state.reached != "after":
+        if elsewhere and why_at_work:  # what was promised is under way, and will be for ever
+            helps = f"; {repair} helps" if repair else ""
+            reason = f"acknowledged with {told.status}, but its goal is never reached: {why_at_work}{helps}"
+            return Verdict(Outcome.STUCK, reason, "after", delta, repair)
+        if not elsewhere or state.reached or any(not one.where.startswith("etcd ") for one in delta):
+            reason = f"acknowledged with {told.status}, but the result is not there"
+            return Verdict(Outcome.LOST, reason, "after", delta)
     if why_at_work:
         repair = "retry" if tried.repeat.reached else repair
         if repair:
@@ -163,6 +191,21 @@ def judge(
         reason = f"the client was refused with {told.status}, but the call took place"
         return Verdict(Outcome.NEEDS_REPAIR if repair else Outcome.STUCK, reason, "before", delta, repair)
     return _judge_partial(tried, where, delta, repair)
+
+
+def _fits(told: Told, reached: str) -> bool:
+    """Whether a control state is what the client was told."""
+    return (reached == "after" and told.kind != "refused") or (reached == "before" and told.kind != "acknowledged")
+
+
+def judge_in_place(state: Match, failed: str, tried: Examination, *, by_restart: bool) -> Verdict:
+    """The verdict on a whole state that services cannot go on with as they run.
+
+    failed: what went otherwise than without the fault;  by_restart: whether it goes after a restart of all services
+    """
+    repair = RESTART if by_restart else _repair(tried)
+    reason = f"the state {state.reached} the call, but {failed}; {repair or 'nothing that was tried'} helps"
+    return Verdict(Outcome.NEEDS_REPAIR if repair else Outcome.STUCK, reason, state.reached, (), repair)
 
 
 def _judge_partial(tried: Examination, where: str, delta: tuple[Change, ...], repair: str) -> Verdict:

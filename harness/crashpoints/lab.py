@@ -61,12 +61,19 @@ def _nothing(_: Mask) -> bool:
     return False
 
 
+def _never(_: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """What is known about the system under test.
 
     rules:           how snapshots are made canonical, with masks learned so far
     slug:            readable name of an effect
+    namer:           makes a namer for the effects of one service during one call, to be asked about each in its order:
+                     one that works beside the call may have several things in hand, and names tell them apart
+    paced:           whether effects of this name come at the pace of something outside, in a number that varies
     at_work:         why the system is not at rest, a sentence each, from a snapshot and the services that run; nothing
                      when it is
     at_work_after_restart: the same just after a start of these services
@@ -83,6 +90,8 @@ class Profile:
     may_be_at_work: Callable[[Snapshot, frozenset[str]], bool]
     without_inert: Callable[[Snapshot], tuple[Snapshot, tuple[str, ...]]]
     without_unowned: Callable[[Snapshot], tuple[Snapshot, tuple[str, ...]]]
+    namer: Callable[[], Callable[[Effect], str]]
+    paced: Callable[[str], bool] = _never
     never_masked: Callable[[Mask], bool] = _nothing
 
 
@@ -93,6 +102,7 @@ class Limits:
     quiet:       nothing happened for so long: at rest, for calls that only the called service works on
     quiet_async: the same where other services were given work
     at_rest:     how long the system may be at work without any effect before it counts as stuck
+    resumes:     the same for what a service has in hand that works beside the calls: it goes on at once, or not at all
     moment:      how long a system that may be at work gets to begin, and a service to go on without its client
     hit:         until the planned effect happens
     ended:       until the connections of a killed process end
@@ -103,6 +113,7 @@ class Limits:
     quiet: float = 0.015
     quiet_async: float = 0.04
     at_rest: float = 2.5
+    resumes: float = 1.0
     moment: float = 0.15
     hit: float = 30.0
     ended: float = 5.0

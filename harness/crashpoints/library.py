@@ -9,6 +9,7 @@ import msgspec
 from harness.crashpoints.lab import Subject
 from harness.crashpoints.learn import Controls, Lesson, Seen
 from harness.crashpoints.model import Told
+from harness.crashpoints.survey import Survey
 from harness.stores.canonical import Mask
 from harness.stores.snapshot import Snapshot, SnapshotError, read_snapshot, write_snapshot
 
@@ -66,7 +67,7 @@ class Library:
 
     def controls(self, name: str) -> Controls | None:
         """The control states of a call; None when they were not learned."""
-        path = self._controls_path(name)
+        path = self._path("controls", name)
         if not path.exists():
             return None
         record = msgspec.json.decode(path.read_bytes(), type=_ControlsRecord)
@@ -100,10 +101,18 @@ class Library:
             effects=controls.effects,
             masks=controls.masks,
         )
-        _write(self._controls_path(name), record)
+        _write(self._path("controls", name), record)
 
-    def _controls_path(self, name: str) -> Path:
-        return self.folder / f"controls-{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
+    def survey(self, name: str) -> Survey | None:
+        """What others do because of a call; None when it was not looked at."""
+        path = self._path("survey", name)
+        return msgspec.json.decode(path.read_bytes(), type=Survey) if path.exists() else None
+
+    def keep_survey(self, found: Survey) -> None:
+        _write(self._path("survey", found.call), found)
+
+    def _path(self, kind: str, name: str) -> Path:
+        return self.folder / f"{kind}-{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
 
     def _put(self, snapshot: Snapshot) -> str:
         name = _digest(snapshot)

@@ -33,12 +33,13 @@ class CrashPoint:
     """One (call, boundary, fault).
 
     call:       readable and stable name of the call, `dcm/logical-clouds/create-l1`
-    service:    the service that is called and, for a crash, killed
+    service:    the service that is called
     side:       before or after the effect; `refused` for a call that must be refused without any fault
     effect:     slug of the boundary's effect, `mongo.stateInfo`; `answer` for "answer delivered to the client"
-    occurrence: which of the call's effects with this slug, from 1
-    ordinal:    position of the effect among the service's own effects of the call, from 1; 0 where there is none.
+    occurrence: which of the victim's effects with this slug during the call, from 1
+    ordinal:    position of the effect among the victim's own effects of the call, from 1; 0 where there is none.
                 For display only: it is not part of the id
+    victim:     the service that the fault is done to, whose effect it is; the called one when nothing else is said
     """
 
     call: str
@@ -48,12 +49,35 @@ class CrashPoint:
     occurrence: int
     ordinal: int
     fault: Fault
+    victim: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.victim:
+            object.__setattr__(self, "victim", self.service)
 
     @property
     def id(self) -> str:
         """Stable readable id, the same on every run and EMCO version that makes the effect."""
         nth = f"~{self.occurrence}" if self.occurrence > 1 else ""
-        return f"{self.call}@{self.side}:{self.effect}{nth}.{self.fault}"
+        whose = f"{self.victim}:" if self.elsewhere else ""
+        return f"{self.call}@{self.side}:{whose}{self.effect}{nth}.{self.fault}"
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the victim is not the called service: it works on its own, beside the call and after its answer."""
+        return self.victim != self.service
+
+
+CALLED = "called"
+"""Stands for the called service where victims are named."""
+
+
+def kind_of(point_id: str) -> tuple[str, str]:
+    """Victim (CALLED for the called service) and fault that an id names, also one of a plan that is not known here."""
+    boundary = point_id.rpartition("@")[2].partition(":")[2]
+    whose, colon, _ = boundary.partition(":")
+    # A slug has a dot before its colon (`etcd.put:context`), a service's name has none.
+    return whose if colon and "." not in whose else CALLED, boundary.rpartition(".")[2]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from harness.crashpoints.inject import Injected, inject
+from harness.crashpoints.inplace import healed_by_restart, steps
 from harness.crashpoints.judge import (
+    RESTART,
     Examination,
     Expected,
     Match,
     Verdict,
     expected_states,
     judge,
+    judge_in_place,
     judge_whole,
     match,
     nearest,
@@ -25,6 +28,7 @@ from harness.stores.snapshot import Snapshot
 
 # An attempt that leads nowhere near a control state differs in everything; these tell the story.
 _MOST_CHANGES = 6
+_TRIES = 3
 _NO_SUCH_METHOD = 405
 
 
@@ -79,7 +83,7 @@ class Replayer:
             result = await (self._refused(case, point) if point.side == "refused" else self._faulted(case, point))
         except HarnessTrouble as trouble:
             result = _unknown(
-                point, Proof(False, 0, "", str(trouble)), Told(None), str(trouble), self._lab.log_tail(point.service)
+                point, Proof(False, 0, "", str(trouble)), Told(None), str(trouble), self._lab.log_tail(point.victim)
             )
         except ServiceDown as down:  # in a state that is known to be good
             result = _unknown(point, Proof(False, 0, "", str(down)), Told(None), str(down), down.log)
@@ -88,23 +92,24 @@ class Replayer:
     async def _faulted(self, case: Case, point: CrashPoint) -> PointResult:
         lab, limits = self._lab, self._limits
         blind = len(lab.relay.problems)
-        slate = await fresh(
-            lab, self._profile, limits, case.controls.before[0], only=case.lesson.services, stays=case.controls.stays
-        )
-        if not match(slate, case.expected, self._profile, case.rules, wanted=("before",)).clean:
-            where = nearest(slate, case.expected, case.rules, names=("before",))[1]
-            raise HarnessTrouble(
-                f"the clean slate is not the state before: {', '.join(one.where for one in where[:3])}"
-            )
-        injected = await inject(lab, self._profile, limits, point, case.subject.call)
+        injected = await self._injected(case, point)
         if not injected.proof.proven:
             reason = "; ".join((f"the fault is not proven: {injected.proof.how}", *lab.relay.problems[blind:][:3]))
-            return _unknown(point, injected.proof, injected.told, reason, lab.log_tail(point.service))
+            return _unknown(point, injected.proof, injected.told, reason, lab.log_tail(point.victim))
         at_crash = await self._restarted(case, point)
         if isinstance(at_crash, ServiceDown):
-            reason = f"{point.service} does not come back after the crash: {at_crash}"
+            reason = f"{point.victim} does not come back after the crash: {at_crash}"
             return PointResult(point, Outcome.STUCK, reason, injected.proof, injected.told, logs=at_crash.log)
-        state, why = await settle(lab, self._profile, limits, quiet=self._quiet(case), stays=case.controls.stays)
+        # Who works beside the call was just started, and has to take up again what it had in hand.
+        restarted = point.elsewhere and point.fault == "crash"
+        state, why = await settle(
+            lab,
+            self._profile,
+            limits,
+            quiet=self._quiet(case),
+            restarted=restarted,
+            stays=case.controls.stays,
+        )
         if dead := sorted(case.lesson.services - lab.running):
             reason = f"{dead[0]} ended by itself"
             return PointResult(point, Outcome.STUCK, reason, injected.proof, injected.told, logs=lab.log_tail(dead[0]))
@@ -118,6 +123,27 @@ class Replayer:
             return _unknown(point, injected.proof, injected.told, reason, "")
         return result
 
+    async def _injected(self, case: Case, point: CrashPoint) -> Injected:
+        """The call from a clean slate with the fault in it. What services have in hand side by side may make an effect
+        come less often than planned, and then nothing was done to anybody: that is tried again."""
+        tries = _TRIES if point.elsewhere else 1
+        while True:
+            tries -= 1
+            await self._clean_slate(case)
+            injected = await inject(self._lab, self._profile, self._limits, point, case.subject.call)
+            if injected.proof.injections or not tries:
+                return injected
+
+    async def _clean_slate(self, case: Case) -> None:
+        """The state before the call, made certain."""
+        base, stays = case.controls.before[0], case.controls.stays
+        slate = await fresh(self._lab, self._profile, self._limits, base, only=case.lesson.services, stays=stays)
+        if not match(slate, case.expected, self._profile, case.rules, wanted=("before",)).clean:
+            where = nearest(slate, case.expected, case.rules, names=("before",))[1]
+            raise HarnessTrouble(
+                f"the clean slate is not the state before: {', '.join(one.where for one in where[:3])}"
+            )
+
     async def _restarted(self, case: Case, point: CrashPoint) -> Snapshot | ServiceDown:
         """What was there at the crash, once the others are at rest; then the victim is started again."""
         if point.fault == "crash":
@@ -128,7 +154,7 @@ class Replayer:
             else:
                 at_crash = await self._lab.snapshot()
             try:
-                await self._lab.victim(point.service).start()
+                await self._lab.victim(point.victim).start()
             except ServiceDown as down:
                 return down
             return at_crash
@@ -157,29 +183,32 @@ class Replayer:
         verdict = judge_whole(injected.told, found, self_healed=healed)
         attempts: tuple[Attempt, ...] = ()
         if verdict is None:
-            tried = await self._examined(case, state)
+            tried = await self._examined(self._at_work_for_ever(case, state) if point.elsewhere else case, state)
             changes = nearest(state, case.expected, case.rules, names=_names(injected.told))
-            verdict = judge(injected.told, found, why, changes, tried)
+            verdict = judge(injected.told, found, why, changes, tried, elsewhere=point.elsewhere)
             attempts = tried.attempts()
-        elif (again := await self._again(case, found)) is not None:
-            verdict, attempts = again
+        elif (broken := await self._in_place(case, found, state)) is not None:
+            verdict, attempts = broken
         return _result(point, verdict, injected, attempts)
 
-    async def _again(self, case: Case, found: Match) -> tuple[Verdict, tuple[Attempt, ...]] | None:
-        """Make the call once more where it stands: equal stores are no pass when what runs cannot go on with them.
+    def _at_work_for_ever(self, case: Case, state: Snapshot) -> Case:
+        """The case for the examination of a state that a restarted victim made no more of: it will not the next time,
+        and no attempt need wait for that again."""
+        known = self._profile.at_work_after_restart(state, self._lab.running)
+        return replace(case, controls=replace(case.controls, stays=case.controls.stays | frozenset(known)))
 
-        None: it was answered as in the control runs.
-        """
-        wanted = "acknowledged" if found.reached == "before" else case.controls.repeat.kind
-        told = await self._lab.send(case.subject.call)
-        if told.kind == wanted:
-            return None
-        reason = (
-            f"the state {found.reached} the call, but making the call now is answered {told.status or 'nothing'}, "
-            f"where a run without the fault has it {wanted}"
-        )
-        attempt = Attempt("repeat in place", (told,), "", (), "without a restart")
-        return Verdict(Outcome.NEEDS_REPAIR, reason, found.reached), (attempt,)
+    async def _in_place(self, case: Case, found: Match, state: Snapshot) -> tuple[Verdict, tuple[Attempt, ...]] | None:
+        """Go on from a whole state where it stands; None: all went as in the control runs."""
+        done: list[Attempt] = []
+        for step in steps(case.subject, case.controls, found.reached):
+            attempt, _ = await self._try(case, step.name, step.calls, step.reach)
+            done.append(attempt)
+            if not step.held(attempt):
+                tried = await self._examined(case, state)
+                by_restart = healed_by_restart(step, found.reached, tried)
+                verdict = judge_in_place(found, step.failed(attempt), tried, by_restart=by_restart)
+                return verdict, (*done, *tried.attempts())
+        return None
 
     async def _examined(self, case: Case, state: Snapshot) -> Examination:
         digest = canonical(state, case.rules).digest
@@ -192,7 +221,11 @@ class Replayer:
     async def _examine(self, case: Case, state: Snapshot) -> Examination:
         """Each attempt from a fresh copy of the state, so that none helps the next."""
         subject = case.subject
-        await fresh(self._lab, self._profile, self._limits, state, only=case.lesson.services, stays=case.controls.stays)
+        restarted = await fresh(
+            self._lab, self._profile, self._limits, state, only=case.lesson.services, stays=case.controls.stays
+        )
+        restart_match = match(restarted, case.expected, self._profile, case.rules, wanted=("after", "before"))
+        restart = Attempt(RESTART, (), restart_match.reached if restart_match.clean else "")
         repeat, repeat_match = await self._try(case, "repeat", (subject.call,), ("after", "twice"))
         undo_after = undo = redo = None
         redo_match = Match("")
@@ -219,7 +252,7 @@ class Replayer:
             rungs.append(attempt)
             if attempt.reached:
                 break  # the ladder goes from the gentle to the drastic: one that helps is enough
-        return Examination(repeat, repeat_match, undo_after, undo, redo, redo_match, tuple(rungs))
+        return Examination(restart, repeat, repeat_match, undo_after, undo, redo, redo_match, tuple(rungs))
 
     async def _try(
         self, case: Case, name: str, calls: tuple[Call, ...], wanted: tuple[str, ...]

@@ -102,6 +102,35 @@ def effect_slug(effect: Effect) -> str:
     return f"edge.{effect.op}:{_safe(path)}"
 
 
+class EffectNames:
+    """Names of one service's effects during one call, in which contexts are numbered as it first touches them.
+
+    rsync works on several contexts at a time; for an update, the new one is `context/ID`, the old one `context/ID2`.
+    What edges report does not count: it may come for any context at any time.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, str] = {}
+
+    def __call__(self, effect: Effect) -> str:
+        slug = effect_slug(effect)
+        key = dict(effect.key).get("key", "") if effect.store == "etcd" else ""
+        context = CONTEXT_KEY.match(key) or ACTIVE_KEY.match(key)
+        if context is None:
+            return slug
+        if not reported(slug):
+            self._numbers.setdefault(context.group(1), str(len(self._numbers) + 1) if self._numbers else "")
+        return slug.replace("context/ID", f"context/ID{self._numbers.get(context.group(1), '')}", 1)
+
+
+_REPORTED = re.compile(r"/cluster/[^/]+/status$|/(resourcesready|resready|ressuccess)$")
+
+
+def reported(slug: str) -> bool:
+    """Whether an effect of this name writes down what the monitor on an edge reported, when and as often as it does."""
+    return bool(_REPORTED.search(slug))
+
+
 def _safe(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+/:-]+", "", text)
 
@@ -207,7 +236,7 @@ def at_work(snapshot: Snapshot, running: frozenset[str], *, restarted: bool) -> 
             status = _status(value)
             if status in _UNFINISHED:
                 reasons.append(f"{key} is {status}")
-        elif restarted and ACTIVE_KEY.match(key):
+        elif restarted and (active := ACTIVE_KEY.match(key)) and _is_there(active.group(1), snapshot):
             reasons.append(f"rsync has not worked off {key}")
     return tuple(reasons)
 
@@ -283,12 +312,25 @@ def _stale(thing: Mapping[str, Any], there: set[str]) -> bool:
 
 
 def without_unowned(snapshot: Snapshot) -> tuple[Snapshot, tuple[str, ...]]:
-    """The snapshot without any context that no record owns and without what it applied; and those, a line each."""
+    """The snapshot without any context that no record owns and without what it applied; and those, a line each.
+
+    Also without active records of contexts that are gone. They are not inert: rsync restores what is active in the
+    order of the keys, and ends that at the first context that it cannot load.
+    """
     unowned = [context for context in contexts(snapshot) if not context.owned]
-    return _without(snapshot, [context.id for context in unowned], edges=True), tuple(
+    lines = [
         f"etcd context that no record owns, {context.status or 'without a status'} ({context.keys} keys)"
         for context in unowned
-    )
+    ]
+    active = (match.group(1) for key in snapshot.etcd if (match := ACTIVE_KEY.match(key.decode("utf-8", "replace"))))
+    gone = [name for name in active if not _is_there(name, snapshot)]
+    lines += ["etcd active record of a context that is gone" for _ in gone]
+    return _without(snapshot, [context.id for context in unowned] + gone, edges=True), tuple(lines)
+
+
+def _is_there(context: str, snapshot: Snapshot) -> bool:
+    prefix = f"/context/{context}/".encode()
+    return any(key.startswith(prefix) for key in snapshot.etcd)
 
 
 def _without(snapshot: Snapshot, ids: list[str], *, edges: bool) -> Snapshot:

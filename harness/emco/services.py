@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
+DATA_KEY = "EMCO_DATA_KEY"
+"""The variable with which every service is told what kubeconfigs and private keys are encrypted with in mongo."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceInfo:

@@ -59,6 +59,13 @@ class Disruptable(Protocol):
     @property
     def edges(self) -> tuple[str, ...]: ...
 
+    @property
+    def data_key(self) -> str:
+        """What services are given as EMCO_DATA_KEY at their next start; empty for none."""
+
+    def set_data_key(self, key: str) -> None:
+        """Change that. Services that run keep the one they have."""
+
     async def crash(self, name: str, *, volume: Volume = "kept") -> Death:
         """SIGKILL a service or a store; it stays down. volume `lost`: what a store had on disk is gone, too."""
 
@@ -77,11 +84,17 @@ class Disruptable(Protocol):
     async def resume(self, name: str) -> None:
         """Let it run again."""
 
-    async def make_whole(self) -> tuple[str, ...]:
-        """Resume what is paused, heal what is broken, start what is down; what was done, in words."""
+    async def make_whole(self, name: str = "*") -> tuple[str, ...]:
+        """Resume what is paused, heal what is broken, start what is down, of all or of one; what was done, in words."""
 
     async def partition(self, source: str, target: str, how: Partition) -> int:
         """Break all links from source to target (patterns, `*` for any); how many."""
+
+    async def cut(self, source: str, target: str, sent: bytes, *, times: int = 1, then: Partition | None = None) -> int:
+        """Reset the connection on which a source sends these bytes, instead of their arriving; on how many links.
+
+        times: so often, on each link;  then: what the link is afterwards, healthy when nothing is said
+        """
 
     async def heal(self, source: str, target: str) -> int:
         """Make the links healthy again that were broken; how many."""
@@ -90,6 +103,15 @@ class Disruptable(Protocol):
         """Destroy services, stores and their data, as a deleted namespace does; what was destroyed, in words.
 
         Edges are not touched: they are other clusters."""
+
+    async def shrink(self, store: str, megabytes: int) -> None:
+        """Move a store to a volume of this size; it is stopped and started again. `make_whole` moves it back."""
+
+    async def fill(self, store: str) -> int:
+        """Fill what is left of a store's small volume; how many bytes."""
+
+    async def free(self, store: str) -> int:
+        """Give that space back; how many bytes."""
 
     async def bring_up(self, *, services: bool = True) -> None:
         """Start the stores that are down and, unless told otherwise, the services."""

@@ -13,6 +13,7 @@ _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
 _MS_BIND = 0x1000
 _MS_REC_PRIVATE = 0x4000 | 0x40000
+_MNT_DETACH = 2
 _CLONE_NEWNET = 0x40000000
 _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914
@@ -64,6 +65,28 @@ def mount_privately(source: str, target: str) -> None:
     _checked(libc.unshare(_CLONE_NEWNS), "unshare(CLONE_NEWNS)")
     _checked(libc.mount(b"none", b"/", None, _MS_REC_PRIVATE, None), "mount --make-rprivate /")
     _checked(libc.mount(source.encode(), target.encode(), None, _MS_BIND, None), f"mount --bind {source} {target}")
+
+
+def own_mounts() -> bool:
+    """Move the calling thread (and what it starts later) to a mount namespace of its own; False where that is refused.
+
+    What is mounted there nobody else sees, and it is gone with the last process of the namespace.
+    """
+    libc = _libc()
+    if libc.unshare(_CLONE_NEWNS) != 0:
+        return False
+    return int(libc.mount(b"none", b"/", None, _MS_REC_PRIVATE, None)) == 0
+
+
+def mount_memory(target: str, megabytes: int) -> None:
+    """A file system in memory, of this size at most, at a folder. Raises OSError, EPERM where nothing may be mounted."""
+    options = f"size={megabytes}m,mode=0700".encode()
+    _checked(_libc().mount(b"emco-chaos", target.encode(), b"tmpfs", 0, options), f"mount -t tmpfs {target}")
+
+
+def unmount(target: str) -> None:
+    """Take a mount away; who still uses it keeps it until it ends. Raises OSError."""
+    _checked(_libc().umount2(target.encode(), _MNT_DETACH), f"umount {target}")
 
 
 def socket_inode(source: tuple[str, int], target: tuple[str, int]) -> int:

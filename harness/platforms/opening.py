@@ -32,6 +32,10 @@ class EmcoLab(Lab, Protocol):
     @property
     def etcd(self) -> Etcd: ...
 
+    @property
+    def folder(self) -> Path:
+        """Logs and data of the environment; it goes with it."""
+
     def http(self, service: str) -> Address:
         """Where a service has its API."""
 

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from harness.crashpoints.model import CALLED, kind_of
+from harness.emco.services import SERVICES
 from harness.faults.victim import UsageError
 
 FAULTS = ("crash", "disconnect", "none")
+DEFAULT_FAULTS = ("crash", "disconnect", "none")
 EDGES = ("emulator", "kube-apiserver")
 PLATFORMS = ("process", "kind")
 
@@ -78,6 +81,7 @@ class Settings:
     edge_assets:       folder with etcd and kube-apiserver
     edge_kubeconfigs:  running clusters in the place of some of the workload's
     faults:            which kinds of points are planned
+    victims:           whose boundaries are planned: the called service's, and those of services that work beside it
     workers:           environments side by side
     seed:              decides the order of points
     platform:          where EMCO runs: process or kind
@@ -99,7 +103,8 @@ class Settings:
     edges: str = "emulator"
     edge_assets: Path | None = None
     edge_kubeconfigs: tuple[EdgeKubeconfig, ...] = ()
-    faults: tuple[str, ...] = FAULTS
+    faults: tuple[str, ...] = DEFAULT_FAULTS
+    victims: tuple[str, ...] = (CALLED,)
     workers: int = 1
     seed: int = 0
     isolate: bool = True
@@ -117,6 +122,10 @@ class Settings:
         unknown = [fault for fault in self.faults if fault not in FAULTS]
         if unknown or not self.faults:
             raise UsageError(f"unknown fault {unknown[0] if unknown else ''!r}; known: {', '.join(FAULTS)}")
+        strangers = [name for name in self.victims if name != CALLED and name not in SERVICES]
+        if strangers or not self.victims:
+            known = ", ".join((CALLED, *sorted(SERVICES)))
+            raise UsageError(f"unknown victim {strangers[0] if strangers else ''!r}; known: {known}")
         if not 1 <= self.workers <= 64:
             raise UsageError(f"{self.workers} workers: a number from 1 to 64 is expected")
         if self.emco_bin and self.reference != "faithful":
@@ -157,6 +166,16 @@ class Settings:
                 raise UsageError(f"--edge-kubeconfig {one}: no such file")
         if named and self.workers > 1:
             raise UsageError("workers need edges of their own: with --edge-kubeconfig only one worker can run")
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The victims that work beside the called service."""
+        return tuple(name for name in self.victims if name != CALLED)
+
+    def covers(self, point_id: str) -> bool:
+        """Whether the plan under these settings has all points of this one's kind."""
+        victim, fault = kind_of(point_id)
+        return victim in self.victims and fault in self.faults
 
     def store_address(self, store: str) -> tuple[str, int] | None:
         """Where a named store listens; None when it is embedded."""

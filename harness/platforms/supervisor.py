@@ -25,6 +25,7 @@ class ProcessSpec:
     ready: raises OSError while the process does not answer by its protocol yet; is given the size that the log had
            before this start, for programs that only say in their log when they are ready
     mount: a folder that the process alone sees at another place: (folder, place)
+    start_limit: seconds from its start until it answers; more on a machine that is slow, see Supervised
     """
 
     name: str
@@ -93,8 +94,17 @@ class _Running:
     ended: "asyncio.Future[Death]" = field(repr=False)
 
 
+# A start that takes that much longer than this very process ever took on this machine is not slow, it hangs.
+_SLOWER = 20
+_LONGEST_START = 240.0
+
+
 class Supervised:
-    """One process of the environment: start, crash, stop; satisfies the Victim protocol."""
+    """One process of the environment: start, crash, stop; satisfies the Victim protocol.
+
+    How long a start may take is at least the spec's limit; where starts that went well took long already, it is many
+    times the longest of them, so that a slow machine is not taken for a service that hangs.
+    """
 
     def __init__(self, spec: ProcessSpec, starter: Starter, journal: Journal) -> None:
         self.spec = spec
@@ -102,6 +112,8 @@ class Supervised:
         self._journal = journal
         self._running: _Running | None = None
         self._log_offset = 0
+        self._launched = 0.0
+        self._slowest = 0.0  # of the starts that went well, seconds
         self.starts = 0
 
     @property
@@ -127,29 +139,37 @@ class Supervised:
             pid = self._starter.start(self.spec, log.fileno())
         self.starts += 1
         loop = asyncio.get_running_loop()
+        self._launched = loop.time()
         descriptor = os.pidfd_open(pid)
         undo = self._journal.record("process", pid=str(pid), started=process_started(pid), what=self.name)
         self._running = _Running(pid, descriptor, undo, loop.create_future())
         loop.add_reader(descriptor, self._reap, self._running)
 
+    @property
+    def start_limit(self) -> float:
+        """Seconds that its next start may take."""
+        return min(max(self.spec.start_limit, _SLOWER * self._slowest), max(self.spec.start_limit, _LONGEST_START))
+
     async def answering(self) -> None:
         """Wait until the started process answers by its protocol."""
-        running = self._running
+        running, limit, clock = self._running, self.start_limit, asyncio.get_running_loop().time
         if running is None:
             raise HarnessTrouble(f"{self.name} was never started")
         ready = asyncio.ensure_future(self._poll())
         try:
             either: set[asyncio.Future[Any]] = {ready, running.ended}
-            await asyncio.wait(either, timeout=self.spec.start_limit, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             if ready.done() and not running.ended.done():  # something else may listen where it could not
                 ready.result()
+                self._slowest = max(self._slowest, clock() - self._launched)
                 return
         finally:
             ready.cancel()
         if running.ended.done():
             sentence = f"ended right after its start: {running.ended.result().describe()}"
         else:
-            sentence = f"did not answer within {self.spec.start_limit:g} s of its start"
+            before = f"; a start that went well took {self._slowest:.1f} s at most" if self._slowest else ""
+            sentence = f"did not answer within {limit:g} s of its start{before}"
         raise ServiceDown(self.name, sentence, self.log_tail())
 
     async def _poll(self) -> None:

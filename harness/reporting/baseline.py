@@ -13,7 +13,7 @@ and `unknown` says nothing to accept. An entry lasts as long as the finding is e
 better or its day is over, that is reported, so that the list never says more than is true.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -100,18 +100,22 @@ class BaselineVerdict:
         return not (self.new or self.worse or self.vanished or self.expired)
 
 
+def _nothing(_: str) -> bool:
+    return False
+
+
 def apply(
     baseline: Baseline,
     results: Iterable[Judged],
     *,
     today: date,
     selected_ids: Collection[str],
-    whole_plan: bool = False,
+    covers: Callable[[str], bool] = _nothing,
     complete_subjects: Collection[str] = (),
 ) -> BaselineVerdict:
     """Hold a run's results against a baseline. `selected_ids` are the points that this run was to do.
 
-    whole_plan: nothing was left out of the plan, so that an entry without a point has vanished
+    covers: whether the plan had all points of the kind of this id, so that an entry without a point has vanished
     complete_subjects: whose claims were all checked, so that an entry of theirs that was not has vanished
     """
     by_id = {result.id: result for result in results}
@@ -122,7 +126,7 @@ def apply(
         result = by_id.get(entry.id)
         place = _place(entry, result, today=today, selected=entry.id in selected_ids)
         subject = claim_subject(entry.id)
-        if place == "not_selected" and (subject in complete_subjects if subject else whole_plan):
+        if place == "not_selected" and (subject in complete_subjects if subject else covers(entry.id)):
             place = "vanished"
         places[place].append(Match(entry, result))
     accepted = {entry.id for entry in baseline.entries}

@@ -48,7 +48,8 @@ def print_plan(console: Console, plan: Plan) -> None:
         table.add_column(style="dim", no_wrap=True)
         for point in call.points:
             number += 1
-            nth = f"effect {point.ordinal} of {len(call.effects)}" if point.ordinal else ""
+            of = "" if point.elsewhere else f" of {len(call.effects)}"
+            nth = f"effect {point.ordinal}{of}" if point.ordinal else ""
             table.add_row(str(number), Text(point.id), nth)
         if call.points:
             _print_wide(console, table)

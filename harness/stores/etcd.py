@@ -41,14 +41,18 @@ class Etcd:
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"what answers at {self.address} is no etcd ({error!r})") from error
 
-    async def claim(self) -> None:
-        """Mark the server as the harness's. Raises StoreError when it holds anything of somebody else."""
+    async def check_claim(self) -> None:
+        """Whether it may be marked as the harness's. Raises StoreError when it holds anything of somebody else."""
         content = await self.snapshot()
         if content and not await self.marked():
             raise StoreError(
                 f"etcd at {self.address} holds {len(content)} keys and lacks the harness's marker: restore would "
                 f"replace them. Give an empty etcd, or put the key {MARKER_KEY.decode()} to opt in."
             )
+
+    async def claim(self) -> None:
+        """Mark the server as the harness's. Raises StoreError when it holds anything of somebody else."""
+        await self.check_claim()
         await self.mark()
 
     async def marked(self) -> bool:

@@ -66,14 +66,18 @@ class Mongo:
             why = str(error).partition(", Timeout:")[0]  # what follows is the driver's whole view of the topology
             raise StoreError(f"mongo at {self.address} does not answer: {why}") from error
 
-    async def claim(self) -> None:
-        """Mark the server as the harness's. Raises StoreError when it holds anything of somebody else."""
+    async def check_claim(self) -> None:
+        """Whether it may be marked as the harness's. Raises StoreError when it holds anything of somebody else."""
         names = await self._names()
         if MARKER not in names and names:
             raise StoreError(
                 f"mongo at {self.address} holds databases ({', '.join(names)}) and lacks the harness's marker: restore "
                 f"would replace their content. Give an empty mongo, or create the database {MARKER!r} in it to opt in."
             )
+
+    async def claim(self) -> None:
+        """Mark the server as the harness's. Raises StoreError when it holds anything of somebody else."""
+        await self.check_claim()
         await self.mark()
 
     async def marked(self) -> bool:

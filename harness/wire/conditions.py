@@ -1,6 +1,6 @@
 """What can be wrong with a link, as values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -42,4 +42,22 @@ class Slow:
     delay: float
 
 
-Condition = Healthy | Refuse | Reset | BlackHole | Slow
+@dataclass(frozen=True, slots=True)
+class Cut:
+    r"""Healthy until the source sends certain bytes: they do not arrive, and the connection that carried them is reset.
+
+    sent:  the bytes, as they stand on the wire: `b"\x02find\0"` is the command find of mongo, a key is one of etcd
+    times: so often connections are reset; then the link is `then`
+    then:  what the link is afterwards. Refuse, say: it is cut at exactly this message and stays so
+    """
+
+    sent: bytes
+    times: int = 1
+    then: "Condition" = field(default_factory=Healthy)
+
+    def __post_init__(self) -> None:
+        if not self.sent or self.times < 1:
+            raise ValueError("a cut is made at some bytes, at least once")
+
+
+Condition = Healthy | Refuse | Reset | BlackHole | Slow | Cut

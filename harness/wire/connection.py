@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-from harness.wire.conditions import BlackHole, Condition, Healthy, Reset, Slow
+from harness.wire.conditions import BlackHole, Condition, Cut, Healthy, Reset, Slow
 from harness.wire.decoding import Codec, DecodeError
 from harness.wire.effects import Effect
 from harness.wire.peer import End
@@ -80,6 +80,10 @@ class Owner(Protocol):
         """The source sent something into a link that keeps it, or the reply, back."""
         ...
 
+    def cut(self, connection: "Connection") -> None:
+        """The source sent what its link is to be cut at."""
+        ...
+
     def closed(self, connection: "Connection") -> None:
         """The connection is gone."""
         ...
@@ -92,7 +96,7 @@ class Owner(Protocol):
 class Lane:
     """One direction of a connection."""
 
-    __slots__ = ("boundary", "condition", "destination", "feed", "held", "late", "origin", "passed", "unfed")
+    __slots__ = ("boundary", "condition", "destination", "feed", "held", "late", "origin", "passed", "tail", "unfed")
 
     def __init__(self, feed: Callable[[bytes], None], boundary: Callable[[], int]) -> None:
         self.origin: End | None = None
@@ -104,11 +108,22 @@ class Lane:
         self.unfed = 0  # how many of the held bytes, at the end, the decoder has not seen
         self.late: deque[tuple[asyncio.TimerHandle, bytes]] = deque()  # forwarded, under way on a slow link
         self.condition: Condition = Healthy()
+        self.tail = b""  # the end of what was forwarded, where the bytes of a cut may begin
 
     def unseen(self) -> bytes:
         """What the decoder has not seen; counts as seen from now on."""
         unfed, self.unfed = self.unfed, 0
         return bytes(memoryview(self.held)[len(self.held) - unfed :]) if unfed else b""
+
+    def is_cut_by(self, data: memoryview) -> bool:
+        """Whether these bytes, with what came before them, hold those that the link is to be cut at."""
+        if not isinstance(self.condition, Cut):
+            self.tail = b""
+            return False
+        sent = self.condition.sent
+        seen = self.tail + bytes(data)
+        self.tail = seen[-(len(sent) - 1) :] if len(sent) > 1 else b""
+        return sent in seen
 
     def unsent(self) -> int:
         """Bytes that count as forwarded and have not left."""
@@ -245,6 +260,9 @@ class Connection:
             if isinstance(lane.condition, Reset):
                 self.close(reset=True)
                 return
+        if lane is self.up and lane.is_cut_by(data):
+            self._owner.cut(self)
+            return
         lane.held += data
         lane.unfed += len(data)
         if not self._blocked(lane):

@@ -6,6 +6,7 @@ from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from harness.wire.conditions import Condition
+from harness.wire.connection import Bell
 from harness.wire.effects import Observation
 from harness.wire.links import Link
 from harness.wire.relay import Hit, Knock, Trigger
@@ -14,6 +15,8 @@ from harness.wire.relay import Hit, Knock, Trigger
 class ArmedTrigger(Protocol):
     """A trigger that is armed."""
 
+    @property
+    def trigger(self) -> Trigger: ...
     @property
     def hit(self) -> "asyncio.Future[Hit]": ...
 
@@ -34,8 +37,10 @@ class RelayControl(Protocol):
     def knocks(self) -> Sequence[Knock]: ...
     @property
     def problems(self) -> Sequence[str]: ...
-
-    def knocked(self, source: str, target: str) -> None: ...
+    @property
+    def cuts(self) -> Sequence[tuple[float, Link]]: ...
+    @property
+    def bell(self) -> Bell: ...
 
     def links(self) -> tuple[Link, ...]: ...
     def condition(self, link: Link) -> Condition: ...

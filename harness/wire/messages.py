@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from harness.wire.conditions import BlackHole, Condition, Healthy, Refuse, Reset, Slow
+from harness.wire.conditions import BlackHole, Condition, Cut, Healthy, Refuse, Reset, Slow
 from harness.wire.effects import Effect, Observation
 
 Json = dict[str, Any]
@@ -69,6 +69,8 @@ def observation_from_json(value: Any) -> Observation:
 
 def condition_to_json(condition: Condition) -> list[Any]:
     """As `condition_from_json` reads it."""
+    if isinstance(condition, Cut):
+        return ["Cut", condition.sent.hex(), condition.times, condition_to_json(condition.then)]
     return [type(condition).__name__, *(getattr(condition, field.name) for field in fields(condition))]
 
 
@@ -76,6 +78,9 @@ def condition_from_json(value: Any) -> Condition:
     """Raises MalformedMessage."""
     try:
         name, *arguments = value
+        if name == "Cut":
+            sent, times, then = arguments
+            return Cut(bytes.fromhex(sent), times, condition_from_json(then))
         return _CONDITIONS[name](*arguments)
     except (TypeError, ValueError, KeyError) as error:
         raise MalformedMessage(f"{str(value)[:80]} is no condition of a link") from error

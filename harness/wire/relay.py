@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, Self
 
-from harness.wire.conditions import BlackHole, Condition, Healthy, Refuse, Reset
+from harness.wire.conditions import BlackHole, Condition, Cut, Healthy, Refuse, Reset
 from harness.wire.connection import Bell, Connection
 from harness.wire.decoding import Codec
 from harness.wire.effects import Effect, Observation
@@ -155,6 +155,9 @@ class _Source:
     def knocked(self, connection: Connection, data: memoryview) -> None:
         self.relay.asked(self.name, connection, data)
 
+    def cut(self, connection: Connection) -> None:
+        self.relay.cut(connection)
+
     def closed(self, connection: Connection) -> None:
         self.connections.discard(connection)
         self.relay.forget(connection)
@@ -209,6 +212,7 @@ class Relay:
         self.history: list[Observation] = []
         self.problems: list[str] = []
         self.knocks: list[Knock] = []
+        self.cuts: list[tuple[float, Link]] = []  # when a connection of which link was cut (conditions.Cut)
         self.bell = Bell()
         self._listeners: dict[Link, Listener] = {}
         self._sources: dict[str, _Source] = {}
@@ -413,6 +417,17 @@ class Relay:
     def target_of(self, connection: Connection) -> str:
         """Name of the connection's target."""
         return self._at[connection].link.target
+
+    def cut(self, connection: Connection) -> None:
+        """Reset a connection that is to be cut; its link becomes what it is to be afterwards when it was the last."""
+        listener = self._at[connection]
+        condition = listener.condition
+        assert isinstance(condition, Cut)
+        self.cuts.append((self.clock(), listener.link))
+        connection.close(reset=True)
+        left = condition.times - 1
+        self.set_condition(listener.link, replace(condition, times=left) if left else condition.then)
+        self.bell.ring()
 
     def forget(self, connection: Connection) -> None:
         """The connection is gone."""

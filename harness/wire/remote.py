@@ -9,10 +9,10 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from harness.wire.conditions import Condition, Healthy
+from harness.wire.conditions import Condition, Cut, Healthy
 from harness.wire.connection import Bell
 from harness.wire.effects import Observation
 from harness.wire.links import Address, Link, RelayError
@@ -56,6 +56,7 @@ class RemoteRelay:
     def __init__(self, control: _Line, asks: _Line, links: Sequence[Link], hello: Json) -> None:
         self.knocks: list[Knock] = []
         self.problems: list[str] = []
+        self.cuts: list[tuple[float, Link]] = []
         self.instances: dict[str, str] = dict(hello["instances"])
         self._control = control
         self._asks = asks
@@ -63,8 +64,9 @@ class RemoteRelay:
         self._conditions: dict[Link, Condition] = {}
         self._offset = float(hello["clock"]) - time.monotonic()
         self._first = int(hello["seq"])
+        self._first_knock = int(hello["knocks"])
         self._history: list[Observation] = []
-        self._bell = Bell()
+        self.bell = Bell()
         self._next = 0
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._armed: dict[int, RemoteArmed] = {}
@@ -112,10 +114,6 @@ class RemoteRelay:
         """The relay's clock, seconds."""
         return time.monotonic() + self._offset
 
-    def knocked(self, source: str, target: str) -> None:
-        self.knocks.append(Knock(self.clock(), source, target, "connect"))
-        self._bell.ring()
-
     def links(self) -> tuple[Link, ...]:
         return self._links
 
@@ -142,7 +140,7 @@ class RemoteRelay:
             self._check()
             if left <= 0:
                 return False
-            await self._bell.wait(left)
+            await self.bell.wait(left)
         return True
 
     async def quiet(
@@ -242,7 +240,7 @@ class RemoteRelay:
             for armed in self._armed.values():
                 if not armed.hit.done():
                     armed.hit.set_exception(RelayError(why))
-            self._bell.ring()
+            self.bell.ring()
 
     def _told(self, message: Json) -> None:
         if "re" in message:
@@ -264,9 +262,27 @@ class RemoteRelay:
         place = one.seq - self._first
         if place == len(self._history):
             self._history.append(one)
-            self._bell.ring()
+            self.bell.ring()
         elif place >= 0:
             self._history[place] = one
+
+    def _knock(self, message: Json) -> None:
+        place = message["number"] - self._first_knock
+        if place == len(self.knocks):
+            self.knocks.append(Knock(*message["one"]))
+        elif place >= 0:
+            self.knocks[place] = Knock(*message["one"])
+        self.bell.ring()
+
+    def _cut(self, message: Json) -> None:
+        """A connection was cut, and the link is one step further on its way to what comes after."""
+        link = self._links[message["link"]]
+        self.cuts.append((message["at"], link))
+        condition = self.condition(link)
+        if isinstance(condition, Cut):
+            left = condition.times - 1
+            self._conditions[link] = replace(condition, times=left) if left else condition.then
+        self.bell.ring()
 
     def _hit(self, message: Json) -> None:
         armed = self._armed.pop(message["armed"], None)
@@ -319,8 +335,9 @@ async def _close(lines: Sequence[_Line]) -> None:
 
 _EVENTS: Mapping[str, Callable[[RemoteRelay, Json], None]] = {
     "observed": RemoteRelay._observed,  # noqa: SLF001  the table of the class's own events
+    "cut": RemoteRelay._cut,  # noqa: SLF001  the same
     "hit": RemoteRelay._hit,  # noqa: SLF001  the same
-    "knocked": lambda relay, message: relay.knocks.append(Knock(*message["one"])),
+    "knocked": RemoteRelay._knock,  # noqa: SLF001  the same
     "problem": lambda relay, message: relay.problems.append(message["text"]),
     "trouble": lambda relay, message: relay.problems.append(f"the relay could not do it: {message['text']}"),
     "let in": lambda relay, message: relay.instances.__setitem__(message["source"], message["address"]),

@@ -111,15 +111,15 @@ def _link_spec(link: Json) -> LinkSpec:
 
 
 class _Announced(list[T], Generic[T]):
-    """A list that tells of what is appended to it or replaced in it: the relay writes its history into one."""
+    """A list that tells of what is appended to it or replaced in it, and where: the relay writes its history into one."""
 
-    def __init__(self, announce: Callable[[T], None]) -> None:
+    def __init__(self, announce: Callable[[int, T], None]) -> None:
         super().__init__()
         self._announce = announce
 
     def append(self, item: T) -> None:
         super().append(item)
-        self._announce(item)
+        self._announce(len(self) - 1, item)
 
     @overload
     def __setitem__(self, place: SupportsIndex, item: T) -> None: ...
@@ -127,7 +127,7 @@ class _Announced(list[T], Generic[T]):
     def __setitem__(self, place: slice, item: Any) -> None: ...
     def __setitem__(self, place: Any, item: Any) -> None:
         super().__setitem__(place, item)
-        self._announce(item)
+        self._announce(place, item)
 
 
 @dataclass(slots=True)
@@ -148,7 +148,8 @@ class ServedRelay:
         self._relay = Relay()
         self._relay.history = _Announced(self._observed)
         self._relay.knocks = _Announced(self._knocked)
-        self._relay.problems = _Announced(lambda text: self._say({"event": "problem", "text": text}))
+        self._relay.problems = _Announced(lambda _, text: self._say({"event": "problem", "text": text}))
+        self._relay.cuts = _Announced(self._cut)
         self._doors = Relay()
         self._instances = Instances(config.sources, clock=self._relay.clock, changed=self._let_in)
         self._links: list[Link] = []
@@ -218,11 +219,14 @@ class ServedRelay:
         if self._master is not None:
             self._master.writer.write(write(message))
 
-    def _observed(self, one: Observation) -> None:
+    def _observed(self, _: int, one: Observation) -> None:
         self._say({"event": "observed", "one": observation_to_json(one)})
 
-    def _knocked(self, one: Knock) -> None:
-        self._say({"event": "knocked", "one": [one.at, one.source, one.target, one.kind]})
+    def _knocked(self, number: int, one: Knock) -> None:
+        self._say({"event": "knocked", "number": number, "one": [one.at, one.source, one.target, one.kind, one.asked]})
+
+    def _cut(self, _: int, one: tuple[float, Link]) -> None:
+        self._say({"event": "cut", "at": one[0], "link": self._links.index(one[1])})
 
     def _let_in(self, source: str) -> None:
         self._say({"event": "let in", "source": source, "address": self._instances.address(source)})

@@ -1,14 +1,99 @@
-"""An edge goes away while an application is deployed. README.md beside this file says what is claimed."""
+"""An edge goes away while EMCO has something to do there, or nothing. README.md beside this file: what is claimed."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
+from fixtures import partition
 from fixtures.experiment import Ran
+from fixtures.partition import Variant
+
+if TYPE_CHECKING:
+    from harness.pytest_claims import Claims
+
+Run = Callable[..., Ran]
+READY = {"instantiate": "approve-dig1", "update": "replace-prof1", "terminate": "instantiate-dig1"}
+SLOW = pytest.mark.emco_slow
+LAST = {
+    "flapping": (0, 30, 40),
+    "slow": (0, 30, 40),
+    "black-hole": (3, 80, 60),
+    "reset": (2, 40, 40),
+    "silent": (0, 65, 40),
+    "one-way": (0, 65, 40),
+}
+"""Tries, seconds until the edge is back; seconds until all must be well. Else 4 tries or 30 s, and 40 s."""
 
 
-@pytest.mark.parametrize("kind", ["refused", "reset"])
-def test_instantiate(kind: str, experiment: Callable[..., Ran]) -> None:
-    ran = experiment(kind=kind)
-    assert ran.completed, ran.why
-    assert ran.output("what EMCO says of the edge") == "Retrying"
+def away(call: str, kind: str, target: str = "p1+c2", seconds: float = 1.0) -> Variant:
+    tries, longest, limit = LAST.get(kind, (4, 30, 40))
+    goal = partition.goal_of(call)
+    settings = {
+        "ready": READY[call],
+        "call": f"{call}-dig1",
+        "goal": goal,
+        "tries": tries,
+        "longest": longest,
+        "limit": limit,
+    }
+    return Variant(call, kind, settings, target, seconds=seconds)
+
+
+def named(variants: list[Variant], *, slow: bool = False) -> list[object]:
+    return [pytest.param(one, id=one.name, marks=SLOW if slow else ()) for one in variants]
+
+
+QUICK = [away("instantiate", kind) for kind in ("refused", "reset")] + [away("instantiate", "flapping", seconds=1.3)]
+QUICK += [away("instantiate", "slow", seconds=0.2), away("instantiate", "refused", "p1+*")]
+QUICK += [away("update", "refused"), away("terminate", "refused")]
+FULL = [away(call, kind) for call in ("update", "terminate") for kind in ("reset", "black-hole", "silent", "one-way")]
+FULL += [away("instantiate", kind) for kind in ("black-hole", "silent", "one-way")]
+FULL += [away(call, "flapping", seconds=1.3) for call in ("update", "terminate")]
+FULL += [away(call, "slow", seconds=0.5) for call in ("update", "terminate")]
+FULL += [
+    away(call, kind, "p1+*")
+    for call in READY
+    for kind in ("refused", "black-hole")
+    if (call, kind) != ("instantiate", "refused")
+]
+
+
+@pytest.mark.parametrize("variant", named(QUICK) + named(FULL, slow=True))
+def test_while_away(variant: Variant, experiment: Run, claims: "Claims") -> None:
+    rec = partition.recorded(claims, experiment("experiment.yaml", **variant.configuration), variant)
+    partition.claim_while_away(claims, rec, variant.call)
+
+
+@pytest.mark.parametrize("kind", ["refused", pytest.param("reset", marks=SLOW), pytest.param("flapping", marks=SLOW)])
+def test_at_rest(kind: str, experiment: Run, claims: "Claims") -> None:
+    variant = Variant("rest", kind, {})
+    rec = partition.recorded(claims, experiment("at_rest.yaml", **variant.configuration), variant)
+    partition.claim_at_rest(claims, rec)
+
+
+@pytest.mark.parametrize(
+    "call, meanwhile",
+    [("instantiate", "stop"), ("instantiate", "restart-rsync"), ("instantiate", "nothing"), ("terminate", "stop")],
+)
+def test_given_up(call: str, meanwhile: str, experiment: Run, claims: "Claims") -> None:
+    variant = Variant(
+        call,
+        "refused",
+        {"ready": READY[call], "call": f"{call}-dig1", "meanwhile": meanwhile},
+        prefix=f"given-up/{meanwhile}",
+    )
+    ran = experiment("given_up.yaml", **variant.configuration)
+    partition.claim_given_up(claims, partition.recorded(claims, ran, variant), ran, meanwhile)
+
+
+@pytest.mark.parametrize("call, failed", [("instantiate", "InstantiateFailed"), ("terminate", "TerminateFailed")])
+def test_max_retries(call: str, failed: str, experiment: Run, claims: "Claims") -> None:
+    variant = Variant(
+        call,
+        "refused",
+        {"max_retries": "2", "ready": READY[call], "call": f"{call}-dig1", "failed": failed},
+        prefix="max-retries",
+    )
+    ran = experiment("max_retries.yaml", **variant.configuration)
+    partition.claim_bounded(claims, partition.recorded(claims, ran, variant), ran, failed=failed, most=2)

@@ -78,7 +78,7 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
     workload.touch()
     settings = Settings(workload, edges="kube-apiserver", edge_assets=Path(ASSETS), cache_folder=folder / "cache")
     with closing(ForkServer()) as launcher, closing(Journal(folder / "1-1.undo")) as journal:
-        block = Block(folder / "blocks")
+        block = Block()
         site = Site(settings, block.layout, folder / "work", journal, launcher, launcher)
 
         async def begin() -> ApiEdge:

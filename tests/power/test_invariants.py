@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.campaign import PROFILE, Campaign, open_campaign, prepare
+from harness.campaign import PROFILE, Campaign, make_plan, open_campaign, prepare
 from harness.crashpoints.inject import inject
 from harness.crashpoints.lab import Limits
 from harness.crashpoints.learn import Lesson, fresh, settle
@@ -61,7 +61,8 @@ def test_what_a_crash_breaks_is_found_in_what_it_leaves(tmp_path: Path) -> None:
 async def _broken(settings: Settings, ids: Iterable[str]) -> dict[str, set[str]]:
     async with open_campaign(settings, prepare(settings), name="invariants") as campaign:
         lessons = {lesson.subject.call.name: lesson for lesson in await campaign.learn()}
-        points = {point.id: point for point in campaign.plan().points()}
+        planned = make_plan(campaign.work, settings, tuple(lessons.values()), {})
+        points = {point.id: point for point in planned.points()}
         return {name: await _crashed(campaign, lessons[points[name].call], points[name]) for name in ids}
 
 

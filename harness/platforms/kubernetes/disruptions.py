@@ -1,6 +1,7 @@
 """Disruptions in a cluster: implements harness.platforms.disruptions.Disruptable over a KubernetesLab."""
 
 import asyncio
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 import aiohttp
@@ -14,7 +15,7 @@ from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
 from harness.platforms.kubernetes.pods import Pod
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE
 from harness.stores.mongo import StoreError
-from harness.wire.conditions import Healthy
+from harness.wire.conditions import Cut, Healthy
 from harness.wire.links import Link
 
 STORES = ("mongo", "etcd")
@@ -48,6 +49,14 @@ class KubernetesDisruptions:
     @property
     def edges(self) -> tuple[str, ...]:
         return self._parts.wiring.edges
+
+    @property
+    def data_key(self) -> str:
+        return ""
+
+    def set_data_key(self, key: str) -> None:
+        if key:
+            raise HarnessTrouble("services in pods are not given another EMCO_DATA_KEY by the harness")
 
     async def crash(self, name: str, *, volume: Volume = "kept") -> Death:
         if name in STORES:
@@ -112,14 +121,26 @@ class KubernetesDisruptions:
             raise HarnessTrouble(f"{name} is not paused")
         await self._parts.node.resume(container)
 
-    async def make_whole(self) -> tuple[str, ...]:
-        told = [f"{name} runs again" for name in sorted(self._paused)]
-        for name in tuple(self._paused):
-            await self.resume(name)
-        if links := await self.heal("*", "*"):
+    async def shrink(self, store: str, megabytes: int) -> None:  # noqa: ARG002  as the Protocol has it
+        raise HarnessTrouble(f"{store} has a volume of the cluster's StorageClass, which is not made smaller")
+
+    async def fill(self, store: str) -> int:
+        raise HarnessTrouble(f"{store} has no small volume")
+
+    async def free(self, store: str) -> int:
+        raise HarnessTrouble(f"{store} has no small volume")
+
+    async def make_whole(self, name: str = "*") -> tuple[str, ...]:
+        paused = sorted(one for one in self._paused if fnmatchcase(one, name))
+        for one in paused:
+            await self.resume(one)
+        told = [f"{one} runs again" for one in paused]
+        if links := await self._heal([one for one in self._lab.relay.links() if name in ("*", one.source, one.target)]):
             told.append(f"{links} links are healthy again")
-        if down := await self.down():
-            await self.bring_up()
+        if down := [one for one in await self.down() if fnmatchcase(one, name)]:
+            await self._start_stores(tuple(one for one in down if one in STORES))
+            services = frozenset(one for one in down if one not in STORES)
+            await self._lab.start_services(empty=not (await self._lab.mongo.snapshot()), only=services)
             told.append(f"started: {', '.join(down)}")
         return tuple(told)
 
@@ -134,8 +155,20 @@ class KubernetesDisruptions:
         await self._lab.relay.synced()
         return len(links)
 
+    async def cut(self, source: str, target: str, sent: bytes, *, times: int = 1, then: Partition | None = None) -> int:
+        links = self._links(source, target)
+        if broken := [link for link in links if self._is_broken(link)]:
+            raise HarnessTrouble(f"the link {broken[0].describe()} is broken already; heal it first")
+        for link in links:
+            self._lab.relay.set_condition(link, Cut(sent, times, then.condition() if then else Healthy()))
+        await self._lab.relay.synced()
+        return len(links)
+
     async def heal(self, source: str, target: str) -> int:
-        broken = [link for link in self._links(source, target) if self._is_broken(link)]
+        return await self._heal(self._links(source, target))
+
+    async def _heal(self, links: Sequence[Link]) -> int:
+        broken = [link for link in links if self._is_broken(link)]
         for link in broken:
             self._lab.relay.heal(link)
         await self._lab.relay.synced()

@@ -66,6 +66,7 @@ class KubernetesLab:
         self.services = parts.wiring.services
         self.mongo = parts.mongo
         self.etcd = parts.etcd
+        self.folder = parts.logs
         self.clean_slates = 0
         self._parts = parts
         self._limits = limits

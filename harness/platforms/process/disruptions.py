@@ -3,19 +3,21 @@
 import asyncio
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import aiohttp
 
-from harness.emco.services import SERVICES
+from harness.emco.services import DATA_KEY, SERVICES
 from harness.faults.victim import Death, HarnessTrouble
 from harness.platforms.disruptions import Partition, Volume
 from harness.platforms.process.lab import ProcessLab
 from harness.platforms.process.programs import reachable
 from harness.platforms.process.syns import Syns
+from harness.platforms.process.volumes import Volumes
 from harness.platforms.supervisor import Supervised
-from harness.wire.conditions import Healthy, Refuse
+from harness.wire.conditions import Cut, Healthy, Refuse
 from harness.wire.links import Link
 
 
@@ -27,6 +29,7 @@ class ProcessDisruptions:
         self._syns = Syns(lab.relay.knocked)
         self._flapping: dict[Link, asyncio.Task[None]] = {}
         self._paused: set[str] = set()
+        self._volumes = Volumes()
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -39,6 +42,15 @@ class ProcessDisruptions:
     @property
     def edges(self) -> tuple[str, ...]:
         return tuple(str(name) for name in self._lab.edges)
+
+    @property
+    def data_key(self) -> str:
+        return next((one.spec.env.get(DATA_KEY, "") for one in self._lab.services.values()), "")
+
+    def set_data_key(self, key: str) -> None:
+        for service in self._lab.services.values():
+            without = {name: value for name, value in service.spec.env.items() if name != DATA_KEY}
+            service.spec = replace(service.spec, env=without | ({DATA_KEY: key} if key else {}))
 
     async def crash(self, name: str, *, volume: Volume = "kept") -> Death:
         if name in self._lab.services and volume == "lost":
@@ -93,16 +105,29 @@ class ProcessDisruptions:
         self._process(name).resume()
         self._paused.discard(name)
 
-    async def make_whole(self) -> tuple[str, ...]:
-        told = [f"{name} runs again" for name in sorted(self._paused) if self._process(name).pid is not None]
-        for name in tuple(self._paused):
-            if self._process(name).pid is not None:
-                self._process(name).resume()
-        self._paused.clear()
-        if links := await self.heal("*", "*"):
+    async def shrink(self, store: str, megabytes: int) -> None:
+        await self._volumes.shrink(self._process(store), megabytes)
+
+    async def fill(self, store: str) -> int:
+        return self._volumes.fill(store)
+
+    async def free(self, store: str) -> int:
+        return self._volumes.free(store)
+
+    async def make_whole(self, name: str = "*") -> tuple[str, ...]:
+        told = []
+        for paused in sorted(one for one in self._paused if fnmatchcase(one, name)):
+            if self._process(paused).pid is not None:
+                self._process(paused).resume()
+                told.append(f"{paused} runs again")
+            self._paused.discard(paused)
+        if links := await self._heal("*", name):
             told.append(f"{links} links are healthy again")
-        if down := await self.down():
-            await self.bring_up()
+        for small in self._volumes.small if name == "*" else ():
+            await self._volumes.enlarge(self._process(small))
+            told.append(f"{small} has a large volume again")
+        if down := [one for one in await self.down() if fnmatchcase(one, name)]:
+            await (self.bring_up() if name == "*" else self.start(name))
             told.append(f"started: {', '.join(down)}")
         return tuple(told)
 
@@ -123,8 +148,23 @@ class ProcessDisruptions:
                 self._flapping[link] = asyncio.create_task(self._flap(link, how.seconds))
         return len(links)
 
+    async def cut(self, source: str, target: str, sent: bytes, *, times: int = 1, then: Partition | None = None) -> int:
+        links = self._links(source, target)
+        if broken := [link for link in links if self._is_broken(link)]:
+            raise HarnessTrouble(f"the link {broken[0].describe()} is broken already; heal it first")
+        if then is not None and then.kind in ("refused", "flapping"):
+            raise HarnessTrouble(f"what a cut link is afterwards cannot be {then.kind}: nobody could count its tries")
+        for link in links:
+            self._lab.relay.set_condition(link, Cut(sent, times, then.condition() if then else Healthy()))
+        return len(links)
+
     async def heal(self, source: str, target: str) -> int:
-        broken = [link for link in self._links(source, target) if self._is_broken(link)]
+        self._links(source, target)  # a pattern that fits nothing is a mistake
+        return await self._heal(source, target)
+
+    async def _heal(self, source: str, target: str) -> int:
+        links = [one for one in self._lab.relay.links() if _fits(one, source, target)]
+        broken = [link for link in links if self._is_broken(link)]
         for link in broken:
             if (task := self._flapping.pop(link, None)) is not None:
                 await _cancelled(task)
@@ -159,6 +199,7 @@ class ProcessDisruptions:
         for task in self._flapping.values():
             await _cancelled(task)
         self._syns.close()
+        self._volumes.close()
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
@@ -179,7 +220,7 @@ class ProcessDisruptions:
 
     def _links(self, source: str, target: str) -> tuple[Link, ...]:
         links = self._lab.relay.links()
-        found = tuple(one for one in links if fnmatchcase(one.source, source) and fnmatchcase(one.target, target))
+        found = tuple(one for one in links if _fits(one, source, target))
         if not found:
             known = ", ".join(sorted({link.describe() for link in links}))
             raise HarnessTrouble(f"no link goes from {source!r} to {target!r}; there are {known}")
@@ -198,6 +239,10 @@ class ProcessDisruptions:
             self._lab.relay.heal(link)
             await asyncio.sleep(seconds)
             self._lab.relay.set_condition(link, Refuse())
+
+
+def _fits(link: Link, source: str, target: str) -> bool:
+    return fnmatchcase(link.source, source) and fnmatchcase(link.target, target)
 
 
 def _remove(folder: Path) -> int:

@@ -13,7 +13,7 @@ from harness.faults.journal import UNDOERS, Journal
 from harness.faults.victim import UsageError
 from harness.platforms.edges.edge import Edge
 from harness.platforms.edges.running import CLUSTER_UNDOERS
-from harness.platforms.linux import become_subreaper, enter_network_namespace
+from harness.platforms.linux import become_subreaper, enter_network_namespace, own_mounts
 from harness.platforms.process.edges import Site, open_edges
 from harness.platforms.process.lab import EdgeName, Parts, ProcessLab
 from harness.platforms.process.layout import (
@@ -35,6 +35,7 @@ from harness.platforms.process.programs import (
 )
 from harness.platforms.settings import Settings
 from harness.platforms.supervisor import ForkServer, Supervised
+from harness.stores.claim import claim_both
 from harness.stores.etcd import Etcd
 from harness.stores.mongo import Mongo, StoreError
 from harness.wire.links import Link
@@ -78,7 +79,7 @@ async def open_lab(
             for index, service in enumerate(services)
         }
         endpoints = await _links(layout, services, clusters, relay, owners)
-        parts = Parts(layout, supervised, stores, mongo, etcd, clusters, relay, owners, endpoints)
+        parts = Parts(layout, folder, supervised, stores, mongo, etcd, clusters, relay, owners, endpoints)
         lab = ProcessLab(settings, limits, parts)
         stack.push_async_callback(lab.close)
         yield lab
@@ -87,8 +88,9 @@ async def open_lab(
 def _layout(settings: Settings, stack: contextlib.AsyncExitStack) -> Layout:
     external = settings.mongo_uri or settings.etcd_endpoint or settings.edge_kubeconfigs
     if settings.isolate and not external and enter_network_namespace():
+        own_mounts()  # for small volumes; where it is refused those say so
         return isolated_layout()
-    block = Block(settings.state_folder / "blocks")
+    block = Block()
     stack.callback(block.close)
     return block.layout
 
@@ -111,10 +113,7 @@ async def _stores(site: Site, stack: contextlib.AsyncExitStack) -> tuple[Mapping
     stack.push_async_callback(etcd.close)
     try:
         mongo = await stack.enter_async_context(Mongo(*mongo_address, uri=settings.mongo_uri))
-        await mongo.check()
-        await etcd.check()
-        await mongo.claim()
-        await etcd.claim()
+        await claim_both(mongo, etcd)
     except StoreError as error:
         raise UsageError(str(error)) from error
     return {process.name: process for process in processes}, mongo, etcd

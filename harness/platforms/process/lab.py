@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from harness.crashpoints.lab import Call as AnyCall
@@ -37,10 +38,12 @@ class EdgeName:
 class Parts:
     """What an environment is made of: the processes of its services, its stores, edges, relay and addresses.
 
+    folder: logs and data of the environment; it goes with it
     stores: the processes of the stores that were started here; those of the user's own are not among them
     """
 
     layout: Layout
+    folder: Path
     services: Mapping[str, Supervised]
     stores: Mapping[str, Supervised]
     mongo: Mongo
@@ -57,6 +60,7 @@ class ProcessLab:
     def __init__(self, settings: Settings, limits: Limits, parts: Parts) -> None:
         self.settings = settings
         self.layout = parts.layout
+        self.folder = parts.folder
         self.services = parts.services
         self.stores = parts.stores
         self.mongo = parts.mongo

@@ -1,11 +1,11 @@
 """Where everything listens. In a network namespace of its own each environment uses the same addresses, so that a
 snapshot, which holds addresses, fits every worker; otherwise each takes a block of loopback addresses and ports."""
 
-import fcntl
+import errno
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from harness.emco.services import SERVICES
 from harness.faults.victim import HarnessTrouble
@@ -81,22 +81,29 @@ def isolated_layout() -> Layout:
 
 
 class Block:
-    """A block of addresses in the shared network, reserved by a lock that the kernel drops with the process."""
+    """A block of addresses in the shared network, reserved for as long as the process lives.
 
-    def __init__(self, folder: Path) -> None:
-        self._lock: IO[bytes] | None = None
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    The lock is a name in the abstract space of Unix sockets: like the addresses themselves it belongs to the network
+    namespace, whoever the user is, and the kernel drops it with the process.
+
+    family: blocks of one family exclude each other
+    """
+
+    def __init__(self, family: str = "emco-chaos") -> None:
+        self._lock: socket.socket | None = None
         for number in _BLOCKS:
-            lock = (folder / f"block-{number}.lock").open("wb")
+            lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                lock.bind(f"\0{family}/block-{number}")
+            except OSError as error:
                 lock.close()
+                if error.errno != errno.EADDRINUSE:
+                    raise
                 continue
             self._lock = lock
             self.layout = Layout(f"block-{number}", f"127.{number}", 100 * (number - _BLOCKS.start + 1))
             return
-        raise HarnessTrouble(f"all {len(_BLOCKS)} blocks of loopback addresses are in use; see {folder}")
+        raise HarnessTrouble(f"all {len(_BLOCKS)} blocks of loopback addresses are in use on this machine")
 
     def close(self) -> None:
         if self._lock is not None:

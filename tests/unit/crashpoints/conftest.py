@@ -56,6 +56,7 @@ PROFILE = Profile(
     may_be_at_work=lambda snapshot, running: False,
     without_inert=_without("inert"),
     without_unowned=_without("orphan"),
+    namer=lambda: lambda effect: effect.op,
 )
 
 
@@ -97,6 +98,7 @@ class Script:
     answer:   the call is answered with this before the trigger
     silent:   nothing happens at all: neither trigger nor answer
     partial:  what the call has done when it is stopped; restarted: what a start of the victim makes of it
+    goes_on:  what was seen between the answer and the freeze
     down:     the victim does not come back;  down_on: services do not start on a state with this record
     """
 
@@ -112,6 +114,7 @@ class Script:
     dead: bool = False
     gave_up: bool = True
     problems: tuple[str, ...] = ()
+    goes_on: tuple[Observation, ...] = ()
 
 
 class FakeLab:
@@ -199,6 +202,7 @@ class FakeLab:
 
     def freeze(self, source: str) -> None:
         self.log.append(f"freeze {source}")
+        self.history += self.script.goes_on
 
     async def ended(self, source: str, *, limit: float) -> tuple[int, int]:
         return self.script.connections
@@ -257,5 +261,7 @@ def case_of(
     lesson = Lesson(subject, snapshot(before), OK, effects, snapshot(after))
     controls = Controls((snapshot(before),), (snapshot(after),), snapshot(twice or after), EXISTS)
     if undone is not None:
-        controls = replace(controls, undone=snapshot(undone), redone=snapshot(after))
+        controls = replace(
+            controls, undone=snapshot(undone), undo=(Told(204),) * len(subject.undo), redone=snapshot(after), redo=OK
+        )
     return make_case(lesson, controls, PROFILE, ())

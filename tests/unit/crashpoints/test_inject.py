@@ -7,6 +7,7 @@ import pytest
 from harness.crashpoints.inject import Injected, inject
 from harness.crashpoints.model import Proof, Told
 from harness.faults.victim import HarnessTrouble
+from harness.wire.effects import Observation
 
 from .conftest import EFFECT, GONE, LIMITS, OK, PROFILE, FakeLab, Script, create, point
 
@@ -64,7 +65,7 @@ async def test_a_death_without_both_proofs_is_not_proven(script: Script, how: st
 
 
 async def test_a_client_whose_connection_outlives_the_service_is_trouble_of_the_harness() -> None:
-    with pytest.raises(HarnessTrouble, match=r"svc is dead, but the client's connection .* did not end in 0\.2 s"):
+    with pytest.raises(HarnessTrouble, match=r"svc is dead, but the client's call to svc did not end in 0\.2 s"):
         await injected(Script(hangs=True))
 
 
@@ -80,9 +81,21 @@ async def test_a_disconnect(gave_up: bool, reaction: str) -> None:
 
 async def test_a_crash_after_the_answer() -> None:
     lab, done = await injected(Script(), effect="answer")
-    how = "SIGKILL reaped (pid 7), 3 of 3 connections ended, after the client had its answer"
+    how = (
+        "SIGKILL reaped (pid 7), 3 of 3 connections ended, after the client had its answer; "
+        "between answer and freeze: no effect of svc"
+    )
     assert done == Injected(Proof(True, 1, "answer delivered to the client", how), OK)
     assert lab.log == ["send create", "freeze svc", "crash", "drop svc"]
+
+
+async def test_what_a_service_did_after_its_answer_is_named_in_the_proof() -> None:
+    late = Observation(7, "svc", "mongo", replace(EFFECT, op="late"), 1.0)
+    others = Observation(8, "rsync", "etcd", EFFECT, 1.0)
+    _, done = await injected(Script(goes_on=(late, others)), effect="answer")
+    assert done.proof.how.endswith("between answer and freeze: mongo late db.records (name=a) (not answered)")
+    _, done = await injected(Script(goes_on=(replace(late, answered=2.0),) * 7), effect="answer")
+    assert done.proof.how.endswith("; mongo late db.records (name=a) and 2 more")
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,13 @@ from dataclasses import replace
 import pytest
 
 from harness.crashpoints.judge import (
+    RESTART,
     Examination,
     Match,
+    Verdict,
     expected_states,
     judge,
+    judge_in_place,
     judge_whole,
     match,
     nearest,
@@ -27,6 +30,7 @@ def attempt(name: str, reached: str, told: Told = OK) -> Attempt:
 
 
 NOTHING_HELPS = Examination(
+    restart=Attempt(RESTART, (), ""),
     repeat=attempt("repeat", "", EXISTS),
     repeat_match=NOWHERE,
     undo_after_repeat=None,
@@ -136,6 +140,23 @@ def test_the_worst_that_holds_wins() -> None:
     assert judge(GONE, NOWHERE, "", CHANGES, both).outcome is Outcome.ORPHANS
 
 
+def test_an_acknowledgement_by_others_promises_what_comes_of_it_and_not_what_they_note_for_themselves() -> None:
+    def verdict(why: str = "", where: str = "etcd /context/ctx-1/rsync/state/", reached: str = "") -> Verdict:
+        changes = ("after", (Change(where, "differs"),))
+        return judge(OK, Match(reached), why, changes, REDO_HELPS, elsewhere=True)
+
+    assert verdict(where="edge p1+c1 v1/ConfigMap default/cm").outcome is Outcome.LOST
+    assert verdict(where="mongo emco.resources {a} b").outcome is Outcome.LOST
+    assert verdict(reached="before").outcome is Outcome.LOST
+    assert verdict().outcome is Outcome.NEEDS_REPAIR
+    never = verdict("status is Instantiating")
+    assert never.outcome is Outcome.STUCK
+    assert never.reason == (
+        "acknowledged with 201, but its goal is never reached: status is Instantiating; undo+redo helps"
+    )
+    assert never.repair == "undo+redo"
+
+
 def test_the_order_of_outcomes_is_from_best_to_worst() -> None:
     order = [Grade.PASS, Grade.WARN, Grade.FAIL, Grade.BLOCKER, Grade.ERROR]
     assert [GRADES[outcome] for outcome in Outcome] == sorted(GRADES.values(), key=order.index)
@@ -200,3 +221,52 @@ def test_attempts_come_in_the_order_of_trying_and_without_those_not_made() -> No
     names = [one.name for one in REPEAT_HELPS.attempts()]
     assert names == ["repeat", "undo after repeat", "undo", "redo", "put"]
     assert [one.name for one in NO_UNDO.attempts()] == ["repeat", "put"]
+
+
+def restarted(reached: str, tried: Examination = REPEAT_HELPS) -> Examination:
+    return replace(tried, restart=Attempt(RESTART, (), reached))
+
+
+@pytest.mark.parametrize(
+    "told, state, reached, expected",
+    [
+        (GONE, NOWHERE, "after", Outcome.NEEDS_REPAIR),
+        (GONE, NOWHERE, "before", Outcome.NEEDS_REPAIR),
+        (OK, NOWHERE, "after", Outcome.NEEDS_REPAIR),
+        (GONE, Match("after", orphans=("o",)), "after", Outcome.NEEDS_REPAIR),
+        # the restart is no way to what the client was told, or there is nothing that it would have to bring back
+        (OK, NOWHERE, "before", Outcome.LOST),
+        (Told(500), NOWHERE, "after", Outcome.RETRY_HEALS),
+        (GONE, NOWHERE, "", Outcome.RETRY_HEALS),
+        (Told(500), Match("after"), "after", Outcome.STUCK),
+    ],
+)
+def test_what_a_restart_alone_brings_back_is_credited_to_nothing_else(
+    told: Told, state: Match, reached: str, expected: Outcome
+) -> None:
+    verdict = judge(told, state, "", CHANGES, restarted(reached))
+    assert verdict.outcome is expected
+    by_restart = "partial until all services are restarted" in verdict.reason
+    assert by_restart == (verdict.repair == RESTART)
+    assert by_restart == (expected is Outcome.NEEDS_REPAIR)
+
+
+def test_a_restart_is_among_the_attempts_when_it_is_news() -> None:
+    assert RESTART not in [one.name for one in restarted("").attempts()]
+    assert restarted("after").attempts()[0].name == RESTART
+
+
+@pytest.mark.parametrize(
+    "tried, by_restart, outcome, repair",
+    [
+        (NOTHING_HELPS, True, Outcome.NEEDS_REPAIR, RESTART),
+        (replace(NOTHING_HELPS, rungs=(attempt("put", "after"),)), False, Outcome.NEEDS_REPAIR, "put"),
+        (NOTHING_HELPS, False, Outcome.STUCK, ""),
+    ],
+)
+def test_a_whole_state_that_services_cannot_go_on_with(
+    tried: Examination, by_restart: bool, outcome: Outcome, repair: str
+) -> None:
+    verdict = judge_in_place(Match("after"), "undo in place is answered 500", tried, by_restart=by_restart)
+    assert (verdict.outcome, verdict.repair) == (outcome, repair)
+    assert verdict.reason.startswith("the state after the call, but undo in place is answered 500; ")

@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from harness.crashpoints.lab import Rung, Subject
+from harness.crashpoints.inplace import steps
+from harness.crashpoints.lab import Call, Rung, Subject
 from harness.crashpoints.model import CrashPoint, Outcome, PointResult, Told
 from harness.crashpoints.replay import Case, Memory, Replayer
+from harness.stores.snapshot import Snapshot
 
 from .conftest import (
+    EXISTS,
     LIMITS,
     OK,
     PROFILE,
@@ -224,5 +227,79 @@ async def test_a_call_that_must_be_refused_and_is_not_is_never_a_pass() -> None:
 async def test_equal_stores_are_no_pass_when_the_next_call_is_not_answered_as_without_the_fault() -> None:
     repeatable = replace(CASE, controls=replace(CASE.controls, repeat=Told(200)))
     _, result = await replayed(Script(partial=BOTH), repeatable)
-    assert (result.outcome, [one.name for one in result.attempts]) == (Outcome.NEEDS_REPAIR, ["repeat in place"])
-    assert "making the call now is answered 409" in result.reason
+    assert [one.name for one in result.attempts[:3]] == ["undo in place", "redo in place", "repeat in place"]
+    # undo and redo would be a way, although there is nothing to repair in the stores
+    assert (result.outcome, result.repair) == (Outcome.NEEDS_REPAIR, "undo+redo")
+    assert "but repeat in place is answered 409, where a run without the fault has it acknowledged" in result.reason
+
+
+# -- going on from a whole state ------------------------------------------------------------------------------------
+
+
+class Forgetful(FakeLab):
+    """Its service has something in memory that a restart of all makes it forget: the undo breaks on it."""
+
+    def __init__(self, script: Script, *, breaks: str, answer: Told, leaves: State) -> None:
+        super().__init__(script)
+        self._breaks = breaks
+        self._answer = answer
+        self._leaves = leaves
+
+    async def clean_slate(self, taken: Snapshot, *, only: frozenset[str] | None = None) -> None:
+        await super().clean_slate(taken, only=only)
+        if len(self.slates) > 1:
+            self._breaks = ""
+
+    async def send(self, call: Call) -> Told:
+        if call.name == self._breaks:
+            self.log.append(f"send {call.name}")
+            self.state = self._leaves
+            return self._answer
+        return await super().send(call)
+
+
+@pytest.mark.parametrize(
+    "partial, breaks, answer, leaves, sentence",
+    [
+        (BOTH, "remove", Told(500), BOTH, "undo in place is answered 500, where a run without the fault has it"),
+        (BOTH, "remove", Told(204), BOTH, "undo in place (answered 204) leads to another state than without the fault"),
+        ({}, "create", Told(500), {}, "the state before the call, but repeat in place is answered 500"),
+    ],
+)
+async def test_what_is_whole_in_the_stores_and_broken_in_memory_is_no_pass(
+    partial: State, breaks: str, answer: Told, leaves: State, sentence: str
+) -> None:
+    lab = Forgetful(Script(partial=partial), breaks=breaks, answer=answer, leaves=leaves)
+    result = await Replayer(lab.as_lab(), PROFILE, LIMITS, {"create": CASE}, Memory()).run(point())
+    assert (result.outcome, result.repair) == (Outcome.NEEDS_REPAIR, "restart of all services")
+    assert sentence in result.reason
+
+
+async def test_a_whole_state_is_gone_on_from_without_any_restart() -> None:
+    lab, result = await replayed(Script(partial=BOTH))
+    assert (result.outcome, len(lab.slates)) == (Outcome.ATOMIC, 1)
+    assert lab.log[-3:] == ["send create", "send remove", "send create"]
+
+
+async def test_what_a_restart_alone_heals_is_no_retry_that_heals() -> None:
+    class Heals(FakeLab):
+        async def clean_slate(self, taken: Snapshot, *, only: frozenset[str] | None = None) -> None:
+            await super().clean_slate(taken, only=only)
+            if "half" in self.state:
+                self.state = BOTH
+
+    lab = Heals(Script(partial={"half": "made"}))
+    result = await Replayer(lab.as_lab(), PROFILE, LIMITS, {"create": CASE}, Memory()).run(point())
+    assert (result.outcome, result.repair) == (Outcome.NEEDS_REPAIR, "restart of all services")
+    assert result.attempts[0].name == "restart of all services"
+
+
+def test_steps_in_place_follow_what_the_control_runs_saw() -> None:
+    def names(reached: str, *, repeat: Told = EXISTS, undone: bool = True) -> list[str]:
+        controls = replace(CASE.controls, repeat=repeat)
+        return [step.name for step in steps(CREATE, controls if undone else replace(controls, undone=None), reached)]
+
+    assert names("before") == names("after") == ["repeat in place", "undo in place", "redo in place"]
+    # one that takes place again was not undone in the control runs
+    assert names("after", repeat=OK) == ["undo in place", "redo in place", "repeat in place"]
+    assert names("after", undone=False) == ["repeat in place"]

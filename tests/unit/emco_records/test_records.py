@@ -8,11 +8,13 @@ import pytest
 
 from harness.emco.records import (
     Context,
+    EffectNames,
     at_work,
     contexts,
     document_label,
     effect_slug,
     object_label,
+    reported,
     rules,
     without_idle_activity,
     without_inert,
@@ -164,7 +166,9 @@ PENDING = (f"rsync has Instantiate pending in {QUEUE}",)
          (f"rsync has UpdateDelete pending in {QUEUE}",)),
         ({QUEUE: queue(("UpdateDelete", "Pending"), ("Instantiate", "Pending"))}, PENDING,
          (f"rsync has UpdateDelete pending in {QUEUE}",)),
-        ({f"/activecontext/{ONE}/": "x"}, (), (f"rsync has not worked off /activecontext/{ONE}/",)),
+        ({f"/activecontext/{ONE}/": "x", f"/context/{ONE}/": "x"}, (),
+         (f"rsync has not worked off /activecontext/{ONE}/",)),
+        ({f"/activecontext/{ONE}/": "x"}, (), ()),  # of a context that is gone: there is nothing to work off
         ({f"/context/{ONE}/status/": {"Status": "Terminating"}}, (f"/context/{ONE}/status/ is Terminating",),
          (f"/context/{ONE}/status/ is Terminating",)),
         ({f"/context/{ONE}/status/": {"Status": "Terminated"}}, (), ()),
@@ -258,6 +262,13 @@ def test_unowned_is_every_context_that_no_record_owns_with_what_it_applied() -> 
     assert fewer.mongo == LEFTOVERS.mongo
 
 
+def test_an_active_record_of_a_context_that_is_gone_is_unowned() -> None:
+    there = {f"/context/{ONE}/": ONE, f"/activecontext/{ONE}/": ONE}
+    fewer, lines = without_unowned(state(cloud(ONE), etcd=there | {f"/activecontext/{TWO}/": TWO}))
+    assert lines == ("etcd active record of a context that is gone",)
+    assert set(fewer.etcd) == {key.encode() for key in there}
+
+
 def test_where_all_is_owned_nothing_is_taken_out() -> None:
     snapshot = state(cloud(ONE), etcd={f"/context/{ONE}/meta/": {}}, edge=(applied("one", ONE),))
     assert without_inert(snapshot) == (snapshot, ())
@@ -302,3 +313,38 @@ def test_what_the_monitor_reported_does_not_count(key: str) -> None:
     plain = state(etcd={f"/context/{ONE}/meta/": {}})
     reported = state(etcd={f"/context/{ONE}/meta/": {}, key: "anything"})
     assert canonical(plain, rules()).digest == canonical(reported, rules()).digest
+
+
+# -- names of effects by a service that works beside the call ---------------------------------------------------------
+
+
+def etcd_effect(op: str, key: str) -> Effect:
+    return Effect("etcd", op, "", (("key", key),))
+
+
+def test_contexts_are_numbered_as_a_service_first_touches_them() -> None:
+    name = EffectNames()
+    touched = [
+        etcd_effect("Put", f"/activecontext/{TWO}/"),
+        etcd_effect("Put", f"/context/{TWO}/status/"),
+        etcd_effect("Put", f"/activecontext/{ONE}/"),
+        etcd_effect("Put", f"/context/{TWO}/status/"),
+        etcd_effect("DeleteRange", f"/activecontext/{ONE}/"),
+    ]
+    assert [name(effect) for effect in touched] == [
+        "etcd.put:activecontext/ID",
+        "etcd.put:context/ID/status",
+        "etcd.put:activecontext/ID2",
+        "etcd.put:context/ID/status",
+        "etcd.deleterange:activecontext/ID2",
+    ]
+
+
+def test_what_an_edge_reported_of_another_context_numbers_nothing() -> None:
+    name = EffectNames()
+    report = f"/context/{ONE}/app/a/cluster/p1+c1/status/"
+    assert reported(name(etcd_effect("Put", report)))
+    assert name(etcd_effect("Put", f"/context/{TWO}/status/")) == "etcd.put:context/ID/status"
+    assert not reported("etcd.put:context/ID/app/a/cluster/p1+c1/resource/r1-cm+ConfigMap/status")
+    assert not reported("etcd.put:context/ID/status")
+    assert reported("etcd.put:context/ID/app/a/cluster/p1+c1/resource/r1-web+Deployment/resready")

@@ -1,8 +1,10 @@
 """Where everything listens, and who is at the other end of a connection."""
 
+import os
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -36,11 +38,17 @@ def of_services(one: Layout) -> list[int]:
 
 
 @pytest.fixture
-def blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Layout]]:
+def family() -> str:
+    """Blocks apart from those that runs and other tests on this machine hold."""
+    return f"emco-chaos test {uuid.uuid4()}"
+
+
+@pytest.fixture
+def blocks(family: str) -> Iterator[list[Layout]]:
     """Every block there is, all held at once."""
     held: list[Block] = []
     while len(held) < len(layout._BLOCKS):
-        held.append(Block(tmp_path / "locks"))
+        held.append(Block(family))
     yield [block.layout for block in held]
     for block in held:
         block.close()
@@ -68,29 +76,28 @@ def test_a_service_without_grpc_has_no_address_for_it() -> None:
         isolated_layout().grpc("clm")
 
 
-def test_a_block_is_given_to_one_at_a_time(tmp_path: Path) -> None:
-    with closing(Block(tmp_path)) as one, closing(Block(tmp_path)) as two:
+def test_a_block_is_given_to_one_at_a_time(family: str) -> None:
+    with closing(Block(family)) as one, closing(Block(family)) as two:
         assert (one.layout.name, two.layout.name) == ("block-20", "block-21")
         one.close()
-        with closing(Block(tmp_path)) as three:
+        with closing(Block(family)) as three:
             assert three.layout == one.layout
 
 
-def test_when_all_blocks_are_taken_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_all_blocks_are_taken_that_is_said(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "_BLOCKS", range(20, 22))
     with (
-        closing(Block(tmp_path)),
-        closing(Block(tmp_path)),
+        closing(Block(family)),
+        closing(Block(family)),
         pytest.raises(HarnessTrouble, match="all 2 blocks of loopback addresses are in use"),
     ):
-        Block(tmp_path)
+        Block(family)
 
 
-def test_a_block_is_free_again_when_its_process_was_killed(tmp_path: Path) -> None:
+def test_a_block_is_free_again_when_its_process_was_killed(family: str) -> None:
     code = f"""
-from pathlib import Path
 from harness.platforms.process.layout import Block
-block = Block(Path({str(tmp_path)!r}))
+block = Block({family!r})
 print(block.layout.name, flush=True)
 input()
 """
@@ -100,12 +107,28 @@ input()
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "block-20\n"
-        with closing(Block(tmp_path)) as mine:
+        with closing(Block(family)) as mine:
             assert mine.layout.name == "block-21"
         other.kill()
         other.wait(10)
-    with closing(Block(tmp_path)) as mine:
+    with closing(Block(family)) as mine:
         assert mine.layout.name == "block-20"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to act as another user")
+def test_a_block_is_taken_for_all_users_of_the_machine(family: str) -> None:
+    """Loopback addresses are the machine's, so the lock is, too."""
+    reading, writing = os.pipe()
+    with closing(Block(family)) as mine:
+        child = os.fork()
+        if child == 0:
+            os.setuid(65534)
+            os.write(writing, Block(family).layout.name.encode())
+            os._exit(0)
+        os.close(writing)
+        os.waitpid(child, 0)
+        with os.fdopen(reading, "rb") as answer:
+            assert (mine.layout.name, answer.read()) == ("block-20", b"block-21")
 
 
 # -- who is it ------------------------------------------------------------------------------------------------------

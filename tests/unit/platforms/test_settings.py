@@ -108,3 +108,12 @@ def test_what_an_api_server_is_started_from(tmp_path: Path) -> None:
         assert str(error.value) == f"KUBEBUILDER_ASSETS {tmp_path}: no executable {name} in it"
         (tmp_path / name).touch(mode=0o755)
     assert check_assets(tmp_path) == tmp_path
+
+
+def test_what_a_plan_covers_goes_by_victim_and_fault(workload: Path) -> None:
+    settings = Settings(workload, faults=("crash", "none"), victims=("called", "rsync"))
+    assert settings.others == ("rsync",)
+    assert settings.covers("dcm/x/create-y@after:mongo.data.crash")
+    assert settings.covers("dcm/x/create-y@after:rsync:etcd.put:a/b.crash")
+    assert not settings.covers("dcm/x/create-y@after:mongo.data.disconnect")
+    assert not Settings(workload).covers("dcm/x/create-y@after:rsync:etcd.put:a/b.crash")

@@ -10,12 +10,14 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.faults.journal import Journal, left, process_started
 from harness.faults.victim import Death, HarnessTrouble, ServiceDown
+from harness.platforms import supervisor
 from harness.platforms.linux import become_subreaper
 from harness.platforms.supervisor import ForkServer, ProcessSpec, Supervised
 
@@ -34,6 +36,7 @@ def main(name):
     if name == "stays":
         time.sleep(60)
 """
+SLOW_THEN_UP = "import time; time.sleep(0.1); print('up', flush=True); time.sleep(60)"
 UP = "print('up', flush=True); import time; time.sleep(60)"
 
 
@@ -152,6 +155,29 @@ async def test_a_process_that_does_not_answer_in_time_is_down_with_its_log(make:
     await process.stop()
 
 
+async def test_on_a_slow_machine_a_start_may_take_longer(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What good starts take here decides: a process that needs long each time is slow, and does not hang."""
+    monkeypatch.setattr(supervisor, "_SLOWER", 1000)
+    process = make(SLOW_THEN_UP, limit=60)
+    await process.start()
+    await process.stop()
+    process.spec = replace(process.spec, start_limit=0.001)
+    await process.start()
+    await process.stop()
+
+
+async def test_a_start_that_hangs_says_how_long_good_ones_took(make: Make) -> None:
+    process = make(limit=0.5)
+    await process.start()
+    await process.stop()
+    process.spec = replace(process.spec, argv=(sys.executable, "-c", "import time; time.sleep(60)"))
+    process._slowest = 0.01  # on a machine that is busy now
+    with pytest.raises(ServiceDown) as down:
+        await process.start()
+    assert str(down.value) == ("p: did not answer within 0.5 s of its start; a start that went well took 0.0 s at most")
+    await process.stop()
+
+
 async def test_only_what_the_log_says_since_the_start_counts(make: Make) -> None:
     process = make()
     await process.start()
@@ -255,6 +281,7 @@ async def test_a_fork_server_that_is_gone_is_trouble_of_the_harness(
 HARNESS = """
 import sys, threading
 from pathlib import Path
+from harness.platforms import supervisor
 from harness.platforms.linux import become_subreaper
 from harness.platforms.supervisor import ForkServer, ProcessSpec
 become_subreaper()

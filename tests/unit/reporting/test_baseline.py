@@ -81,7 +81,7 @@ def test_a_point_that_was_not_selected_has_not_vanished_and_one_without_result_i
 
 
 def test_in_a_run_of_the_whole_plan_an_entry_without_a_point_has_vanished() -> None:
-    held = apply(Baseline((ENTRY,)), [], today=TODAY, selected_ids=(), whole_plan=True)
+    held = apply(Baseline((ENTRY,)), [], today=TODAY, selected_ids=(), covers=lambda _: True)
     assert held == BaselineVerdict(vanished=(Match(ENTRY, None),))
 
 

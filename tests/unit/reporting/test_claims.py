@@ -119,7 +119,7 @@ def test_entries_of_claims_are_judged_like_those_of_points(make: Make) -> None:
 
 def test_a_run_of_the_whole_plan_says_nothing_about_claims(make: Make) -> None:
     claim, point = entry(f"{SUBJECT}:bounded", Outcome.BROKEN), entry("dcm/x@after:mongo.data.crash", Outcome.STUCK)
-    found = apply(Baseline((claim, point)), [make.result()], today=TODAY, selected_ids=(), whole_plan=True)
+    found = apply(Baseline((claim, point)), [make.result()], today=TODAY, selected_ids=(), covers=lambda _: True)
     assert found == BaselineVerdict(vanished=(Match(point, None),), not_selected=(claim,))
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.wire.conditions import BlackHole, Healthy, Refuse, Reset, Slow
+from harness.wire.conditions import BlackHole, Cut, Healthy, Refuse, Reset, Slow
 from harness.wire.effects import Effect, Observation
 from harness.wire.messages import (
     MalformedMessage,
@@ -47,7 +47,16 @@ def test_an_observation_survives(one: Observation) -> None:
 
 
 @pytest.mark.parametrize(
-    "condition", [Healthy(), Refuse(), Reset(), BlackHole(), BlackHole("to_source", connects=False), Slow(0.25)]
+    "condition",
+    [
+        Healthy(),
+        Refuse(),
+        Reset(),
+        BlackHole(),
+        BlackHole("to_source", connects=False),
+        Slow(0.25),
+        Cut(b"\x02find\0", 2, Refuse()),
+    ],
 )
 def test_a_condition_survives(condition: object) -> None:
     line = write({"it": condition_to_json(condition)})  # type: ignore[arg-type]  # it is one of the union
@@ -68,7 +77,19 @@ def test_what_is_no_effect_is_refused(value: object) -> None:
         effect_from_json(value)
 
 
-@pytest.mark.parametrize("value", [None, [], ["Broken"], ["Slow"], ["Slow", 1, 2], ["Condition"]])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        ["Broken"],
+        ["Slow"],
+        ["Slow", 1, 2],
+        ["Condition"],
+        ["Cut", "zz", 1, ["Healthy"]],
+        ["Cut", "00", 0, ["Healthy"]],
+    ],
+)
 def test_what_is_no_condition_is_refused(value: object) -> None:
     with pytest.raises(MalformedMessage):
         condition_from_json(value)

@@ -1,0 +1,79 @@
+"""What an outage left behind, from snapshots and from what clients were told: pure functions for claims."""
+
+from collections.abc import Iterable, Sequence
+
+import bson
+
+from harness.campaign import PROFILE
+from harness.chaos.clients import Asked
+from harness.stores.canonical import Delta, canonical, difference
+from harness.stores.snapshot import Snapshot
+from harness.wire.effects import Observation
+
+
+def lost(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
+    """What was there before and is not any more: documents by their `_id`, keys, without rsync's list of the active."""
+    label = PROFILE.rules(()).label
+    there = {_identity(raw) for found in after.mongo.values() for raw in found}
+    documents = [
+        f"{name} {label(bson.decode(raw))}"
+        for name, found in before.mongo.items()
+        for raw in found
+        if _identity(raw) not in there
+    ]
+    keys = [key.decode() for key in before.etcd if key not in after.etcd and not key.startswith(_ACTIVE)]
+    return (*documents, *keys)
+
+
+_ACTIVE = b"/activecontext/"
+
+
+def _identity(raw: bytes) -> str:
+    return str(bson.decode(raw)["_id"])
+
+
+def unasked(before: Snapshot, after: Snapshot, asked: Sequence[Asked]) -> tuple[str, ...]:
+    """Names of what is new or changed although the client was refused: what a refused request left behind.
+
+    What was acknowledged, or not answered, may have left what it likes.
+    """
+    allowed = [one for one in asked if one.told.kind != "refused"]
+    labels = [one.ask.label for one in allowed if one.ask.label]
+    if any(not one.ask.label for one in allowed):  # a lifecycle call: contexts, their keys and objects are its doing
+        return ()
+    return tuple(
+        delta.where
+        for delta in _deltas(before, after)
+        if delta.kind != "missing" and not any(label in delta.where for label in labels)
+    )
+
+
+def unkept(history: Iterable[Observation], after: Snapshot) -> tuple[str, ...]:
+    """Keys whose last write etcd had acknowledged and that are not there, though nobody deleted them since."""
+    there: dict[str, bool] = {}
+    for seen in history:
+        key = dict(seen.effect.key)
+        if seen.effect.op == "Put" and seen.ok:
+            there[key["key"]] = True
+        elif seen.effect.op == "DeleteRange" and seen.forwarded:
+            end = key.get("range_end", key["key"] + "\0")
+            there.update({name: False for name in there if key["key"] <= name < end})
+    return tuple(name for name, wanted in there.items() if wanted and name.encode() not in after.etcd)
+
+
+def inert_leaks(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
+    """Inert leftovers, contexts that never reached rsync say, that were not there before."""
+    known = frozenset(PROFILE.without_inert(before)[1])
+    return tuple(one for one in PROFILE.without_inert(after)[1] if one not in known)
+
+
+def shown(names: Iterable[str], *, most: int = 5) -> str:
+    """The first few of many, for a sentence."""
+    found = list(names)
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more
+
+
+def _deltas(before: Snapshot, after: Snapshot) -> tuple[Delta, ...]:
+    rules = PROFILE.rules(())
+    return difference(canonical(before, rules), canonical(after, rules))

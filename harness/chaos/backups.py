@@ -1,0 +1,143 @@
+"""Backing up the EMCO of a stage, and bringing it back.
+
+EMCO has no backup of its own. What can be had is a copy of mongo and etcd from a time in which none of its writers
+wrote: the API's clients, which here is the experiment itself, and rsync. That there was such a time is proven three
+times over: nothing is pending, both stores read the same twice, and no write passed the relays in between.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeVar
+
+from pymongo.errors import PyMongoError
+
+from harness.background import at_rest
+from harness.campaign import Campaign
+from harness.emco.records import document_label, pending
+from harness.faults.victim import HarnessTrouble
+from harness.stores.backup import Backup, BackupError, read_backup, read_manifest, write_backup
+from harness.stores.mongo import StoreError
+from harness.stores.pair import NotAtRest, Rest, Restored, RestoreFailed, RestoreRefused, make_backup, restore_backup
+from harness.stores.snapshot import Snapshot
+
+T = TypeVar("T")
+
+DATA_KEY = "data-key"
+"""The name under which a backup holds EMCO's data key, as `emco-chaos backup` calls it."""
+_FOLDER = "backups"
+_TROUBLE = (NotAtRest, RestoreRefused, RestoreFailed, BackupError, StoreError, PyMongoError)
+
+
+async def back_up(campaign: Campaign, file: str, *, even_pending: bool) -> tuple[str, Snapshot]:
+    """Write mongo, etcd and the data key into a file that is not there yet; its path, and what is in it.
+
+    file:         a name in a folder that goes with the environment, or an absolute path
+    even_pending: take it although rsync has events pending, as long as it writes nothing meanwhile
+
+    Raises HarnessTrouble where EMCO's writers are at work, or the file cannot be written.
+    """
+    lab = campaign.lab
+    if not even_pending and (why := await at_rest(campaign)):
+        raise HarnessTrouble(f"a backup needs writers at rest: {why}")
+    rest = Rest(pause=0.2, limit=10.0, label=document_label, at_work=lambda now: () if even_pending else pending(now))
+    key = campaign.disruptions.data_key
+    began = lab.relay.seq()
+    try:
+        backup = await make_backup(
+            lab.mongo,
+            lab.etcd,
+            clock=lambda: datetime.now(UTC),
+            versions={"emco-chaos": version("emco-chaos")},
+            rest=rest,
+            extras={DATA_KEY: key.encode()} if key else None,
+        )
+        written = [seen for seen in lab.relay.since(began) if seen.target in campaign.disruptions.stores]
+        if written:
+            raise HarnessTrouble(f"a backup needs writers at rest, and meanwhile {written[0].source} wrote to a store")
+        path = _path(campaign, file)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        write_backup(path, backup)
+    except _TROUBLE as error:
+        raise HarnessTrouble(str(error)) from error
+    edges = (await lab.snapshot()).edges
+    return str(path), Snapshot(lab.environment, backup.mongo, backup.etcd, edges)
+
+
+async def restore(campaign: Campaign, file: str) -> Restored:
+    """Make both stores what the file holds. All of it is verified before, and the stores are compared with it after.
+
+    Raises HarnessTrouble, before anything is written: while services run, for a file that is not as it was written,
+    for stores that are not empty, for another data key than EMCO's.
+    """
+    _all_down(campaign)
+    backup = _opened(campaign, file)
+    key = campaign.disruptions.data_key
+    if DATA_KEY in backup.extras and not key:
+        raise HarnessTrouble("the backup was made with a data key and EMCO has none: what it holds could not be read")
+    secrets = {DATA_KEY: key.encode()} if key else {}
+    try:
+        return await restore_backup(backup, campaign.lab.mongo, campaign.lab.etcd, replace="never", secrets=secrets)
+    except _TROUBLE as error:
+        raise HarnessTrouble(str(error)) from error
+
+
+async def restore_store(campaign: Campaign, store: str, file: str) -> int:
+    """Make one store what the file holds of it, whatever the other one holds: what a restore must not do, and people
+    with a dump of each store can. How many documents or keys.
+
+    Raises HarnessTrouble while services run, and for a store that is not empty.
+    """
+    _all_down(campaign)
+    backup, lab = _opened(campaign, file), campaign.lab
+    try:
+        there = await lab.mongo.snapshot() if store == "mongo" else await lab.etcd.snapshot()
+        if there:
+            raise HarnessTrouble(f"{store} is not empty")
+        if store == "mongo":
+            await lab.mongo.restore(backup.mongo)
+            return sum(map(len, backup.mongo.values()))
+        await lab.etcd.restore(backup.etcd)
+        return len(backup.etcd)
+    except _TROUBLE as error:
+        raise HarnessTrouble(str(error)) from error
+
+
+async def corrupt(campaign: Campaign, file: str, member: str) -> None:
+    """Change one byte in the middle of a member of a backup. Raises HarnessTrouble when it has no such member."""
+    path = _path(campaign, file)
+    if member not in [one.name for one in _verified(lambda: read_manifest(path)).members]:
+        raise HarnessTrouble(f"{file} has no member {member!r}")
+    content = bytearray(path.read_bytes())
+    header = content.index(member.encode() + b"\0")  # names stand in headers only, each at the beginning of one
+    size = int(content[header + 124 : header + 135], 8)
+    content[header + 512 + size // 2] ^= 0x01
+    path.write_bytes(content)
+
+
+async def remove_all(campaign: Campaign) -> None:
+    """Remove the files that experiments made in the environment's own folder."""
+    folder = campaign.lab.folder / _FOLDER
+    for file in folder.glob("*"):
+        file.unlink()
+
+
+def _all_down(campaign: Campaign) -> None:
+    if running := sorted(campaign.lab.running):
+        raise HarnessTrouble(f"a restore needs services that are down, and {', '.join(running)} run: stop them first")
+
+
+def _opened(campaign: Campaign, file: str) -> Backup:
+    return _verified(lambda: read_backup(_path(campaign, file)))
+
+
+def _verified(read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except BackupError as error:
+        raise HarnessTrouble(str(error)) from error
+
+
+def _path(campaign: Campaign, file: str) -> Path:
+    return campaign.lab.folder / _FOLDER / file  # an absolute path stays what it is

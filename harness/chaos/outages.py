@@ -1,0 +1,152 @@
+"""Outages of a store: how one begins and how it ends, whatever kind it is."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from harness.campaign import Campaign
+from harness.chaos.clients import ask_of
+from harness.chaos.stage import Stage
+from harness.faults.victim import HarnessTrouble, UsageError
+from harness.platforms.disruptions import Partition
+from harness.wire.control import ArmedTrigger
+from harness.wire.relay import Trigger
+
+OUTAGES = ("refused", "reset", "black-hole", "paused", "crashed", "volume-lost")
+"""Kinds of outages: the first three break all links to the store; `paused` stops its process, `crashed` ends it, and
+`volume-lost` takes its data as well."""
+
+BOTH = "both"
+"""Stands for mongo and etcd together."""
+
+_HIT = 30.0  # seconds that a service gets to make the effects that are waited for
+
+
+def begin(stage: Stage, store: str, kind: str, *, source: str = "*") -> str:
+    """Take a store away, or BOTH; the proof of it, in words. source: from one service only, where links are broken.
+
+    Raises UsageError for an unknown kind, HarnessTrouble where nothing was hit.
+    """
+    _known(kind)
+    if kind in ("paused", "crashed", "volume-lost") and source != "*":
+        raise UsageError(f"a {kind} store is away for everybody; only links can be broken for {source} alone")
+    stage.mark(began_mark(store))
+    return "; ".join(_begin(stage, one, kind, source) for one in _stores(store))
+
+
+def _begin(stage: Stage, store: str, kind: str, source: str) -> str:
+    if kind == "paused":
+        stage.pause(store)
+        return f"{store} is paused"
+    if kind == "crashed":
+        return f"{store}: {stage.crash(store).describe()}"
+    if kind == "volume-lost":
+        return f"{store}: {stage.crash(store, volume='lost').describe()}, its volume removed"
+    links = stage.partition(store, Partition(kind), source=source)
+    return f"{links} links to {store} are broken: {kind}"
+
+
+def _stores(store: str) -> tuple[str, ...]:
+    return ("mongo", "etcd") if store == BOTH else (store,)
+
+
+def _known(kind: str) -> None:
+    if kind not in OUTAGES:
+        raise UsageError(f"there is no outage {kind!r}; there are {', '.join(OUTAGES)}")
+
+
+def begin_in(stage: Stage, call: str, store: str, kind: str, *, source: str, effects: int, limit: float) -> str:
+    """Let a client make a call of the workload, and take a store away right after so many effects of a service.
+
+    The service stands still meanwhile, so that nothing of it is between the effect and the outage. The call goes on
+    as one of the stage's clients, who gives up after `limit` seconds. Raises as `begin`, and HarnessTrouble when there
+    are not so many effects.
+    """
+    _known(kind)
+    ask = ask_of(stage.named(call))
+    armed = stage.act(_arm(Trigger(source, "after", lambda _: True, effects)))
+    stage.clients.begin(ask, limit=limit)
+    try:
+        effect = stage.act(lambda _: _hit(armed, _HIT))
+        done = begin(stage, store, kind)
+    finally:
+        stage.act(_let_go(armed, source))
+    return f"{done}, after effect {effects} of {source} ({effect})"
+
+
+def _arm(trigger: Trigger) -> Callable[[Campaign], Coroutine[Any, Any, ArmedTrigger]]:
+    async def arm(campaign: Campaign) -> ArmedTrigger:
+        return campaign.lab.relay.arm(trigger)
+
+    return arm
+
+
+async def _hit(armed: ArmedTrigger, limit: float) -> str:
+    try:
+        async with asyncio.timeout(limit):
+            return (await asyncio.shield(armed.hit)).effect.describe()
+    except TimeoutError:
+        raise HarnessTrouble(
+            f"{armed.trigger.source} did not make {armed.trigger.occurrence} effects within {limit:g} s"
+        ) from None
+
+
+def _let_go(armed: ArmedTrigger, source: str) -> Callable[[Campaign], Coroutine[Any, Any, None]]:
+    async def let_go(campaign: Campaign) -> None:
+        armed.disarm()
+        campaign.lab.relay.thaw(source)
+
+    return let_go
+
+
+def end(stage: Stage, store: str, *, after: float = 0.0) -> str:
+    """Bring a store back `after` seconds from the beginning of its outage; what was done, and how long it was away.
+
+    Raises HarnessTrouble where nothing was wrong with it.
+    """
+    mark = stage.marked(began_mark(store))
+    stage.act(_until(mark.at + after))
+    done = [what for one in _stores(store) for what in stage.make_whole(one)]
+    now = stage.mark(ended_mark(store))
+    if not done:
+        raise HarnessTrouble(f"{store} was not away: there is nothing to bring back")
+    return f"{'; '.join(done)}, {now.at - mark.at:.1f} s after it went"
+
+
+def full(stage: Stage, store: str) -> str:
+    """Fill a store's small volume; the beginning of an outage. Raises HarnessTrouble where there is no small one."""
+    size = stage.act(lambda campaign: campaign.disruptions.fill(store))
+    stage.mark(began_mark(store))
+    return f"the volume of {store} is full: {size / 1e6:.1f} MB were free"
+
+
+def freed(stage: Stage, store: str) -> str:
+    """Give the space back and start the store again, whether it runs or not: it may have given up with its disk."""
+    size = stage.act(lambda campaign: campaign.disruptions.free(store))
+    down = stage.act(lambda campaign: campaign.disruptions.down())
+    how = "had ended by itself" if store in down else stage.crash(store).describe()
+    stage.start(store)
+    stage.mark(ended_mark(store))
+    return f"{size / 1e6:.1f} MB are free again; {store} {how}, and is started"
+
+
+def began_mark(store: str) -> str:
+    """Name of the mark at the beginning of an outage."""
+    return f"outage {store}"
+
+
+def ended_mark(store: str) -> str:
+    """Name of the mark at its end."""
+    return f"back {store}"
+
+
+def away_for(stage: Stage, store: str) -> float:
+    """Seconds that the latest outage of a store lasted."""
+    return stage.marked(ended_mark(store)).at - stage.marked(began_mark(store)).at
+
+
+def _until(at: float) -> Callable[[Campaign], Coroutine[Any, Any, None]]:
+    async def wait(campaign: Campaign) -> None:
+        await asyncio.sleep(max(0.0, at - campaign.lab.relay.clock()))  # the length of the fault itself
+
+    return wait

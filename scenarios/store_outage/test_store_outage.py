@@ -1,0 +1,146 @@
+"""mongo or etcd goes away, at rest or in the middle of an event, and comes back. README.md says what is claimed."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fixtures.experiment import Ran
+from harness.chaos import aftermath, goals, outages
+from harness.crashpoints.outcomes import Outcome
+from harness.emco.invariants import broken
+
+if TYPE_CHECKING:
+    from harness.pytest_claims import Claims
+
+SHORT = [(store, kind, 1) for kind in ("refused", "paused", "crashed") for store in ("mongo", "etcd")]
+LONG = [
+    *((store, kind, 10) for kind in ("refused", "reset", "black-hole", "crashed") for store in ("mongo", "etcd")),
+    *((store, kind, 60) for kind in ("refused", "paused") for store in ("mongo", "etcd")),
+]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "store,kind,seconds", [*SHORT, *(pytest.param(*one, marks=pytest.mark.emco_slow) for one in LONG)]
+)
+def test_at_rest(store: str, kind: str, seconds: int, experiment: Callable[..., Ran], claims: "Claims") -> None:
+    ran = experiment("at_rest.yaml", store=store, kind=kind, seconds=seconds)
+    stage, asked = ran.stage, ran.stage.clients.asked
+    tries = len(stage.knocks(target=store, since=ran.marked(outages.began_mark(store))))
+    went, back = ran.output("the store goes away"), ran.output("the store is back")
+    claims.about(
+        "store_outage", f"at-rest/{store}/{kind}/{seconds}s", proof=f"{went}; {back}; {tries} tries to reach it"
+    )
+    claims.attach("answers.txt", "\n".join(one.describe() for one in asked))
+
+    late = ran.failure("every service serves again")
+    claims.check(
+        "serves-again",
+        "every service serves again by itself within 40 s, without a restart",
+        holds=not late,
+        seen=late or f"after {ran.output('every service serves again'):.1f} s",
+        measured={"away_s": outages.away_for(stage, store)},
+        otherwise=Outcome.NEEDS_REPAIR,
+    )
+    slowest = max(asked, key=lambda one: one.seconds)
+    claims.check(
+        "answered",
+        "a client that asks meanwhile is answered at the latest 15 s after the store is back",
+        holds=slowest.ended - ran.marked(outages.ended_mark(store)).at < 15.0,
+        seen=slowest.describe(),
+        measured={"slowest_answer_s": slowest.seconds, "refused": sum(one.told.kind == "refused" for one in asked)},
+    )
+    lies = ran.output("what of it is not true")
+    claims.check(
+        "truthful",
+        "what was acknowledged took place, what was refused did not",
+        holds=not lies,
+        seen="; ".join(lies) or "all of it is true",
+        otherwise=Outcome.LOST if any("did not take place" in lie for lie in lies) else Outcome.BROKEN,
+    )
+    before, answered = stage.snapshots["before"], stage.snapshots["answered"]
+    left = aftermath.unasked(before, answered, asked)
+    inert = aftermath.inert_leaks(before, answered)
+    claims.check(
+        "refused-leaves-nothing",
+        "a refused request leaves the state as it was before",
+        holds=not left and not inert,
+        seen=aftermath.shown([*left, *inert]) or "nothing is left of it",
+        otherwise=Outcome.LEAKS if inert else Outcome.BROKEN,
+    )
+    gone = aftermath.lost(before, answered)
+    claims.check(
+        "nothing-lost",
+        "what was there before is there after",
+        holds=not gone,
+        seen=aftermath.shown(gone) or "nothing is missing",
+        measured={"lost": len(gone)},
+        otherwise=Outcome.LOST,
+    )
+    again = ran.failure("clients ask again for what was refused") or ran.failure("the application runs everywhere")
+    claims.check(
+        "works-again",
+        "what was refused works when it is asked for again, and the application runs",
+        holds=not again,
+        seen=again or "; ".join(ran.output("clients ask again for what was refused")) or "nothing was refused",
+        otherwise=Outcome.STUCK,
+    )
+    wrong = broken(stage.snapshot(), before=before)
+    claims.check(
+        "consistent",
+        "stores and edges agree afterwards",
+        holds=not wrong,
+        seen="; ".join(f"{one.invariant} {one.where}: {one.sentence}" for one in wrong[:3]) or "no invariant is broken",
+        measured={"violations": len(wrong)},
+    )
+    assert set(ran.problems) <= {f"the action 'clients ask again for what was refused' failed: {again}"}, ran.why
+
+
+IN_EVENT = [("etcd", "refused", 1, 12), ("etcd", "crashed", 1, 20), ("mongo", "refused", 1, 2)]
+LONG_IN_EVENT = [
+    ("etcd", "refused", 10, 12),
+    ("etcd", "black-hole", 10, 20),
+    ("etcd", "paused", 10, 28),
+    ("mongo", "crashed", 10, 2),
+    ("mongo", "refused", 40, 2),  # longer than its driver waits
+]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "store,kind,seconds,effects",
+    [*IN_EVENT, *(pytest.param(*one, marks=pytest.mark.emco_slow) for one in LONG_IN_EVENT)],
+)
+def test_in_event(
+    store: str, kind: str, seconds: int, effects: int, experiment: Callable[..., Ran], claims: "Claims"
+) -> None:
+    ran = experiment("in_event.yaml", store=store, kind=kind, seconds=seconds, effects=effects)
+    went, back = ran.output("the store goes away in the middle of instantiate"), ran.output("the store is back")
+    claims.about("store_outage", f"in-event/{store}/{kind}/{seconds}s/{effects}", proof=f"{went}; {back}")
+    claims.attach("answers.txt", "\n".join(one.describe() for one in ran.stage.clients.asked))
+    lies = ran.output("what of it is not true")
+    claims.check(
+        "truthful",
+        "what was acknowledged took place, what was refused did not",
+        holds=not lies,
+        seen="; ".join(lies) or "all of it is true",
+    )
+    failed = ran.failure("the application runs everywhere")
+    how = failed or ran.output("the application runs everywhere")
+    claims.check(
+        "reaches-goal",
+        "the application runs once the store is back, or its status says that it failed and a repeat brings it",
+        holds=how in (goals.BY_ITSELF, goals.AGAIN) or goals.said_failed(how),
+        seen=failed or f"it runs: {how}",
+        measured={"away_s": outages.away_for(ran.stage, store), "by_itself": how == goals.BY_ITSELF},
+        otherwise=Outcome.STUCK if failed else Outcome.NEEDS_REPAIR,
+    )
+    wrong = broken(ran.stage.snapshot(), before=ran.stage.snapshots["before"])
+    claims.check(
+        "consistent",
+        "stores and edges agree afterwards",
+        holds=not wrong,
+        seen="; ".join(f"{one.invariant} {one.where}: {one.sentence}" for one in wrong[:3]) or "no invariant is broken",
+        measured={"violations": len(wrong)},
+    )

@@ -1,0 +1,157 @@
+"""Backup and restore of a stage's EMCO: a backup is of a moment of rest; a restore gives exactly that, or nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from chaoslib.exceptions import ActivityFailed
+
+from harness.chaos import actions, probes
+from harness.chaos.stage import Stage
+
+EDGE = "p1+c2"
+RECORDS = "mongo/emco.resources.bson"
+
+
+def wipe_stores() -> None:
+    actions.wipe()
+    actions.bring_up(services=False)
+
+
+def test_what_is_restored_after_a_wipe_is_what_it_was_in_its_order(stage: Stage) -> None:
+    actions.run_workload(until="instantiate-dig1")
+    actions.back_up("b")
+    actions.run_workload(since="instantiate-dig1", until="update-dig1")
+    assert probes.changed_since("b") != []
+    wipe_stores()
+
+    restored = actions.restore("b")
+
+    there, then = stage.snapshot(), stage.remembered("b")
+    assert (there.mongo, there.etcd) == (then.mongo, then.etcd)
+    assert restored == f"{len(then.mongo['emco.resources'])} documents and {len(then.etcd)} keys"
+    actions.bring_up()
+    actions.wait_until_ready("dig1")
+    assert probes.changed_since("b") == []
+    assert probes.invariants_hold()
+
+
+def test_a_backup_while_rsync_is_at_work_is_refused_unless_it_is_wanted(stage: Stage) -> None:
+    actions.run_workload(until="approve-dig1")
+    actions.partition(EDGE, source="rsync")
+    actions.call("instantiate-dig1")
+    actions.wait_for_tries(EDGE, since="empty", times=2)
+
+    with pytest.raises(ActivityFailed, match=r"needs writers at rest: .*rsync has Instantiate pending"):
+        actions.back_up("b")
+
+    actions.back_up("b", even_pending=True)
+    assert any(b'"status":"Pending"' in value for value in stage.remembered("b").etcd.values())
+
+
+def test_a_backup_while_a_call_is_under_way_is_refused(stage: Stage) -> None:
+    actions.pause("orchestrator")
+    actions.call("create-proj1", wait=False)
+
+    with pytest.raises(ActivityFailed, match="needs writers at rest, and orchestrator/projects/create-proj1 is under"):
+        actions.back_up("b")
+
+
+def test_a_backup_is_not_overwritten_and_goes_with_its_emco(stage: Stage, tmp_path: Path) -> None:
+    own = Path(actions.back_up("b"))
+    kept = Path(actions.back_up(str(tmp_path / "kept")))
+    with pytest.raises(ActivityFailed, match="backups are not overwritten"):
+        actions.back_up("b")
+
+    stage.empty()
+
+    assert (own.exists(), kept.exists()) == (False, True)
+
+
+def corrupted(_: Stage) -> str:
+    actions.corrupt("b", RECORDS)
+    return rf"corrupted backup: member {RECORDS}: sha256 differs"
+
+
+def not_empty(_: Stage) -> str:
+    actions.bring_up()
+    actions.run_workload(until="create-proj1")
+    actions.crash("orchestrator")
+    for service in ("clm", "dcm", "rsync"):
+        actions.crash(service)
+    return r"the stores are not empty: .*2 documents"
+
+
+def services_run(_: Stage) -> str:
+    actions.bring_up()
+    return "a restore needs services that are down, and clm, dcm, orchestrator, rsync run"
+
+
+def another_key(_: Stage) -> str:
+    actions.set_data_key("another")
+    return "the secret data-key is not the one in the backup"
+
+
+def no_key(_: Stage) -> str:
+    actions.set_data_key("")
+    return "made with a data key and EMCO has none"
+
+
+def no_file(_: Stage) -> str:
+    Path(actions.back_up("unused")).with_name("b").unlink()
+    return "the backup cannot be read: No such file"
+
+
+@pytest.mark.parametrize("spoil", [corrupted, not_empty, services_run, another_key, no_key, no_file])
+def test_a_restore_that_would_do_harm_is_refused_and_touches_nothing(
+    stage: Stage, spoil: Callable[[Stage], str]
+) -> None:
+    actions.set_data_key("the key")
+    actions.run_workload(until="create-p1")
+    actions.back_up("b")
+    wipe_stores()
+    sentence = spoil(stage)
+    before = stage.snapshot()
+
+    with pytest.raises(ActivityFailed, match=sentence):
+        actions.restore("b")
+
+    assert stage.snapshot() == before
+
+
+def test_one_store_alone_leaves_records_without_their_contexts_and_invariants_tell(stage: Stage) -> None:
+    actions.run_workload(until="instantiate-lc1")
+    actions.back_up("b")
+    wipe_stores()
+
+    actions.restore_store("mongo", "b")
+
+    with pytest.raises(ActivityFailed, match="mongo is not empty"):
+        actions.restore_store("mongo", "b")
+    assert [line.split(":")[0] for line in probes.broken_invariants()] == ["I4-dangling"]
+    assert not probes.invariants_hold()
+    actions.restore_store("etcd", "b")
+    assert probes.invariants_hold()
+
+
+def test_a_byte_of_what_is_not_there_cannot_be_changed(stage: Stage) -> None:
+    actions.back_up("b")
+    with pytest.raises(ActivityFailed, match="b has no member 'mongo/none'"):
+        actions.corrupt("b", "mongo/none")
+
+
+def test_time_is_measured_from_a_mark_and_a_limit_is_one(stage: Stage) -> None:
+    actions.mark("now")
+    assert 0 <= actions.check_time("now", 60) < 60
+    with pytest.raises(ActivityFailed, match=r"s since 'now', more than 0 s"):
+        actions.check_time("now", 0)
+    with pytest.raises(ActivityFailed, match="nothing was marked 'never'"):
+        actions.check_time("never", 60)
+
+
+def test_a_snapshot_is_remembered_by_its_name(stage: Stage) -> None:
+    actions.remember("one")
+    actions.run_workload(until="create-proj1")
+    assert probes.changed_since("one") == ["unexpected: mongo emco.resources {project} proj1"]
+    with pytest.raises(ActivityFailed, match="no snapshot is named 'two'; there are begin, one"):
+        probes.changed_since("two")
