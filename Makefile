@@ -1,8 +1,8 @@
 # Everything a person does with this repository, one word each. `make` alone explains.
 #
 # Settings, on the command line or in the environment:
-#   WORKERS=2          how many crash points run at the same time (chaos, soak)
-#   EMCO_BIN=DIR       real EMCO binaries instead of the reference EMCO (chaos, soak, signoff)
+#   WORKERS=2          how many crash points, or tests, run at the same time
+#   EMCO_BIN=DIR       real EMCO binaries instead of the reference EMCO (chaos, smoke, nightly, soak, signoff)
 #   ARGS="..."         passed on as they are, to the command that the target runs
 #   MINUTES=60         how long a soak goes on
 #   PYTHON=python3.12  the interpreter of a new .venv
@@ -16,7 +16,12 @@ MINUTES ?= 60
 OUT := reports/out/signoff
 CHAOS = $(BIN)/emco-chaos run $(if $(WORKERS),--workers $(WORKERS)) $(if $(EMCO_BIN),--emco-bin $(EMCO_BIN)) $(ARGS)
 
-.PHONY: help setup chaos test lint bench soak signoff clean
+# Of rsync's own crash points, hundreds, the smoke takes those of one call.
+SMOKE = not test_rsync_crash or instantiate-dig1 and not instantiate-dig1-
+DISRUPTIONS = scenarios/rsync_crash scenarios/namespace_wipe scenarios/cluster_partition scenarios/store_outage
+SCENARIO_OPTIONS = -n $(or $(WORKERS),2) --dist loadgroup $(if $(EMCO_BIN),--emco-bin $(EMCO_BIN)) $(ARGS)
+
+.PHONY: help setup chaos smoke nightly test lint bench soak signoff clean
 
 help: ## this text
 	@echo "emco-chaos: what does a crash leave behind, at every write of every EMCO API call?"
@@ -34,8 +39,14 @@ setup: ## install everything into .venv; the other targets do it by themselves
 chaos: setup ## crash EMCO at every write of every API call and judge what is left (ARGS: options of `emco-chaos run`)
 	@$(CHAOS)
 
+smoke: setup ## a selection of the disruptions: rsync crash, namespace wipe, cluster partition, store outage (minutes)
+	@$(BIN)/python -m pytest $(DISRUPTIONS) -m 'not emco_slow' -k '$(SMOKE)' $(SCENARIO_OPTIONS)
+
+nightly: setup ## every scenario, all of it (half an hour)
+	@$(BIN)/python -m pytest scenarios $(SCENARIO_OPTIONS)
+
 test: setup ## the tests of the harness itself (ARGS: options of pytest)
-	@$(BIN)/python -m pytest tests $(ARGS)
+	@$(BIN)/python -m pytest tests -n $(or $(WORKERS),2) $(ARGS)
 
 lint: setup ## style, types and layers: ruff, mypy, import-linter, shellcheck where it is installed
 	@status=0; \

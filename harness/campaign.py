@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from filelock import FileLock
 from pymongo.errors import PyMongoError
 
+from harness.crashpoints.inplace import learn_in_place
 from harness.crashpoints.judge import expected_states
 from harness.crashpoints.lab import Limits, Profile, Rung, Subject
 from harness.crashpoints.learn import (
@@ -20,6 +22,7 @@ from harness.crashpoints.learn import (
     Controls,
     DoesNotSettle,
     Lesson,
+    Seen,
     learn_controls,
     observe,
     plan_call,
@@ -27,12 +30,24 @@ from harness.crashpoints.learn import (
     stable,
 )
 from harness.crashpoints.library import Library
-from harness.crashpoints.model import CALLED, CallPlan, CrashPoint, Fault, Outcome, Plan, PointResult, Proof, Told
+from harness.crashpoints.model import (
+    CALLED,
+    STORE_FAULTS,
+    CallPlan,
+    CrashPoint,
+    Fault,
+    Outcome,
+    Plan,
+    PointResult,
+    Proof,
+    Told,
+)
 from harness.crashpoints.replay import Case, Memory, Replayer, make_case
 from harness.crashpoints.survey import Survey, plan_elsewhere, survey, works_elsewhere
 from harness.emco import records
-from harness.emco.calls import Call, RefusedCall, clusters, digest, not_tested, plan_calls, refused_calls, services
+from harness.emco.calls import Call, clusters, not_tested, plan_calls, services
 from harness.emco.inputs import InputError
+from harness.emco.refusals import RefusedCall, digest, refused_calls
 from harness.emco.workload import read_workload
 from harness.faults.journal import MARKER, Journal, process_started
 from harness.faults.victim import ServiceDown, UsageError
@@ -55,6 +70,7 @@ PROFILE = Profile(
     without_unowned=records.without_unowned,
     namer=records.EffectNames,
     paced=records.reported,
+    retries=records.retries,
     never_masked=records.never_masked,
 )
 
@@ -247,7 +263,8 @@ class Campaign:
         for lesson in self._lessons:
             name = lesson.subject.call.name
             if _worth_a_survey(lesson, self.work, self._settings) and self.library.survey(name) is None:
-                self.library.keep_survey(await survey(self.lab, PROFILE, self.limits, lesson))
+                found = await survey(self.lab, PROFILE, self.limits, lesson, self._settings.others)
+                self.library.keep_survey(found)
 
     async def _next_before(self, lesson: Lesson) -> Snapshot:
         """The state for the next call: what a restart would change by itself is changed here, once for all."""
@@ -269,7 +286,8 @@ class Campaign:
             )
         except (ServiceDown, StoreError, RelayError, PyMongoError, OSError) as error:
             return _trouble(point, error)
-        limits = replace(self.limits, at_rest=self.limits.resumes) if point.elsewhere else self.limits
+        brisk = point.elsewhere and not point.under  # else it may wait for its next try
+        limits = replace(self.limits, at_rest=self.limits.resumes) if brisk else self.limits
         replayer = Replayer(self.lab, PROFILE, limits, {point.call: case}, self._memory)
         try:
             result = await replayer.run(point)
@@ -291,6 +309,11 @@ class Campaign:
         controls = await self.controls(lesson)
         return make_case(lesson, controls, PROFILE, controls.masks)
 
+    async def control(self, name: str) -> None:
+        """Make the control runs of a call, unless they were made. What goes wrong there its points tell."""
+        with contextlib.suppress(DoesNotSettle, CallFails, ServiceDown):
+            await self.controls(next(lesson for lesson in self._loaded() if lesson.subject.call.name == name))
+
     async def controls(self, lesson: Lesson) -> Controls:
         """The control states of a call; made by one worker, read by all."""
         name = lesson.subject.call.name
@@ -301,8 +324,11 @@ class Campaign:
         lock = FileLock(self.library.folder / f"{key}.lock", thread_local=False)
         await asyncio.to_thread(lock.acquire)  # in a thread: the relays of this loop must go on
         try:
-            controls = self.library.controls(name) or await learn_controls(self.lab, PROFILE, self.limits, lesson)
-            self.library.keep_controls(name, controls)
+            controls = self.library.controls(name)
+            if controls is None:
+                controls = await learn_controls(self.lab, PROFILE, self.limits, lesson)
+                controls = await learn_in_place(self.lab, PROFILE, self.limits, lesson, controls)
+                self.library.keep_controls(name, controls)
         finally:
             lock.release()
         return controls
@@ -361,19 +387,32 @@ def stored_plan(work: Work, settings: Settings, library: Library) -> Plan | None
             if found is None:
                 return None
             surveys[found.call] = found
-    return make_plan(work, settings, lessons, surveys)
+    runs = {lesson.subject.call.name: library.runs(lesson.subject.call.name) for lesson in lessons}
+    return make_plan(work, settings, lessons, surveys, runs)
 
 
-def make_plan(work: Work, settings: Settings, lessons: tuple[Lesson, ...], surveys: Mapping[str, Survey]) -> Plan:
-    """Enumerate all points: of every call, by every victim, and of the calls that must be refused."""
+def make_plan(
+    work: Work,
+    settings: Settings,
+    lessons: tuple[Lesson, ...],
+    surveys: Mapping[str, Survey],
+    runs: Mapping[str, tuple[tuple[Seen, ...], ...]] = MappingProxyType({}),
+) -> Plan:
+    """Enumerate all points: of every call, by every victim, and of the calls that must be refused.
+
+    runs: effects of the calls in control runs, as far as these were made
+    """
     known: tuple[Fault, ...] = ("crash", "disconnect") if CALLED in settings.victims else ()
     faults = tuple(fault for fault in known if fault in settings.faults)
-    elsewhere: tuple[Fault, ...] = ("crash",)
+    of_stores = tuple(fault for fault in STORE_FAULTS if fault in settings.faults and CALLED in settings.victims)
+    elsewhere: tuple[Fault, ...] = ("crash", *STORE_FAULTS)
     calls: list[CallPlan] = []
     for lesson in lessons:
         name = lesson.subject.call.name
         quiet = name in work.setup
-        plan = plan_call(lesson, faults=() if quiet else faults, note="made, but not tested" if quiet else "")
+        note = "made, but not tested" if quiet else ""
+        usual, stores = ((), ()) if quiet else (faults, of_stores)
+        plan = plan_call(lesson, faults=usual, store_faults=stores, note=note, runs=runs.get(name, ()))
         if name in surveys:
             struck = tuple(fault for fault in elsewhere if fault in settings.faults)
             plan = plan_elsewhere(plan, surveys[name], PROFILE, victims=settings.others, faults=struck)

@@ -103,4 +103,6 @@ def default_baseline(settings: Settings) -> Path | None:
 
 def make_redactor(salt: bytes | None = None) -> Redactor:
     """With a salt of its own for each run: masks of equal secrets are equal within a run only."""
-    return redactor(salt=salt or secrets.token_bytes(16), environment=os.environ)
+    places = {str(folder): f"[{name}]/" for name, folder in default_folders().items()}
+    places |= {str(Path.home()): "~/", str(ROOT): "", str(Path.cwd()): ""}
+    return redactor(salt=salt or secrets.token_bytes(16), environment=os.environ, places=places)

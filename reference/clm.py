@@ -30,7 +30,7 @@ class Clusters(Crud):
         if file is None and not data["spec"]["props"]["gitopstype"]:
             raise ApiError(400, "The kubeconfig is missing: field file")
         await self.refuse_existing(key)
-        config = {"config": base64.b64encode(file or b"").decode()}
+        config = {"config": self.records.sealed(base64.b64encode(file or b"").decode())}
         config_key = cloud_config(key["clusterProvider"], key["cluster"])
         state = {"stateInfo": created(now()).to_stored()}
         if "B1" not in self.defects:
@@ -51,7 +51,7 @@ class Clusters(Crud):
             stored = await self.records.find(key, "config")
             if stored is None:
                 raise ApiError(404, "CloudConfig not found")
-            return web.Response(body=base64.b64decode(stored["config"]))
+            return web.Response(body=base64.b64decode(self.records.opened(stored["config"])))
         return await super().get(request)
 
     async def list(self, request: web.Request) -> web.Response:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class Config:
     schema_backoff:   seconds between looks for the schema segment, at first; doubled up to schema_max_backoff
     conn_ready:       seconds that a caller waits for its gRPC connection to become ready
     cleanup_delay:    seconds after a termination at which rsync removes its ResourceBundleState
+    data_key:         what secrets in mongo are encrypted with; empty: they are not
     """
 
     service: str
@@ -63,6 +64,7 @@ class Config:
     schema_max_backoff: float
     conn_ready: float
     cleanup_delay: float
+    data_key: str = field(default="", repr=False)
 
 
 def read_config(*, service: str, directory: Path, environment: Mapping[str, str]) -> Config:
@@ -94,6 +96,7 @@ def read_config(*, service: str, directory: Path, environment: Mapping[str, str]
         cleanup_delay=_number(
             environment.get("REFERENCE_EMCO_CLEANUP_SECONDS"), default=120, what="REFERENCE_EMCO_CLEANUP_SECONDS"
         ),
+        data_key=environment.get("EMCO_DATA_KEY", ""),
     )
 
 

@@ -70,7 +70,7 @@ class LogicalClouds(Crud):
         # Only a create fills the level in: a replace without one stores none (recorded).
         level = data["specification"]["level"] = data["specification"]["level"] or "1"
         if level == "1":
-            tags["privatekey"] = {"keyvalue": _placeholder_key()}
+            tags["privatekey"] = {"keyvalue": self.records.sealed(_placeholder_key())}
         tags["stateInfo"] = states.created(now()).to_stored()
         await self.store(key, data, tags=tags, switch="C1" if level == "1" else "C2")
         return reply(201, self.resource.shape.to_json(data))
@@ -113,9 +113,9 @@ class LogicalClouds(Crud):
             stale: tuple[str, ...] = ()
             if state.last.context:
                 status = await self._contexts.status(state.last.context)
-                if status is None:
+                if status is None and "D1" in self.defects:
                     raise ApiError(500, f"Error getting AppContext with Id: {state.last.context}")
-                if status not in ("Terminated", "TerminateFailed"):
+                if status not in ("Terminated", "TerminateFailed", None):
                     raise ApiError(409, f"The logical cloud is already instantiated: its status is {status}")
                 stale = (state.last.context,)
             await self._perform(
@@ -140,7 +140,7 @@ class LogicalClouds(Crud):
                 # EMCO accepts it and does nothing.
                 return reply(202)
             status = await self._contexts.status(state.last.context)
-            if status is None:
+            if status is None and "D1" in self.defects:
                 raise ApiError(500, f"Error getting AppContext with Id: {state.last.context}")
             if status in ("Terminated", "Terminating"):
                 raise ApiError(409, f"The logical cloud is already terminated: its status is {status}")
@@ -243,7 +243,8 @@ class LogicalClouds(Crud):
         state = await self._state(intention.key)
         if state.last.state == states.INSTANTIATE_STOPPED:
             await self._contexts.put(intention.context, "stopflag/", False)
-        await self._rsync.uninstall(intention.context, patient=intention.journaled)
+        if await self._contexts.exists(intention.context):
+            await self._rsync.uninstall(intention.context, patient=intention.journaled)
         await self._record(
             intention, Action(states.TERMINATED, intention.context, now(), state.last.revision + 1), state
         )

@@ -116,6 +116,24 @@ DEFECTS: tuple[Defect, ...] = (
         ("dcm DELETE logical-clouds",),
     ),
     Defect(
+        "D1",
+        "8",
+        "an instantiated record whose context is gone is refused everything: terminate, delete, instantiate",
+        (_DIG + "terminate", _LC + "terminate", _LC + "instantiate"),
+    ),
+    Defect(
+        "D2",
+        "1.5",
+        "only the orchestrator's start stores the schema: when mongo loses it, a service that starts waits for ever",
+        ("any start but the orchestrator's",),
+    ),
+    Defect(
+        "D3",
+        "1.2",
+        "what the data key does not decrypt is used as it is: kubeconfigs are garbage, and work is accepted",
+        ("any start",),
+    ),
+    Defect(
         "R1",
         "6.5 R1",
         "an etcd that fails while rsync starts counts as one that holds nothing to restore",
@@ -180,12 +198,6 @@ DEFECTS: tuple[Defect, ...] = (
         ("start of every service but rsync",),
     ),
     Defect(
-        "S3",
-        "1.5",
-        "the schema is stored by the orchestrator at its start and by nobody else: once lost, no other service starts",
-        ("start of every service but rsync",),
-    ),
-    Defect(
         "S2",
         "13",
         "a create that cannot find out whether its record exists takes it for absent, and replaces it",
@@ -197,6 +209,12 @@ DEFECTS: tuple[Defect, ...] = (
         "a stop also ends what would write it down: the event stays pending, its status says at work, and the next "
         "event, a Terminate say, waits until it has been done after all",
         _RSYNC_ANY,
+    ),
+    Defect(
+        "R23",
+        "13",
+        "an object that is gone already cannot be deleted: a Terminate that is done again notes it as Failed",
+        ("rsync Terminate", "rsync UpdateDelete"),
     ),
     Defect("R18", "13, partition", "max-retries N makes N + 2 tries", _RSYNC_ANY),
     Defect(

@@ -116,10 +116,10 @@ class Edge:
             metadata["labels"] = {**(metadata.get("labels") or {}), LABEL: deployment}
         await self._create_or_change(path, name, body)
 
-    async def delete(self, manifest: Mapping[str, Any], *, namespace: str) -> None:
-        """Delete an object; one that is gone is fine."""
+    async def delete(self, manifest: Mapping[str, Any], *, namespace: str, gone_ok: bool = True) -> None:
+        """Delete an object; one that is gone is fine if that is `gone_ok`, else EdgeError is raised."""
         path, name = await self._path(manifest, namespace)
-        await self._ask("DELETE", f"{path}/{name}", missing_ok=True)
+        await self._ask("DELETE", f"{path}/{name}", missing_ok=gone_ok)
 
     async def report(self, deployment: str, *, namespace: str) -> dict[str, Any] | None:
         """Have a ResourceBundleState for a deployment, and return it; None when the edge has no such API."""

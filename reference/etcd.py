@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from grpclib.client import Channel, UnaryUnaryMethod
+from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from h2.exceptions import H2Error
 
@@ -98,7 +99,10 @@ class Etcd:
                 if tries <= 0:
                     raise StoreError(f"etcd at {self._where} failed: {_why(error)}") from error
             except GRPCError as error:
-                raise StoreError(f"etcd at {self._where} failed: {_why(error)}") from error
+                tries -= 1
+                # A read that a server cannot answer for the moment is sent again by etcd's own client, too.
+                if tries <= 0 or not (self._again or error.status is Status.UNAVAILABLE):
+                    raise StoreError(f"etcd at {self._where} failed: {_why(error)}") from error
             # Nothing tells when a lost server is back: this is the back-off of the repeat.
             await asyncio.sleep(_PAUSE)
 

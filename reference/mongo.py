@@ -20,8 +20,13 @@ from reference.errors import StoreError
 _HEADER = struct.Struct("<iiiiI")
 _OP_MSG = 2013
 _LARGEST = 64 * 1024 * 1024
+_FOR_NOW = frozenset({50, 91, 11600})  # MaxTimeMSExpired, ShutdownInProgress, InterruptedAtShutdown
 READS = frozenset({"hello", "serverStatus", "find", "aggregate", "getMore"})
 """Commands that may be sent again over a fresh connection, whatever became of the first try."""
+
+
+class RefusedForNow(StoreError):
+    """Mongo said no, but might not the next time: it shuts down, or had no time."""
 
 
 class Mongo:
@@ -45,6 +50,9 @@ class Mongo:
             except (OSError, asyncio.IncompleteReadError) as error:
                 if not repeat:
                     raise StoreError(f"mongo went away during {next(iter(body))}: {_why(error)}") from error
+            except RefusedForNow:
+                if not again:
+                    raise
             try:
                 return await self._attempt(body)
             except (OSError, asyncio.IncompleteReadError) as error:
@@ -101,7 +109,8 @@ class Mongo:
 
 def _raise_if_refused(name: str, reply: dict[str, Any]) -> None:
     if not reply.get("ok"):
-        raise StoreError(f"mongo refused {name}: {reply.get('errmsg', reply)}")
+        kind = RefusedForNow if reply.get("code") in _FOR_NOW else StoreError
+        raise kind(f"mongo refused {name}: {reply.get('errmsg', reply)}")
     for key in ("writeErrors", "writeConcernError"):
         if reply.get(key):
             raise StoreError(f"mongo refused {name}: {reply[key]}")

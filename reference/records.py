@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reference.errors import ApiError
+from reference.encryption import SECRETS, Encryption
+from reference.errors import ApiError, StoreError
 from reference.mongo import Mongo
 
 COLLECTION = "resources"
@@ -35,11 +36,16 @@ def _filter(key: Key) -> dict[str, Any]:
 
 
 class Records:
-    """The records of one database. `again`: writes, all idempotent, may be sent again when mongo went away."""
+    """The records of one database.
 
-    def __init__(self, mongo: Mongo, *, again: bool) -> None:
+    again:      writes, all idempotent, may be sent again when mongo went away
+    encryption: of what is secret in them
+    """
+
+    def __init__(self, mongo: Mongo, *, again: bool, encryption: Encryption) -> None:
         self._mongo = mongo
         self._again = again
+        self._encryption = encryption
         self.schema_loaded = asyncio.Event()
 
     async def find(self, key: Key, tag: str) -> Any:
@@ -59,7 +65,9 @@ class Records:
 
     async def query(self, wanted: Mapping[str, Any], projection: Mapping[str, int]) -> list[dict[str, Any]]:
         """All documents of a filter. Raises StoreError."""
-        reply = await self._mongo.command({"find": COLLECTION, "filter": dict(wanted), "projection": dict(projection)})
+        reply = await self._mongo.command(
+            {"find": COLLECTION, "filter": dict(wanted), "projection": dict(projection)}, again=self._again
+        )
         cursor = reply["cursor"]
         documents: list[dict[str, Any]] = list(cursor["firstBatch"])
         while cursor["id"]:
@@ -67,6 +75,22 @@ class Records:
             cursor = reply["cursor"]
             documents.extend(cursor["nextBatch"])
         return documents
+
+    def sealed(self, value: str) -> str:
+        """A secret as it is stored."""
+        return self._encryption.sealed(value)
+
+    def opened(self, stored: str) -> str:
+        """A secret as it was; what is stored where it cannot be read, as EMCO hands it on (D3)."""
+        value = self._encryption.opened(stored)
+        return stored if value is None else value
+
+    async def check_readable(self) -> None:
+        """Raises StoreError with a sentence when there is a secret that cannot be read."""
+        for tag, member in SECRETS:
+            for found in await self.query({tag: {"$exists": True}}, {tag: 1, "_id": 0}):
+                if self._encryption.opened(str(found[tag].get(member) or "")) is None:
+                    raise StoreError(f"the {tag} of a record was encrypted with another key than that in EMCO_DATA_KEY")
 
     async def insert(
         self,
@@ -145,7 +169,9 @@ class Records:
 
     async def _count(self, match: Mapping[str, Any]) -> int:
         pipeline = [{"$match": dict(match)}, {"$group": {"_id": 1, "n": {"$sum": 1}}}]
-        reply = await self._mongo.command({"aggregate": COLLECTION, "pipeline": pipeline, "cursor": {}})
+        reply = await self._mongo.command(
+            {"aggregate": COLLECTION, "pipeline": pipeline, "cursor": {}}, again=self._again
+        )
         batch = reply["cursor"]["firstBatch"]
         return int(batch[0]["n"]) if batch else 0
 

@@ -427,7 +427,7 @@ class RsyncService:
         if job.event in (events.TERMINATE, events.UPDATE_DELETE):
             status = _DELETED
             try:
-                await edge.delete(manifest, namespace=job.namespace)
+                await edge.delete(manifest, namespace=job.namespace, gone_ok="R23" not in self._defects)
             except EdgeUnreachable:
                 raise
             except EdgeError as error:
@@ -487,8 +487,11 @@ class RsyncService:
             raise EdgeError(f"CloudConfig of {cluster} not found")
         if self._session is None:
             self._session = aiohttp.ClientSession()
-        access = read_kubeconfig(base64.b64decode(stored["config"]))
-        return Edge(access=access, session=self._session, patient="R19" in self._defects)
+        try:
+            kubeconfig = base64.b64decode(self._records.opened(stored["config"]))
+        except ValueError as error:
+            raise EdgeError(f"the CloudConfig of {cluster} is no base64: {error}") from error
+        return Edge(access=read_kubeconfig(kubeconfig), session=self._session, patient="R19" in self._defects)
 
     def _watch(self, cluster: str) -> None:
         self._reports.watch(cluster, lambda: self._connect(cluster))

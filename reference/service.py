@@ -5,6 +5,7 @@ needs and starts nothing, so that a fork of a process that has imported it serve
 """
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
@@ -23,6 +24,7 @@ from reference.config import ETCD_PORT, MONGO_PORT, Config, ConfigError, read_co
 from reference.contexts import Contexts
 from reference.dcm import Dcm
 from reference.defects import Defects, UnknownDefect, parse_defects
+from reference.encryption import encryption
 from reference.errors import StoreError
 from reference.etcd import Etcd
 from reference.mongo import Mongo
@@ -35,6 +37,8 @@ from reference.rsync import RsyncService
 from reference.web import Rest
 
 SERVICES = ("orchestrator", "clm", "dcm", "rsync")
+_ENOUGH_LOOKS = 3
+"""After so many looks in vain the orchestrator, whose part it is, cannot be on its way with the schema."""
 
 
 class Part(Protocol):
@@ -67,7 +71,9 @@ async def run(config: Config, defects: Defects) -> None:
     await _check_mongo(config)
     mongo = Mongo(host=config.database_ip, port=MONGO_PORT)
     etcd = Etcd(host=config.etcd_ip, port=ETCD_PORT, again=not defects.on)
-    records = Records(mongo, again=not defects.on)
+    records = Records(mongo, again=not defects.on, encryption=encryption(config.data_key))
+    if "D3" not in defects:
+        await records.check_readable()
     contexts = Contexts(etcd)
     rest = Rest(defects=defects, log=log)
     handlers: dict[str, Handler] = {}
@@ -115,19 +121,18 @@ async def _check_mongo(config: Config) -> None:
 async def _load_schema(config: Config, mongo: Mongo, records: Records, log: logging.Logger, defects: Defects) -> None:
     """Wait for the referential schema; the orchestrator stores it if it is absent. Creates are refused until then.
 
-    Where EMCO waits for ever for the orchestrator's next start (S3), a service stores it itself in the end.
+    S1: a question that mongo does not answer is the last one, as EMCO has it. Without D2 the others store it, too, once
+    the orchestrator had the time to do it.
     """
     segment = schema_segment()
-    patience = 3
     pause = config.schema_backoff
-    while True:
+    for look in itertools.count():
         try:
             found = await records.query({"keyId": "{SegmentId}"}, {"segment": 1, "_id": 0})
             if any(item["segment"]["name"] == "emco-base" for item in found):
                 records.schema_loaded.set()
                 return
-            patience -= 1
-            if config.service == "orchestrator" or ("S3" not in defects and patience <= 0):
+            if config.service == "orchestrator" or ("D2" not in defects and look >= _ENOUGH_LOOKS):
                 await _store_schema(mongo, segment)
                 continue
         except StoreError as error:

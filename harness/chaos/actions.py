@@ -13,16 +13,19 @@ from typing import Any, Literal
 
 from harness.background import inject_here
 from harness.chaos.current import stage
+from harness.chaos.probes import changed_since
 from harness.chaos.sentences import in_sentences
 from harness.crashpoints.model import CrashPoint, Fault
+from harness.faults.victim import ServiceDown
 from harness.platforms.disruptions import Partition, Volume
 
 __all__ = [
-    "back_up",
+    "attempt",
     "bring_up",
     "call",
+    "call_until_acknowledged",
     "check_time",
-    "corrupt",
+    "check_unchanged",
     "crash",
     "heal",
     "hold",
@@ -35,11 +38,8 @@ __all__ = [
     "pause",
     "remember",
     "request",
-    "restore",
-    "restore_store",
     "resume",
     "run_workload",
-    "set_data_key",
     "start",
     "stop",
     "wait_for_context",
@@ -70,6 +70,37 @@ def call(name: str, wait: bool = True, expect: str = "") -> dict[str, Any]:  # n
     if expect and made.told.kind != expect:
         raise AssertionError(f"{made.call} was {made.told.kind} ({made.told.status}), not {expect}: {made.told.body}")
     return {"call": made.call, "status": made.told.status, "body": made.told.body, "seconds": made.ended - made.began}
+
+
+@in_sentences
+def call_until_acknowledged(name: str, limit: float = 10.0) -> int:
+    """Make a call again and again until it is acknowledged; how often. Fails with the last answer after `limit` s."""
+    here = stage()
+    made: list[Any] = []
+
+    def acknowledged() -> bool:
+        made.append(here.call(name))
+        return bool(made[-1].told.kind == "acknowledged")
+
+    if here.within(acknowledged, limit=float(limit)) is None:
+        told = made[-1].told
+        raise AssertionError(f"{name} was answered {told.status or 'nothing'} for {limit:g} s: {told.body.strip()}")
+    return len(made)
+
+
+@in_sentences
+def attempt(calls: list[str] | None = None, since: str = "") -> list[str]:
+    """Make calls of the workload, once each, whatever they are answered: those named, or all after `since`.
+
+    After each one EMCO gets the time to come to rest, and goes on without it. A line for each: name and status.
+    """
+    names = list(calls) if calls else stage().after(since)
+    told = []
+    for name in names:
+        made = stage().call(name)
+        stage().at_rest()
+        told.append(f"{made.call.rsplit('/', 1)[-1]} {made.told.status or 'no answer'}")
+    return told
 
 
 @in_sentences
@@ -163,49 +194,19 @@ def wipe() -> list[str]:
 
 
 @in_sentences
-def bring_up(services: bool = True) -> str:  # noqa: FBT001, FBT002  an argument of YAML
-    """Start the stores that are down, empty when they lost their volume, and the services."""
-    stage().bring_up(services=services)
+def bring_up(services: bool = True, even_if_it_fails: bool = False) -> str:  # noqa: FBT001, FBT002  arguments of YAML
+    """Start the stores that are down, empty when they lost their volume, and the services.
+
+    even_if_it_fails: a service that does not start is an answer, too: why it does not
+    """
+    try:
+        stage().bring_up(services=services)
+    except ServiceDown as down:
+        if not even_if_it_fails:
+            raise
+        return f"{down}: {down.log.strip().splitlines()[-1] if down.log.strip() else 'no log'}"
     stage().mark("up")
     return "EMCO is up" if services else "the stores are up"
-
-
-@in_sentences
-def back_up(file: str, even_pending: bool = False) -> str:  # noqa: FBT001, FBT002  an argument of YAML
-    """Write mongo, etcd and the data key into a file, as of a moment in which nobody wrote. Fails where there is none.
-
-    file: a name, of a file that goes with the EMCO of this experiment, or an absolute path; it must not be there yet
-    even_pending: take it although rsync has events pending, as long as it writes nothing meanwhile
-    """
-    return stage().back_up(file, even_pending=even_pending)
-
-
-@in_sentences
-def restore(file: str) -> str:
-    """Make both stores what a backup holds; services have to be down. Fails with nothing written when the file is not
-    as it was written, when a store is not empty, or when EMCO has another data key."""
-    restored = stage().restore(file)
-    return f"{restored.documents} documents and {restored.keys} keys"
-
-
-@in_sentences
-def restore_store(store: Literal["mongo", "etcd"], file: str) -> str:
-    """Make one store what a backup holds of it, whatever the other one holds: as people do who have a dump of each."""
-    return f"{stage().restore_store(store, file)} {'documents' if store == 'mongo' else 'keys'}"
-
-
-@in_sentences
-def corrupt(file: str, member: str) -> str:
-    """Change one byte in the middle of a member of a backup, `mongo/emco.resources.bson`, say."""
-    stage().corrupt(file, member)
-    return f"one byte of {member} in {file} is another one"
-
-
-@in_sentences
-def set_data_key(key: str) -> str:
-    """What services are given as EMCO_DATA_KEY from their next start on; empty for none."""
-    stage().set_data_key(key)
-    return "from its next start on EMCO has a data key" if key else "from its next start on EMCO has no data key"
 
 
 @in_sentences
@@ -222,6 +223,17 @@ def check_time(since: str, limit: float) -> float:
     if seconds > float(limit):
         raise AssertionError(f"{seconds:.1f} s since {since!r}, more than {float(limit):g} s")
     return seconds
+
+
+@in_sentences
+def check_unchanged(since: str, within: str = "") -> str:
+    """Fail when something is not as in a snapshot that was remembered, or in a backup.
+
+    within: mongo, etcd or edge, for that alone
+    """
+    if changed := changed_since(since, within):
+        raise AssertionError(f"{len(changed)} places are not as in {since!r}: {'; '.join(changed[:5])}")
+    return f"everything is as in {since!r}"
 
 
 @in_sentences

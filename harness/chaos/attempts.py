@@ -18,8 +18,9 @@ REACHABLE = "GET /version"
 _TOGETHER = 0.05  # seconds: connections asked for at the same time
 _REPEATED = 1.5  # seconds: client-go itself asks again a second after a reset, ten times, before it says so
 _SHORTEST = 0.5  # seconds: nobody tries again faster for long
-_LOOSE, _LEAST_LOOSE = 0.02, 0.15  # share of the period, and seconds, that a try may come early or late
+_LOOSE, _LEAST_LOOSE, _MOST_LOOSE = 0.1, 0.15, 0.3  # share of the period, and seconds, that a try may be early or late
 _FEWEST = 3
+_WAIT = 2.0  # seconds between two tries of rsync; no setting of it changes that
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +75,29 @@ def evenly_spaced(moments: Sequence[float]) -> tuple[float, ...]:
         if second - first < _SHORTEST:
             continue
         run = _run(moments, first, second)
-        if (len(run), run[-1] - run[0]) > (len(best), best[-1] - best[0] if best else 0.0):
+        if _weight(run) > _weight(best):
             best = run
-    if len(best) >= _FEWEST:
+    # The pauses of a watch double, so that three of its knocks may well be evenly spaced, with others between them;
+    # but not as far apart as rsync's.
+    enough = 2 * len(best) > len(moments) or _as_rsync(best)
+    if len(best) > _FEWEST or (len(best) == _FEWEST and enough):
         return best
     return tuple(moments) if len(moments) < _FEWEST else ()
 
 
+def _weight(run: Sequence[float]) -> tuple[int, bool, float]:
+    """What speaks for a run: its length, the pauses of rsync, how far it reaches."""
+    return (len(run), _as_rsync(run), run[-1] - run[0]) if run else (0, False, 0.0)
+
+
+def _as_rsync(run: Sequence[float]) -> bool:
+    pauses = [later - earlier for earlier, later in itertools.pairwise(run)]
+    return bool(pauses) and all(abs(pause - _WAIT) <= _MOST_LOOSE for pause in pauses)
+
+
 def _run(moments: Sequence[float], first: float, second: float) -> tuple[float, ...]:
     period = second - first
-    loose = max(_LEAST_LOOSE, _LOOSE * period)
+    loose = min(max(_LEAST_LOOSE, _LOOSE * period), _MOST_LOOSE)
     run = [first, second]
     while True:
         due = run[-1] + period

@@ -7,9 +7,10 @@ times over: nothing is pending, both stores read the same twice, and no write pa
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pymongo.errors import PyMongoError
 
@@ -22,6 +23,9 @@ from harness.stores.mongo import StoreError
 from harness.stores.pair import NotAtRest, Rest, Restored, RestoreFailed, RestoreRefused, make_backup, restore_backup
 from harness.stores.snapshot import Snapshot
 
+if TYPE_CHECKING:
+    from harness.chaos.stage import Stage
+
 T = TypeVar("T")
 
 DATA_KEY = "data-key"
@@ -30,14 +34,24 @@ _FOLDER = "backups"
 _TROUBLE = (NotAtRest, RestoreRefused, RestoreFailed, BackupError, StoreError, PyMongoError)
 
 
-async def back_up(campaign: Campaign, file: str, *, even_pending: bool) -> tuple[str, Snapshot]:
-    """Write mongo, etcd and the data key into a file that is not there yet; its path, and what is in it.
+def back_up(stage: "Stage", file: str, *, even_pending: bool = False) -> str:
+    """Write mongo, etcd and the data key into a file that is not there yet; its path.
+
+    What is in it is remembered as the snapshot `file`, the moment marked as `backup <file>`.
 
     file:         a name in a folder that goes with the environment, or an absolute path
     even_pending: take it although rsync has events pending, as long as it writes nothing meanwhile
 
     Raises HarnessTrouble where EMCO's writers are at work, or the file cannot be written.
     """
+    if stage.under_way:
+        raise HarnessTrouble(f"a backup needs writers at rest, and {stage.under_way[0]} is under way")
+    path, stage.snapshots[file] = stage.act(partial(_back_up, file=file, even_pending=even_pending))
+    stage.mark(f"backup {file}")
+    return path
+
+
+async def _back_up(campaign: Campaign, *, file: str, even_pending: bool) -> tuple[str, Snapshot]:
     lab = campaign.lab
     if not even_pending and (why := await at_rest(campaign)):
         raise HarnessTrouble(f"a backup needs writers at rest: {why}")
@@ -65,12 +79,18 @@ async def back_up(campaign: Campaign, file: str, *, even_pending: bool) -> tuple
     return str(path), Snapshot(lab.environment, backup.mongo, backup.etcd, edges)
 
 
-async def restore(campaign: Campaign, file: str) -> Restored:
+def restore(stage: "Stage", file: str) -> Restored:
     """Make both stores what the file holds. All of it is verified before, and the stores are compared with it after.
 
     Raises HarnessTrouble, before anything is written: while services run, for a file that is not as it was written,
-    for stores that are not empty, for another data key than EMCO's.
+    for stores that are not empty, for another data key than EMCO's. Marks the moment as `restore <file>`.
     """
+    restored = stage.act(partial(_restore, file=file))
+    stage.mark(f"restore {file}")
+    return restored
+
+
+async def _restore(campaign: Campaign, *, file: str) -> Restored:
     _all_down(campaign)
     backup = _opened(campaign, file)
     key = campaign.disruptions.data_key
@@ -83,12 +103,16 @@ async def restore(campaign: Campaign, file: str) -> Restored:
         raise HarnessTrouble(str(error)) from error
 
 
-async def restore_store(campaign: Campaign, store: str, file: str) -> int:
+def restore_store(stage: "Stage", store: str, file: str) -> int:
     """Make one store what the file holds of it, whatever the other one holds: what a restore must not do, and people
     with a dump of each store can. How many documents or keys.
 
     Raises HarnessTrouble while services run, and for a store that is not empty.
     """
+    return stage.act(partial(_restore_store, store=store, file=file))
+
+
+async def _restore_store(campaign: Campaign, *, store: str, file: str) -> int:
     _all_down(campaign)
     backup, lab = _opened(campaign, file), campaign.lab
     try:
@@ -104,8 +128,12 @@ async def restore_store(campaign: Campaign, store: str, file: str) -> int:
         raise HarnessTrouble(str(error)) from error
 
 
-async def corrupt(campaign: Campaign, file: str, member: str) -> None:
+def corrupt(stage: "Stage", file: str, member: str) -> None:
     """Change one byte in the middle of a member of a backup. Raises HarnessTrouble when it has no such member."""
+    stage.act(partial(_corrupt, file=file, member=member))
+
+
+async def _corrupt(campaign: Campaign, *, file: str, member: str) -> None:
     path = _path(campaign, file)
     if member not in [one.name for one in _verified(lambda: read_manifest(path)).members]:
         raise HarnessTrouble(f"{file} has no member {member!r}")

@@ -27,6 +27,7 @@ from chaoslib.run import EventHandlerRegistry
 
 from harness.chaos import current
 from harness.chaos.opening import Opened, open_stage
+from harness.chaos.sentences import why_failed
 from harness.faults.victim import HarnessTrouble, ServiceDown, UsageError
 
 __all__ = [
@@ -100,7 +101,7 @@ def _problems(
     context: Mapping[str, Any], state: dict[str, Any], configuration: Mapping[str, Any], secrets: Mapping[str, Any]
 ) -> list[str]:
     problems = [
-        f"the action {run['activity'].get('name')!r} failed: {_sentence(run)}"
+        f"the action {run['activity'].get('name')!r} failed: {why_failed(run)}"
         for run in (*(state.get("run") or ()), *(state.get("rollbacks") or ()))
         if run.get("status") == "failed" and run["activity"].get("type") == "action"
     ]
@@ -113,12 +114,6 @@ def _problems(
         if not after.get("steady_state_met"):
             problems.append(f"after the rollbacks the steady state {hypothesis.get('title')!r} does not hold")
     return problems
-
-
-def _sentence(run: Mapping[str, Any]) -> str:
-    """Why an activity failed; chaoslib puts the name of its exception before it, once for each time it wraps it."""
-    trace = run.get("exception") or ["it does not say why"]
-    return str(trace[-1]).strip().replace("chaoslib.exceptions.ActivityFailed: ", "")
 
 
 def cleanup_control() -> None:

@@ -19,7 +19,7 @@ OUTAGES = ("refused", "reset", "black-hole", "paused", "crashed", "volume-lost")
 BOTH = "both"
 """Stands for mongo and etcd together."""
 
-_HIT = 30.0  # seconds that a service gets to make the effects that are waited for
+_HIT = 30.0  # seconds that a service gets to make the effect that is waited for
 
 
 def begin(stage: Stage, store: str, kind: str, *, source: str = "*") -> str:
@@ -55,23 +55,24 @@ def _known(kind: str) -> None:
         raise UsageError(f"there is no outage {kind!r}; there are {', '.join(OUTAGES)}")
 
 
-def begin_in(stage: Stage, call: str, store: str, kind: str, *, source: str, effects: int, limit: float) -> str:
-    """Let a client make a call of the workload, and take a store away right after so many effects of a service.
+def begin_in(stage: Stage, call: str, store: str, kind: str, *, source: str, at: str, limit: float) -> str:
+    """Let a client make a call of the workload, and take a store away right after an effect of a service.
 
+    at: text in the effect's description, a part of a key say; the first effect that has it. Empty: the first of all
     The service stands still meanwhile, so that nothing of it is between the effect and the outage. The call goes on
     as one of the stage's clients, who gives up after `limit` seconds. Raises as `begin`, and HarnessTrouble when there
-    are not so many effects.
+    is no such effect.
     """
     _known(kind)
     ask = ask_of(stage.named(call))
-    armed = stage.act(_arm(Trigger(source, "after", lambda _: True, effects)))
+    armed = stage.act(_arm(Trigger(source, "after", lambda effect: at in effect.describe())))
     stage.clients.begin(ask, limit=limit)
     try:
-        effect = stage.act(lambda _: _hit(armed, _HIT))
+        effect = stage.act(lambda _: _hit(armed, at))
         done = begin(stage, store, kind)
     finally:
         stage.act(_let_go(armed, source))
-    return f"{done}, after effect {effects} of {source} ({effect})"
+    return f"{done}, after {source} made the effect {effect}"
 
 
 def _arm(trigger: Trigger) -> Callable[[Campaign], Coroutine[Any, Any, ArmedTrigger]]:
@@ -81,14 +82,12 @@ def _arm(trigger: Trigger) -> Callable[[Campaign], Coroutine[Any, Any, ArmedTrig
     return arm
 
 
-async def _hit(armed: ArmedTrigger, limit: float) -> str:
+async def _hit(armed: ArmedTrigger, at: str) -> str:
     try:
-        async with asyncio.timeout(limit):
+        async with asyncio.timeout(_HIT):
             return (await asyncio.shield(armed.hit)).effect.describe()
     except TimeoutError:
-        raise HarnessTrouble(
-            f"{armed.trigger.source} did not make {armed.trigger.occurrence} effects within {limit:g} s"
-        ) from None
+        raise HarnessTrouble(f"{armed.trigger.source} made no effect with {at!r} within {_HIT:g} s") from None
 
 
 def _let_go(armed: ArmedTrigger, source: str) -> Callable[[Campaign], Coroutine[Any, Any, None]]:

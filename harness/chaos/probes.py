@@ -1,8 +1,12 @@
 """Probes of Chaos Toolkit on an EMCO: what a steady state is made of, and what an experiment measures."""
 
+from typing import Any
+
 from harness.chaos.current import stage
 from harness.chaos.sentences import in_sentences
 from harness.chaos.stage import BEGIN
+from harness.emco.status import NOTHING_SAID, parse_status
+from harness.faults.victim import HarnessTrouble
 
 __all__ = [
     "broken_invariants",
@@ -11,6 +15,7 @@ __all__ = [
     "context_status",
     "effects",
     "emco_answers",
+    "group_status",
     "invariants_hold",
     "nothing_active",
     "tries",
@@ -40,6 +45,21 @@ def workload_ready(group: str) -> bool:
 def context_status(group: str) -> str:
     """Status of a group's AppContext, `Instantiated`; empty where EMCO says nothing."""
     return stage().status(group).deployed
+
+
+@in_sentences
+def group_status(group: str) -> dict[str, Any]:
+    """What the API answers when it is asked for a group's status.
+
+    status: HTTP's, 0 without an answer;  said: EMCO's word for the context;  running: whether everything is Applied
+    """
+    try:
+        answer = stage().ask_status(group)
+    except HarnessTrouble:  # nobody answers: an experiment wants to know that, too
+        return {"status": 0, "said": "", "running": False}
+    said = parse_status(answer.body) if answer.ok else NOTHING_SAID
+    applied = [one.status == "Applied" for one in said.resources]
+    return {"status": answer.status, "said": said.deployed, "running": bool(applied) and all(applied)}
 
 
 @in_sentences
@@ -75,6 +95,10 @@ def broken_invariants(since: str = BEGIN) -> list[str]:
 
 
 @in_sentences
-def changed_since(name: str) -> list[str]:
-    """What is not as in a snapshot that was remembered, or in a backup: documents, keys and objects, a line each."""
-    return [f"{delta.kind}: {delta.where}" for delta in stage().changed_since(name)]
+def changed_since(name: str, within: str = "") -> list[str]:
+    """What is not as in a snapshot that was remembered, or in a backup: documents, keys and objects, a line each.
+
+    within: mongo, etcd or edge, for that alone
+    """
+    changed = stage().changed_since(name)
+    return [f"{delta.kind}: {delta.where}" for delta in changed if delta.where.startswith(within)]

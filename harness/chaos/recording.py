@@ -12,7 +12,7 @@ from harness.wire.effects import Observation
 from harness.wire.relay import Knock
 
 _ARRIVES = ("one-way", "slow", "flapping")  # kinds of broken links over which something arrives
-_MOMENT = 2.0  # seconds
+_MOMENT = 5.0  # seconds; where everything is fast it is a tenth of one
 _REPORT = "/resourcebundlestates"
 
 
@@ -95,6 +95,8 @@ class Recording:
         """Why we may say that the links were broken and something ran into it; empty when we may not."""
         if self.healed is None:
             return ""
+        if self.how.kind == "slow":
+            return self._proof_of_slowness()
         knocks = {edge: len(self.knocks_at(edge)) for edge in self.lost}
         if not knocks or not all(knocks.values()):
             return ""
@@ -103,6 +105,16 @@ class Recording:
         told = ", ".join(f"{edge} {number}" for edge, number in knocks.items())
         nothing = "" if self.how.kind in _ARRIVES else "; nothing arrived there"
         return f"{self.how.kind} for {self.healed - self.broke:.1f} s, knocks at {told}{nothing}"
+
+    def _proof_of_slowness(self) -> str:
+        """Each of the edges has taken a write that was late."""
+        took = {
+            edge: max((one.answered - one.requested for one in self.arrived(edge) if one.answered), default=0.0)
+            for edge in self.lost
+        }
+        if not took or min(took.values()) < 0.9 * self.how.seconds:
+            return ""
+        return f"slow, {self.how.seconds:g} s for each piece; a write took {min(took.values()):.2f} s"
 
     # -- the workload -----------------------------------------------------------------------------------------------
 

@@ -1,13 +1,14 @@
 """Activities fail with one sentence: what chaoslib makes of other exceptions begins with a module's path."""
 
 import functools
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
 
 from chaoslib.exceptions import ActivityFailed
 
 from harness.faults.victim import HarnessTrouble, ServiceDown, UsageError
 
+_WRAPPED = "chaoslib.exceptions.ActivityFailed: "
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -23,3 +24,9 @@ def in_sentences(activity: Callable[P, T]) -> Callable[P, T]:
             raise ActivityFailed(str(error)) from error
 
     return run
+
+
+def why_failed(run: Mapping[str, Any]) -> str:
+    """Why an activity failed, by its run in the journal; chaoslib puts its exception's name before it, maybe twice."""
+    trace = run.get("exception") or ["it does not say why"]
+    return str(trace[-1]).strip().replace(_WRAPPED, "")

@@ -27,7 +27,6 @@ from harness.emco.status import NOTHING_SAID, GroupStatus, parse_status
 from harness.faults.victim import Death, HarnessTrouble, UsageError
 from harness.platforms.disruptions import Partition, Volume
 from harness.stores.canonical import Delta, canonical, difference
-from harness.stores.pair import Restored
 from harness.stores.snapshot import Snapshot
 from harness.wire.effects import Observation
 from harness.wire.relay import Knock
@@ -110,6 +109,16 @@ class Stage:
     def calls(self) -> tuple[Call, ...]:
         """The workload's calls in order."""
         return self._calls
+
+    def after(self, name: str) -> list[str]:
+        """Names of the workload's calls after one of them."""
+        names = [call.name for call in self._calls]
+        return names[names.index(self.named(name).name) + 1 :]
+
+    @property
+    def under_way(self) -> tuple[str, ...]:
+        """Names of calls that were begun and are not over."""
+        return tuple(one.name for one in self._begun if not one.over)
 
     def named(self, name: str) -> Call:
         """A call by its name or the end of it (`instantiate-dig1`). Raises UsageError when it is not exactly one."""
@@ -220,41 +229,6 @@ class Stage:
     def bring_up(self, *, services: bool = True) -> None:
         """Start what is down: stores, and unless told otherwise services."""
         self._environment.do(lambda campaign: campaign.disruptions.bring_up(services=services))
-
-    def back_up(self, file: str, *, even_pending: bool = False) -> str:
-        """As backups.back_up: both stores at rest into a file; its path. The snapshot of it gets the name of the file.
-
-        Raises HarnessTrouble where EMCO's writers are at work: a call is under way, or rsync has something to do.
-        """
-        if begun := [one.name for one in self._begun if not one.over]:
-            raise HarnessTrouble(f"a backup needs writers at rest, and {begun[0]} is under way")
-
-        async def act(campaign: Campaign) -> tuple[str, Snapshot]:
-            return await backups.back_up(campaign, file, even_pending=even_pending)
-
-        path, self.snapshots[file] = self._environment.do(act)
-        self.mark(f"backup {file}")
-        return path
-
-    def restore(self, file: str) -> Restored:
-        """As backups.restore: both stores as they were, verified before and after."""
-        restored = self._environment.do(lambda campaign: backups.restore(campaign, file))
-        self.mark(f"restore {file}")
-        return restored
-
-    def restore_store(self, store: str, file: str) -> int:
-        """As backups.restore_store: one store alone, whatever the other one holds; its documents or keys."""
-        written = self._environment.do(lambda campaign: backups.restore_store(campaign, store, file))
-        self.mark(f"restore {store} {file}")
-        return written
-
-    def corrupt(self, file: str, member: str) -> None:
-        """As backups.corrupt: change one byte in a member of a backup."""
-        self._environment.do(lambda campaign: backups.corrupt(campaign, file, member))
-
-    def set_data_key(self, key: str) -> None:
-        """What services are given as EMCO_DATA_KEY from their next start on; empty for none."""
-        self._look(lambda campaign: campaign.disruptions.set_data_key(key))
 
     def cut(self, target: str, sent: bytes, *, source: str, times: int = 1, then: Partition | None = None) -> int:
         """As Disruptable.cut; on how many links."""
@@ -405,12 +379,16 @@ class Stage:
 
     def status(self, group: str) -> GroupStatus:
         """What EMCO says of a group; NOTHING_SAID where it does not answer or refuses to say."""
-        service, path = self._status_of(group)
         try:
-            answer = self.request(service, "GET", path)
+            answer = self.ask_status(group)
         except HarnessTrouble:  # no answer: that, too, is something that experiments measure
             return NOTHING_SAID
         return parse_status(answer.body) if answer.ok else NOTHING_SAID
+
+    def ask_status(self, group: str) -> Answer:
+        """What the API answers when it is asked for a group's status. Raises HarnessTrouble when there is no answer."""
+        service, path = self._status_of(group)
+        return self.request(service, "GET", path)
 
     def not_ready(self, group: str) -> str:
         """Why a group's workload does not run, by EMCO's word and by the edges'; empty when it does."""

@@ -59,13 +59,14 @@ def begin_outage(store: str, kind: str = "refused", source: str = "*") -> str:
 
 @in_sentences
 def outage_in_call(
-    call: str, store: str, kind: str = "refused", source: str = "rsync", effects: int = 1, limit: float = 100.0
+    call: str, store: str, kind: str = "refused", source: str = "rsync", at: str = "", limit: float = 100.0
 ) -> str:
-    """Let a client make a call, and take a store away right after so many effects of a service (`source`).
+    """Let a client make a call, and take a store away right after an effect of a service (`source`).
 
-    The client gives up after `limit` seconds; `wait_for_answers` has what it was told.
+    at: a part of the effect's key, `readystatus/`; nothing: its first effect. The client gives up after `limit`
+    seconds; `wait_for_answers` has what it was told.
     """
-    return outages.begin_in(stage(), call, store, kind, source=source, effects=int(effects), limit=float(limit))
+    return outages.begin_in(stage(), call, store, kind, source=source, at=at, limit=float(limit))
 
 
 @in_sentences

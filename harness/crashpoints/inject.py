@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness.crashpoints.lab import Call, Lab, Limits, Profile
-from harness.crashpoints.model import CrashPoint, Proof, Told
+from harness.crashpoints.model import QUIET, STORE_FAULTS, CrashPoint, Proof, Told
 from harness.faults.victim import HarnessTrouble
 from harness.wire.effects import Effect, Observation
 from harness.wire.relay import Hit, Trigger
@@ -25,12 +25,15 @@ async def inject(lab: Lab, profile: Profile, limits: Limits, point: CrashPoint, 
     """Make the call with the fault at the point. The victim of a crash is dead afterwards and not started again."""
     if point.effect == "answer":
         return await _after_answer(lab, limits, point, call)
+    if point.effect == QUIET:
+        return await _between_tries(lab, profile, limits, point, call)
     name = profile.namer() if point.elsewhere else profile.slug
 
     def matches(effect: Effect) -> bool:
         return name(effect) == point.effect
 
     side: Literal["before", "after"] = "before" if point.side == "before" else "after"
+    lab.relay.watch_reads(point.victim, watched=point.fault in STORE_FAULTS)
     armed = lab.relay.arm(Trigger(source=point.victim, side=side, matches=matches, occurrence=point.occurrence))
     client = lab.begin(call)
     over = asyncio.ensure_future(_over(lab, limits, point, client))
@@ -43,6 +46,8 @@ async def inject(lab: Lab, profile: Profile, limits: Limits, point: CrashPoint, 
         hit = armed.hit.result()
         if point.fault == "disconnect":
             return await _disconnect(lab, limits, point, client, hit)
+        if point.fault in STORE_FAULTS:
+            return await _store_fault(lab, limits, point, client, hit)
         if point.elsewhere:
             # The caller goes on: it gets its answer now, unless that is what the victim was about to give.
             await asyncio.wait({client}, timeout=limits.reaction)
@@ -50,6 +55,7 @@ async def inject(lab: Lab, profile: Profile, limits: Limits, point: CrashPoint, 
     finally:
         over.cancel()
         armed.disarm()
+        lab.relay.watch_reads(point.victim, watched=False)
         client.cancel()
 
 
@@ -110,6 +116,52 @@ async def _disconnect(lab: Lab, limits: Limits, point: CrashPoint, client: "asyn
         f"client's connection closed while the effect was held; {reaction}",
     )
     return Injected(proof, Told(None, "client disconnected"))
+
+
+async def _store_fault(lab: Lab, limits: Limits, point: CrashPoint, client: "asyncio.Task[Told]", hit: Hit) -> Injected:
+    """Reset the connection of what is held, or answer it with an error; the victim lives and sees what comes of it."""
+    at = hit.effect.describe()
+    if point.fault == "error" and not await lab.relay.refuse_held(point.victim):
+        lab.relay.release(point.victim, drop_held=False)
+        await asyncio.wait({client}, timeout=limits.answer)
+        return Injected(Proof(False, 0, at, "an error could not be put into this connection"), _told(client))
+    if point.fault == "reset":
+        lab.relay.reset_held(point.victim)
+    await asyncio.wait({client}, timeout=limits.answer)
+    await lab.relay.synced()
+    after = lab.relay.since(hit.seq)[0]
+    if point.fault == "error":
+        how = "not forwarded, answered with an error"
+        proven = not after.forwarded and after.ok is False
+    elif point.side == "before":
+        how = "not forwarded, its connection reset"
+        proven = not after.forwarded and after.answered is None
+    else:
+        how = "carried out, its connection reset before the reply"
+        proven = after.forwarded  # and its reply had begun, or it would not be held
+    return Injected(Proof(proven, 1, at, how), _told(client))
+
+
+def _told(client: "asyncio.Task[Told]") -> Told:
+    return client.result() if client.done() else Told(None, "no answer")
+
+
+async def _between_tries(lab: Lab, profile: Profile, limits: Limits, point: CrashPoint, call: Call) -> Injected:
+    """Crash the victim while it waits for its next try to reach an edge."""
+    start = lab.relay.seq()
+    client = lab.begin(call)
+    try:
+        await asyncio.wait({client}, timeout=limits.answer)
+        await lab.relay.quiet(seconds=limits.moment, limit=limits.at_rest, from_now=True)
+        name = profile.namer()
+        own = [one for one in lab.relay.since(start) if one.source == point.victim]
+        if not any(profile.retries(name(one.effect)) for one in own):
+            how = f"{point.victim} did not note that it tries to reach an edge"
+            return Injected(Proof(False, 0, "", how), _told(client))
+        lab.relay.freeze(point.victim)
+        return await _crash(lab, limits, point, client, "waiting for the next try")
+    finally:
+        client.cancel()
 
 
 async def _after_answer(lab: Lab, limits: Limits, point: CrashPoint, call: Call) -> Injected:

@@ -3,22 +3,25 @@
 Equal stores are no pass by themselves. What services hold in memory is in no snapshot; it shows in what they do next.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.crashpoints.judge import Examination
-from harness.crashpoints.lab import Call, Subject
-from harness.crashpoints.learn import Controls
+from harness.crashpoints.lab import Call, Lab, Limits, Profile, Subject
+from harness.crashpoints.learn import Controls, Lesson, fresh, settle
 from harness.crashpoints.model import Attempt
+from harness.stores.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One thing to be done in place.
 
-    kinds: what its calls were told in the control runs, in order;  reach: control states that it has to lead to
+    state: name of the control state that it makes;  kinds: what its calls were told in the control runs, in order
+    reach: control states that it has to lead to
     """
 
     name: str
+    state: str
     calls: tuple[Call, ...]
     kinds: tuple[str, ...]
     reach: tuple[str, ...]
@@ -42,14 +45,32 @@ def steps(subject: Subject, controls: Controls, reached: str) -> tuple[Step, ...
     """
     call = (subject.call,)
     first = "acknowledged" if reached == "before" else controls.repeat.kind
-    repeat = Step("repeat in place", call, (first,), ("after", "twice"))
+    repeat = Step("repeat in place", "twice", call, (first,), ("after", "twice"))
     if not subject.undo or controls.undone is None or controls.redo is None:
         return (repeat,)
-    undo = Step("undo in place", subject.undo, tuple(told.kind for told in controls.undo), ("before", "undone"))
-    redo = Step("redo in place", call, (controls.redo.kind,), ("after", "redone", "twice"))
+    undo = Step(
+        "undo in place", "undone", subject.undo, tuple(told.kind for told in controls.undo), ("before", "undone")
+    )
+    redo = Step("redo in place", "redone", call, (controls.redo.kind,), ("after", "redone", "twice"))
     if reached == "after" and first == "acknowledged":
         return (undo, redo, repeat)  # a repeat takes place once more, and the undo was learned for a single one
     return (repeat, undo, redo)
+
+
+async def learn_in_place(lab: Lab, profile: Profile, limits: Limits, lesson: Lesson, controls: Controls) -> Controls:
+    """The control run of these steps, where it may lead elsewhere than with a restart before each."""
+    if not lesson.involves_others:
+        return controls
+    stays, quiet = controls.stays, limits.quiet_async * 1.5
+    await fresh(lab, profile, limits, controls.before[0], only=lesson.services, stays=stays)
+    await lab.send(lesson.subject.call)
+    await settle(lab, profile, limits, quiet=quiet, stays=stays)
+    there: dict[str, Snapshot] = {}
+    for step in steps(lesson.subject, controls, "after"):
+        for call in step.calls:
+            await lab.send(call)
+            there[step.state], _ = await settle(lab, profile, limits, quiet=quiet, stays=stays)
+    return replace(controls, there=there)
 
 
 def healed_by_restart(step: Step, reached: str, tried: Examination) -> bool:

@@ -69,9 +69,9 @@ def expected_states(controls: Controls, profile: Profile, rules: CanonicalRules)
     return Expected(
         before=forms(*controls.before),
         after=forms(*controls.after),
-        twice=forms(controls.twice),
-        undone=forms(controls.undone),
-        redone=forms(controls.redone),
+        twice=forms(controls.twice, controls.there.get("twice")),
+        undone=forms(controls.undone, controls.there.get("undone")),
+        redone=forms(controls.redone, controls.there.get("redone")),
         torn=forms(controls.torn),
     )
 
@@ -120,6 +120,7 @@ class Examination:
     """What was tried on fresh copies of one partial state.
 
     restart: nothing but the restart of all services with which every other attempt begins
+    there:   the call repeated in place, where the restart alone led to a control state: did it need the restart?
     """
 
     restart: Attempt
@@ -130,12 +131,13 @@ class Examination:
     redo: Attempt | None
     redo_match: Match
     rungs: tuple[Attempt, ...]
+    there: Attempt | None = None
 
     def attempts(self) -> tuple[Attempt, ...]:
         """All, in the order of trying."""
         # A restart that changes nothing of the kind is no news: every attempt begins with one.
         restart = self.restart if self.restart.reached else None
-        tried = (restart, self.repeat, self.undo_after_repeat, self.undo, self.redo)
+        tried = (self.there, restart, self.repeat, self.undo_after_repeat, self.undo, self.redo)
         return tuple(one for one in tried if one is not None) + self.rungs
 
 
@@ -169,7 +171,7 @@ def judge(
     and on the edges; what the victim notes for itself on the way is no result
     """
     where, delta = changes
-    if (not state.reached or state.orphans) and _fits(told, tried.restart.reached):
+    if restart_would_do(told, state, tried) and not (tried.there is not None and tried.there.reached):
         reason = f"partial until all services are restarted, which alone leads to the state {tried.restart.reached}"
         return Verdict(Outcome.NEEDS_REPAIR, reason, where, delta, RESTART)
     repair = _repair(tried)
@@ -191,6 +193,11 @@ def judge(
         reason = f"the client was refused with {told.status}, but the call took place"
         return Verdict(Outcome.NEEDS_REPAIR if repair else Outcome.STUCK, reason, "before", delta, repair)
     return _judge_partial(tried, where, delta, repair)
+
+
+def restart_would_do(told: Told, state: Match, tried: Examination) -> bool:
+    """Whether a restart of all services alone leads from a partial state to one that the client was told of."""
+    return (not state.reached or bool(state.orphans)) and _fits(told, tried.restart.reached)
 
 
 def _fits(told: Told, reached: str) -> bool:

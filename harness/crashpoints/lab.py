@@ -74,6 +74,7 @@ class Profile:
     namer:           makes a namer for the effects of one service during one call, to be asked about each in its order:
                      one that works beside the call may have several things in hand, and names tell them apart
     paced:           whether effects of this name come at the pace of something outside, in a number that varies
+    retries:         whether an effect of this name notes that an edge cannot be reached and will be tried again
     at_work:         why the system is not at rest, a sentence each, from a snapshot and the services that run; nothing
                      when it is
     at_work_after_restart: the same just after a start of these services
@@ -92,6 +93,7 @@ class Profile:
     without_unowned: Callable[[Snapshot], tuple[Snapshot, tuple[str, ...]]]
     namer: Callable[[], Callable[[Effect], str]]
     paced: Callable[[str], bool] = _never
+    retries: Callable[[str], bool] = _never
     never_masked: Callable[[Mask], bool] = _nothing
 
 
@@ -152,6 +154,9 @@ class Lab(Protocol):
 
     async def send(self, call: Call) -> Told:
         """Send a call; answers that are nothing but connectivity between services are repeated, within a limit."""
+
+    def edges_refuse(self, *, refuse: bool) -> None:
+        """Whether connections to edges are refused; a clean slate ends that."""
 
     def victim(self, service: str) -> Victim: ...
 

@@ -2,16 +2,18 @@
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
-from harness.crashpoints.lab import Lab, Limits, Profile, Subject
-from harness.crashpoints.model import CallPlan, CrashPoint, Fault, Told
+from harness.crashpoints.lab import Call, Lab, Limits, Profile, Subject
+from harness.crashpoints.model import CallPlan, CrashPoint, Fault, Side, Told
 from harness.faults.victim import HarnessTrouble
 from harness.stores.canonical import Mask, canonical, learn_masks
 from harness.stores.snapshot import Snapshot
 from harness.wire.effects import Observation
 
 MOST_RUNS = 5
+STORES = frozenset({"mongo", "etcd"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Controls:
     undone:  after call and undo;  redone: after call, undo and call
     stays:   what a start leaves undone in the state before, though it should not
     torn:    after the call, when what it belongs to was removed altogether
+    there:   twice, undone, redone once more, with nothing restarted in between, where others work on the call as well:
+             a restart makes them do what they would not have done otherwise
     """
 
     before: tuple[Snapshot, ...]
@@ -80,6 +84,7 @@ class Controls:
     torn: Snapshot | None = None
     effects: tuple[tuple[Seen, ...], ...] = ()
     masks: tuple[Mask, ...] = ()
+    there: Mapping[str, Snapshot] = field(default_factory=dict)
 
 
 class CallFails(HarnessTrouble):
@@ -273,14 +278,43 @@ def _variants(runs: list[tuple[Seen, ...]]) -> str:
     return ", ".join(sorted({one.slug for run in runs for one in run} - common)) or "their number varies"
 
 
-def plan_call(lesson: Lesson, *, faults: tuple[Fault, ...], note: str = "") -> CallPlan:
+def union(runs: Iterable[tuple[Seen, ...]]) -> tuple[Seen, ...]:
+    """Every effect that any run has, as often as the run that has it most: those of the first run in their order, what
+    a later run adds behind what it came after there."""
+    merged: list[tuple[tuple[str, int], Seen]] = []
+    for run in runs:
+        at = 0
+        counts: Counter[str] = Counter()
+        places = {key: index for index, (key, _) in enumerate(merged)}
+        for one in run:
+            counts[one.slug] += 1
+            key = (one.slug, counts[one.slug])
+            if key in places:
+                at = places[key] + 1
+            else:
+                merged.insert(at, (key, one))
+                at += 1
+                places = {known: index for index, (known, _) in enumerate(merged)}
+    return tuple(one for _, one in merged)
+
+
+def plan_call(
+    lesson: Lesson,
+    *,
+    faults: tuple[Fault, ...],
+    store_faults: tuple[Fault, ...] = (),
+    note: str = "",
+    runs: Iterable[tuple[Seen, ...]] = (),
+) -> CallPlan:
     """Enumerate the boundaries of a call: before the first effect, after each, and after the answer.
+
+    runs: its effects in further runs; what only some of them have is planned, too
 
     `after k` and `before k+1` are one point: between two neighbouring effects nothing durable can lie that the relays
     do not see, because every connection of the service to stores, services and edges goes through one.
     """
     call = lesson.subject.call
-    own = _own(lesson.effects, call.service)
+    own = union((_own(lesson.effects, call.service), *runs))
     points: list[CrashPoint] = []
     for fault in faults:
         counts: Counter[str] = Counter()
@@ -291,6 +325,7 @@ def plan_call(lesson: Lesson, *, faults: tuple[Fault, ...], note: str = "") -> C
             points.append(CrashPoint(call.name, call.service, "after", one.slug, counts[one.slug], ordinal, fault))
         if fault == "crash":
             points.append(CrashPoint(call.name, call.service, "after", "answer", 1, 0, fault))
+    points += [point for fault in store_faults for point in _store_points(call, own, fault)]
     return CallPlan(
         name=call.name,
         service=call.service,
@@ -300,3 +335,17 @@ def plan_call(lesson: Lesson, *, faults: tuple[Fault, ...], note: str = "") -> C
         points=tuple(points),
         note=note,
     )
+
+
+def fault_sides(fault: Fault) -> tuple[Side, ...]:
+    """Where a fault of a store can be: a connection is reset with the request or with its reply, an error is both."""
+    return ("before",) if fault == "error" else ("before", "after")
+
+
+def _store_points(call: Call, own: tuple[Seen, ...], fault: Fault) -> Iterator[CrashPoint]:
+    counts: Counter[str] = Counter()
+    for ordinal, one in enumerate(own, 1):
+        counts[one.slug] += 1
+        if one.store in STORES:
+            for side in fault_sides(fault):
+                yield CrashPoint(call.name, call.service, side, one.slug, counts[one.slug], ordinal, fault)

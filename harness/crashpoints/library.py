@@ -1,6 +1,7 @@
 """What was learned, on disk: lessons and control states of a workload under one digest, snapshots stored once each."""
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,11 @@ from harness.crashpoints.model import Told
 from harness.crashpoints.survey import Survey
 from harness.stores.canonical import Mask
 from harness.stores.snapshot import Snapshot, SnapshotError, read_snapshot, write_snapshot
+
+_USED = "used"
+_MOST_LIBRARIES = 20
+_OLDEST = 60 * 24 * 3600.0
+_IN_USE = 6 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,7 @@ class _ControlsRecord:
     torn: str | None
     effects: tuple[tuple[Seen, ...], ...]
     masks: tuple[Mask, ...]
+    there: dict[str, str]
 
 
 class Library:
@@ -49,6 +56,7 @@ class Library:
         self._snapshots: dict[str, Snapshot] = {}
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # snapshots hold kubeconfigs and keys
         (folder / "snapshots").mkdir(exist_ok=True)
+        (folder / _USED).touch()
 
     def lesson(self, index: int, subject: Subject) -> Lesson | None:
         """What was learned of call number `index`; None when it was not, or when it is another call."""
@@ -84,7 +92,13 @@ class Library:
             torn=self._get(record.torn) if record.torn else None,
             effects=record.effects,
             masks=record.masks,
+            there={name: self._get(stored) for name, stored in record.there.items()},
         )
+
+    def runs(self, name: str) -> tuple[tuple[Seen, ...], ...]:
+        """The call's own effects in each of its control runs; nothing when these were not made."""
+        path = self._path("controls", name)
+        return msgspec.json.decode(path.read_bytes(), type=_ControlsRecord).effects if path.exists() else ()
 
     def keep_controls(self, name: str, controls: Controls) -> None:
         record = _ControlsRecord(
@@ -100,6 +114,7 @@ class Library:
             torn=self._put(controls.torn) if controls.torn else None,
             effects=controls.effects,
             masks=controls.masks,
+            there={name: self._put(snapshot) for name, snapshot in controls.there.items()},
         )
         _write(self._path("controls", name), record)
 
@@ -129,6 +144,31 @@ class Library:
                 raise SnapshotError(f"{path} is missing; remove {self.folder} and learn again")
             self._snapshots[name] = read_snapshot(path)
         return self._snapshots[name]
+
+
+def prune(cache: Path, *, now: float) -> tuple[str, ...]:
+    """Remove libraries that nobody has used for long, and beyond a number those unused longest; their names.
+
+    One that was used within the last hours may be in use, and is left alone. now: wall clock in seconds
+    """
+    known = [(path, _used(path)) for path in cache.iterdir() if (path / "snapshots").is_dir()] if cache.is_dir() else []
+    known.sort(key=lambda pair: -pair[1])
+    old = [
+        path
+        for place, (path, used) in enumerate(known)
+        if now - used > _OLDEST or (place >= _MOST_LIBRARIES and now - used > _IN_USE)
+    ]
+    for path in old:
+        shutil.rmtree(path, ignore_errors=True)  # what another process removes at this moment is gone, too
+    return tuple(path.name for path in old)
+
+
+def _used(path: Path) -> float:
+    """When it was opened last; Library() says so."""
+    try:
+        return (path / _USED).stat().st_mtime
+    except FileNotFoundError:
+        return path.stat().st_mtime
 
 
 def _write(path: Path, record: object) -> None:

@@ -25,7 +25,15 @@ __all__ = [
 ]
 
 Side = Literal["before", "after", "refused"]
-Fault = Literal["crash", "disconnect", "none"]
+Fault = Literal["crash", "disconnect", "none", "reset", "error"]
+"""What is done: SIGKILL of the victim; its client hangs up; nothing (a call that must be refused); its connection to a
+store is reset; a store answers it with an error."""
+Under = Literal["", "edges-refused", "start-error"]
+"""What is wrong beside that: edges refuse connections from before the call until the victim is back; the victim's first
+read of a store after its restart is answered with an error."""
+QUIET = "quiet"
+"""Stands for an effect where the victim waits for its next try and does nothing."""
+STORE_FAULTS: tuple[Fault, ...] = ("reset", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +43,13 @@ class CrashPoint:
     call:       readable and stable name of the call, `dcm/logical-clouds/create-l1`
     service:    the service that is called
     side:       before or after the effect; `refused` for a call that must be refused without any fault
-    effect:     slug of the boundary's effect, `mongo.stateInfo`; `answer` for "answer delivered to the client"
+    effect:     slug of the boundary's effect, `mongo.stateInfo`; `answer` for "answer delivered to the client"; `quiet`
+                for "the victim waits for its next try"
     occurrence: which of the victim's effects with this slug during the call, from 1
     ordinal:    position of the effect among the victim's own effects of the call, from 1; 0 where there is none.
                 For display only: it is not part of the id
     victim:     the service that the fault is done to, whose effect it is; the called one when nothing else is said
+    under:      what is wrong beside the fault
     """
 
     call: str
@@ -50,6 +60,7 @@ class CrashPoint:
     ordinal: int
     fault: Fault
     victim: str = ""
+    under: Under = ""
 
     def __post_init__(self) -> None:
         if not self.victim:
@@ -60,7 +71,8 @@ class CrashPoint:
         """Stable readable id, the same on every run and EMCO version that makes the effect."""
         nth = f"~{self.occurrence}" if self.occurrence > 1 else ""
         whose = f"{self.victim}:" if self.elsewhere else ""
-        return f"{self.call}@{self.side}:{whose}{self.effect}{nth}.{self.fault}"
+        under = f"+{self.under}" if self.under else ""
+        return f"{self.call}@{self.side}:{whose}{self.effect}{nth}.{self.fault}{under}"
 
     @property
     def elsewhere(self) -> bool:
@@ -77,7 +89,7 @@ def kind_of(point_id: str) -> tuple[str, str]:
     boundary = point_id.rpartition("@")[2].partition(":")[2]
     whose, colon, _ = boundary.partition(":")
     # A slug has a dot before its colon (`etcd.put:context`), a service's name has none.
-    return whose if colon and "." not in whose else CALLED, boundary.rpartition(".")[2]
+    return whose if colon and "." not in whose else CALLED, boundary.rpartition(".")[2].partition("+")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,13 +208,17 @@ class CallPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that will be done, before anything is done. `digest` is that of workload, settings and binaries."""
+    """Everything that will be done, before anything is done. `digest` is that of workload, settings and binaries.
+
+    left_out: ids of points that there are, and that this run was not to do
+    """
 
     digest: str
     title: str
     calls: tuple[CallPlan, ...]
     masks: tuple[str, ...] = ()
     not_tested: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def points(self) -> tuple[CrashPoint, ...]:
         """All points, in the order of the workload."""

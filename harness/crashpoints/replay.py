@@ -1,5 +1,6 @@
 """Replay one crash point: clean slate, injection, restart, rest, examination, verdict."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from harness.crashpoints.judge import (
     judge_whole,
     match,
     nearest,
+    restart_would_do,
 )
 from harness.crashpoints.lab import Call, Lab, Limits, Profile, Subject
 from harness.crashpoints.learn import Controls, Lesson, fresh, settle
@@ -25,6 +27,7 @@ from harness.crashpoints.model import Attempt, CrashPoint, Outcome, PointResult,
 from harness.faults.victim import HarnessTrouble, ServiceDown
 from harness.stores.canonical import CanonicalRules, Mask, canonical
 from harness.stores.snapshot import Snapshot
+from harness.wire.relay import Trigger
 
 # An attempt that leads nowhere near a control state differs in everything; these tell the story.
 _MOST_CHANGES = 6
@@ -125,11 +128,13 @@ class Replayer:
 
     async def _injected(self, case: Case, point: CrashPoint) -> Injected:
         """The call from a clean slate with the fault in it. What services have in hand side by side may make an effect
-        come less often than planned, and then nothing was done to anybody: that is tried again."""
-        tries = _TRIES if point.elsewhere else 1
+        come less often than planned, and some a call itself has not each time; then nothing was done to anybody, and
+        that is tried again."""
+        tries = _TRIES if point.elsewhere or _varies(case, point) else 1
         while True:
             tries -= 1
             await self._clean_slate(case)
+            self._lab.edges_refuse(refuse=point.under == "edges-refused")
             injected = await inject(self._lab, self._profile, self._limits, point, case.subject.call)
             if injected.proof.injections or not tries:
                 return injected
@@ -154,11 +159,32 @@ class Replayer:
             else:
                 at_crash = await self._lab.snapshot()
             try:
-                await self._lab.victim(point.victim).start()
+                await self._started_again(point)
             except ServiceDown as down:
                 return down
             return at_crash
         return await self._lab.snapshot()
+
+    async def _started_again(self, point: CrashPoint) -> None:
+        """Start the victim, with what is wrong then. Raises ServiceDown; HarnessTrouble when that did not happen."""
+        relay = self._lab.relay
+        if point.under != "start-error":
+            await self._lab.victim(point.victim).start()
+            self._lab.edges_refuse(refuse=False)
+            return
+        relay.watch_reads(point.victim, watched=True)
+        armed = relay.arm(Trigger(source=point.victim, side="before", matches=lambda effect: effect.read))
+        start = asyncio.ensure_future(self._lab.victim(point.victim).start())
+        try:
+            await asyncio.wait({armed.hit}, timeout=self._limits.hit)
+            refused = armed.hit.done() and await relay.refuse_held(point.victim)
+            await start
+        finally:
+            armed.disarm()
+            relay.watch_reads(point.victim, watched=False)
+            start.cancel()
+        if not refused:
+            raise HarnessTrouble(f"{point.victim} was started again, but no read of its start could be refused")
 
     def _quiet(self, case: Case) -> float:
         return self._limits.quiet_async if case.lesson.involves_others else self._limits.quiet
@@ -169,7 +195,7 @@ class Replayer:
         wanted = ("after", "before")
         found = match(state, case.expected, self._profile, case.rules, wanted=wanted)
         # A service that goes on without its client may just have been between two effects.
-        while point.fault == "disconnect" and not found.clean:
+        while point.fault != "crash" and not found.clean:
             if not await self._lab.relay.moved(self._lab.relay.seq(), limit=self._limits.moment * 4):
                 break
             state, why = await settle(
@@ -184,12 +210,24 @@ class Replayer:
         attempts: tuple[Attempt, ...] = ()
         if verdict is None:
             tried = await self._examined(self._at_work_for_ever(case, state) if point.elsewhere else case, state)
+            if restart_would_do(injected.told, found, tried):
+                tried = replace(tried, there=await self._repeated_there(case, point))
             changes = nearest(state, case.expected, case.rules, names=_names(injected.told))
             verdict = judge(injected.told, found, why, changes, tried, elsewhere=point.elsewhere)
             attempts = tried.attempts()
         elif (broken := await self._in_place(case, found, state)) is not None:
             verdict, attempts = broken
         return _result(point, verdict, injected, attempts)
+
+    async def _repeated_there(self, case: Case, point: CrashPoint) -> Attempt | None:
+        """The point once more, and its call repeated in place: what a client does, who restarts nothing. None: the
+        fault could not be repeated, and the restart keeps the credit."""
+        injected = await self._injected(case, point)
+        if not injected.proof.proven or isinstance(await self._restarted(case, point), ServiceDown):
+            return None
+        await settle(self._lab, self._profile, self._limits, quiet=self._quiet(case), stays=case.controls.stays)
+        attempt, _ = await self._try(case, "repeat in place", (case.subject.call,), ("after", "twice"))
+        return attempt
 
     def _at_work_for_ever(self, case: Case, state: Snapshot) -> Case:
         """The case for the examination of a state that a restarted victim made no more of: it will not the next time,
@@ -319,6 +357,14 @@ class Replayer:
         await fresh(self._lab, self._profile, self._limits, state, only=services, stays=case.controls.stays)
         attempt, _ = await self._try(removed, "removing it altogether", case.subject.teardown, ("torn",))
         return (*tried, attempt)
+
+
+def _varies(case: Case, point: CrashPoint) -> bool:
+    """Whether some run without the fault lacks the point's effect."""
+    runs = (tuple(one for one in case.lesson.effects if one.source == point.service), *case.controls.effects)
+    return point.effect != "answer" and any(
+        sum(one.slug == point.effect for one in run) < point.occurrence for run in runs
+    )
 
 
 def _names(told: Told) -> tuple[str, ...]:

@@ -1,13 +1,11 @@
 """From a workload to its calls, by emcoctl's rules: what is called in which order, what undoes it, what may repair it.
 
 The phases are emcoctl's: apply (POST in file order), update (PUT), delete (in reverse, `instantiate` becoming
-`terminate`). Everything is a value; `rewrite` puts the addresses of a run in.
+`terminate`). Everything is a value; harness.emco.endpoints puts the addresses of a run in.
 """
 
 import difflib
 import fnmatch
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +14,7 @@ from typing import Any, Literal
 
 from harness.emco.inputs import InputError
 from harness.emco.services import LIFECYCLE_VERBS, ROUTES, UnknownAnchorError, has_route, service_registered_as
-from harness.emco.sidecar import ExtraRefusal, Named, Position, RawCall, Replacement
+from harness.emco.sidecar import Named, Position, RawCall, Replacement
 from harness.emco.workload import Document, FilePart, Workload
 
 Repeat = Literal["same", "refused", "again"]
@@ -108,30 +106,6 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedCall:
-    """A call that must be refused, and leave the state as it is, when made right before the call of index `before`.
-
-    why: one word, part of the id `<call>@refused:<why>.none`
-    """
-
-    call: Call
-    before: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoints:
-    """The addresses of one run.
-
-    controllers: service -> (host, port) at which it is registered as a controller: a relay's address
-    edges:       (cluster provider, cluster) -> kubeconfig text
-    """
-
-    controllers: Mapping[str, tuple[str, int]] = field(default_factory=dict)
-    edges: Mapping[tuple[str, str], str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class _Resource:
     """What a resource is made of at one moment; enough to create, replace or delete it."""
 
@@ -190,7 +164,7 @@ def _resource(document: Document) -> _Resource:
     )
 
 
-def _run(
+def lifecycle_call(
     service: str, target: str, verb: str, body: Mapping[str, Any] | None = None, *, file: str = "", line: int = 0
 ) -> Call:
     """A lifecycle call on the resource at a path."""
@@ -256,7 +230,9 @@ def _applied(document: Document) -> Call:
     if document.verb is None:
         return _resource(document).call("create")
     target = document.anchor.rsplit("/", 1)[0]
-    return _run(document.service, target, document.verb, document.body, file=document.file, line=document.line)
+    return lifecycle_call(
+        document.service, target, document.verb, document.body, file=document.file, line=document.line
+    )
 
 
 def _raw(workload: Workload, raw: RawCall) -> Call:
@@ -267,7 +243,7 @@ def _raw(workload: Workload, raw: RawCall) -> Call:
         raise InputError(workload.sidecar.file, raw.line, str(problem)) from problem
     parent, _, last = raw.anchor.rpartition("/")
     if raw.method == "POST" and last in LIFECYCLE_VERBS:
-        return _run(service, parent, last, raw.body, file=workload.sidecar.file, line=raw.line)
+        return lifecycle_call(service, parent, last, raw.body, file=workload.sidecar.file, line=raw.line)
     body = raw.body or {}
     label = str(body.get("metadata", {}).get("name", last)) if raw.method == "POST" else last
     collection = raw.anchor if raw.method == "POST" else parent
@@ -276,7 +252,8 @@ def _raw(workload: Workload, raw: RawCall) -> Call:
     return resource.call({method: verb for verb, method in _METHOD.items()}[raw.method])
 
 
-def _index(workload: Workload, calls: Sequence[Call], wanted: Named) -> int:
+def index_of(workload: Workload, calls: Sequence[Call], wanted: Named) -> int:
+    """Place of the call that a sidecar names. Raises InputError with the line, and with what may have been meant."""
     for index, call in enumerate(calls):
         if call.name == wanted.name:
             return index
@@ -287,7 +264,7 @@ def _index(workload: Workload, calls: Sequence[Call], wanted: Named) -> int:
 
 def _insert(workload: Workload, calls: list[Call], call: Call, position: Position | None, *, end: int) -> int:
     """Put a call where it belongs, or at `end`; gives the new end."""
-    at = end if position is None else _index(workload, calls, position.call) + position.after
+    at = end if position is None else index_of(workload, calls, position.call) + position.after
     calls.insert(at, call)
     return end + 1
 
@@ -297,11 +274,11 @@ def _add_updates(
 ) -> int:
     """The update phase: a PUT of every document that can be replaced, changed as the sidecar says."""
     sidecar = workload.sidecar
-    skipped = {calls[_index(workload, calls, named)].name for named in sidecar.update_skip}
+    skipped = {calls[index_of(workload, calls, named)].name for named in sidecar.update_skip}
     changes: dict[str, list[Replacement]] = {}
     for given in sidecar.replacements:
         if given.document.name not in resources:
-            _index(workload, calls, given.document)
+            index_of(workload, calls, given.document)
             sentence = f"{given.document.name!r} creates nothing that could be replaced"
             raise InputError(sidecar.file, given.document.line, sentence)
         changes.setdefault(given.document.name, []).append(given)
@@ -336,7 +313,7 @@ def _deletes(workload: Workload, resources: Mapping[str, _Resource], before: Seq
 
     Where emcoctl would terminate what is terminated already, and be refused, the call is left out.
     """
-    states = _States()
+    states = States()
     for call in before:
         states.see(call)
     by_target = {resource.target: resource for resource in resources.values()}
@@ -350,12 +327,12 @@ def _deletes(workload: Workload, resources: Mapping[str, _Resource], before: Seq
         elif document.verb in ("instantiate", "apply"):
             target = document.anchor.rsplit("/", 1)[0]
             if states.of(target) in ("instantiated", "stopped"):
-                call = _run(document.service, target, "terminate", file=document.file, line=document.line)
+                call = lifecycle_call(document.service, target, "terminate", file=document.file, line=document.line)
                 states.see(call)
                 yield call
 
 
-class _States:
+class States:
     """What exists, with which content, and how far its life has come, as calls are made one after the other."""
 
     _AFTER: Mapping[str, str] = MappingProxyType(
@@ -411,7 +388,7 @@ def _migration_target(call: Call) -> str:
 
 def _with_repairs(workload: Workload, calls: tuple[Call, ...]) -> tuple[Call, ...]:
     """The calls with what undoes and what may repair each."""
-    states = _States()
+    states = States()
     done: list[Call] = []
     for call in calls:
         # After a delete the content is gone; what was there before is what an undo or a repair has to bring back.
@@ -453,7 +430,7 @@ def _undo(call: Call, before: Call | None) -> tuple[Call, ...]:
     if call.verb == "delete":
         return (_as(before, "create"),) if before else ()
     for verb in _OPPOSITE.get(call.verb, ()):
-        opposite = _run(call.service, call.target, verb)
+        opposite = lifecycle_call(call.service, call.target, verb)
         if _possible(opposite, beside=call):
             return (opposite,)
     return ()
@@ -485,28 +462,29 @@ def _step(call: Call, verb: str, content: Call | None) -> Call | None:
         if call.verb == verb:
             return replace(call, undo=(), ladder=())
         return _as(content, verb) if content else None
-    step = _run(call.service, call.target, verb)
+    step = lifecycle_call(call.service, call.target, verb)
     if verb == "instantiate" and not _possible(step, beside=call):
-        return _run(call.service, call.target, "apply")
+        return lifecycle_call(call.service, call.target, "apply")
     return step
 
 
 def _with_extra_repairs(workload: Workload, calls: tuple[Call, ...]) -> tuple[Call, ...]:
     done = list(calls)
     for named, steps in workload.sidecar.undo:
-        index = _index(workload, calls, named)
-        done[index] = replace(done[index], undo=tuple(_resolved(workload, calls, step) for step in steps))
+        index = index_of(workload, calls, named)
+        done[index] = replace(done[index], undo=tuple(resolved(workload, calls, step) for step in steps))
     for named, rungs in workload.sidecar.ladder:
-        index = _index(workload, calls, named)
-        more = tuple(Rung(rung.name, tuple(_resolved(workload, calls, step) for step in rung.calls)) for rung in rungs)
+        index = index_of(workload, calls, named)
+        more = tuple(Rung(rung.name, tuple(resolved(workload, calls, step) for step in rung.calls)) for rung in rungs)
         done[index] = replace(done[index], ladder=(*done[index].ladder, *more))
     return tuple(done)
 
 
-def _resolved(workload: Workload, calls: Sequence[Call], step: Named | RawCall) -> Call:
+def resolved(workload: Workload, calls: Sequence[Call], step: Named | RawCall) -> Call:
+    """The call that a step of a sidecar stands for, without what undoes and repairs it. Raises InputError."""
     if isinstance(step, RawCall):
         return _raw(workload, step)
-    return replace(calls[_index(workload, calls, step)], undo=(), ladder=())
+    return replace(calls[index_of(workload, calls, step)], undo=(), ladder=())
 
 
 def _with_setup(workload: Workload, calls: tuple[Call, ...]) -> tuple[Call, ...]:
@@ -515,130 +493,9 @@ def _with_setup(workload: Workload, calls: tuple[Call, ...]) -> tuple[Call, ...]
     for pattern in workload.sidecar.setup:
         matching = fnmatch.filter(names, pattern.name)
         if not matching:
-            _index(workload, calls, pattern)
+            index_of(workload, calls, pattern)
         setup.update(matching)
     return tuple(replace(call, setup=call.name in setup) for call in calls)
-
-
-@dataclass(frozen=True, slots=True)
-class _RefusalRule:
-    """A kind's verb that must be refused in a state."""
-
-    kind: str
-    verb: str
-    state: str
-    why: str
-
-
-# EMCO's state machine, as far as a call is plainly out of place. A rollback has no such check in EMCO, and a terminate
-# of a logical cloud that was never instantiated is answered 202 and does nothing: neither stands here.
-_REFUSALS: tuple[_RefusalRule, ...] = (
-    _RefusalRule("deployment-intent-groups", "instantiate", "created", "not-approved"),
-    _RefusalRule("deployment-intent-groups", "terminate", "approved", "not-instantiated"),
-    _RefusalRule("deployment-intent-groups", "update", "approved", "not-instantiated"),
-    _RefusalRule("deployment-intent-groups", "migrate", "approved", "not-instantiated"),
-    _RefusalRule("deployment-intent-groups", "approve", "instantiated", "instantiated"),
-    _RefusalRule("deployment-intent-groups", "stop", "instantiated", "nothing-under-way"),
-    _RefusalRule("deployment-intent-groups", "delete", "instantiated", "instantiated"),
-    _RefusalRule("logical-clouds", "stop", "created", "not-instantiated"),
-    _RefusalRule("logical-clouds", "delete", "instantiated", "instantiated"),
-    _RefusalRule("logical-clouds", "terminate", "terminated", "already-terminated"),
-)
-
-
-def refused_calls(workload: Workload, calls: tuple[Call, ...] | None = None) -> tuple[RefusedCall, ...]:
-    """The calls that must be refused without any fault, each with the moment at which it is to be tried."""
-    made = plan_calls(workload) if calls is None else calls
-    found = [*_by_state(made), *_by_children(made), *_by_sidecar(workload, made)]
-    unique: dict[tuple[str, str], RefusedCall] = {}
-    for refused in found:
-        unique.setdefault((refused.call.name, refused.why), refused)
-    return tuple(sorted(unique.values(), key=lambda refused: refused.before))
-
-
-def _by_state(calls: tuple[Call, ...]) -> Iterator[RefusedCall]:
-    """Each rule once: for the first resource of its kind that comes into the state."""
-    waiting = list(_REFUSALS)
-    states = _States()
-    lived = {call.target for call in calls if call.lifecycle}
-    for index, call in enumerate(calls):
-        states.see(call)
-        if call.setup or call.target not in lived:
-            continue
-        for rule in tuple(waiting):
-            if rule.kind == call.kind and states.of(call.target) == rule.state:
-                tried = _out_of_place(calls, call, rule.verb)
-                if tried is not None:
-                    waiting.remove(rule)
-                    yield RefusedCall(tried, index + 1, rule.why)
-
-
-def _out_of_place(calls: tuple[Call, ...], now: Call, verb: str) -> Call | None:
-    for call in calls:
-        if call.verb == verb and call.target == now.target:
-            return replace(call, undo=(), ladder=())
-    # A migrate needs a body, and a delete that no phase makes nobody asked for.
-    return None if verb in ("migrate", "delete") else _run(now.service, now.target, verb)
-
-
-def _by_children(calls: tuple[Call, ...]) -> Iterator[RefusedCall]:
-    """For each delete of what has children: the delete, tried while all of them are there."""
-    for index, call in enumerate(calls):
-        if call.verb != "delete":
-            continue
-        created = max(
-            (at for at in range(index) if calls[at].target == call.target and calls[at].verb == "create"), default=-1
-        )
-        below = [
-            at
-            for at in range(created + 1, index)
-            if calls[at].verb == "delete" and calls[at].target.startswith(f"{call.target}/")
-        ]
-        if below and not call.setup:
-            yield RefusedCall(replace(call, undo=(), ladder=()), below[0], "has-children")
-
-
-def _by_sidecar(workload: Workload, calls: tuple[Call, ...]) -> Iterator[RefusedCall]:
-    for extra in workload.sidecar.refused:
-        yield _extra_refusal(workload, calls, extra)
-
-
-def _extra_refusal(workload: Workload, calls: tuple[Call, ...], extra: ExtraRefusal) -> RefusedCall:
-    before = len(calls) if extra.before is None else _index(workload, calls, extra.before)
-    return RefusedCall(_resolved(workload, calls, extra.call), before, extra.why)
-
-
-def rewrite(call: Call, endpoints: Endpoints) -> Call:
-    """The call with the addresses of a run in it: controllers of known services at their relays, clusters' kubeconfigs.
-
-    What undoes and repairs the call is rewritten with it.
-    """
-    changed = replace(
-        call,
-        undo=tuple(rewrite(step, endpoints) for step in call.undo),
-        ladder=tuple(Rung(rung.name, tuple(rewrite(step, endpoints) for step in rung.calls)) for rung in call.ladder),
-    )
-    if call.kind in ("controllers", "clm-controllers", "dtc-controllers") and call.json is not None:
-        return replace(changed, json=_at_relay(call.json, endpoints))
-    if call.service == "clm" and call.kind == "clusters" and call.multipart is not None:
-        return replace(changed, multipart=_on_edge(call.target, call.multipart, endpoints))
-    return changed
-
-
-def _at_relay(body: Mapping[str, Any], endpoints: Endpoints) -> Mapping[str, Any]:
-    service = service_registered_as(str(body.get("metadata", {}).get("name", "")))
-    if service is None or service not in endpoints.controllers:
-        return body
-    host, port = endpoints.controllers[service]
-    return {**body, "spec": {**body.get("spec", {}), "host": host, "port": port}}
-
-
-def _on_edge(target: str, form: Multipart, endpoints: Endpoints) -> Multipart:
-    _, provider, _, cluster = target.split("/")
-    kubeconfig = endpoints.edges.get((provider, cluster))
-    if kubeconfig is None:
-        return form
-    return replace(form, files=tuple(replace(part, content=kubeconfig.encode()) for part in form.files))
 
 
 def clusters(calls: Iterable[Call]) -> tuple[tuple[str, str], ...]:
@@ -667,24 +524,3 @@ def not_tested(calls: Iterable[Call]) -> tuple[str, ...]:
     """The mutating routes of the known services that none of the calls takes, as `orchestrator PUT /v2/projects/{}`."""
     made = {(call.service, call.method, call.path) for call in calls}
     return tuple(str(route) for route in ROUTES if not any(route.matches(*call) for call in made))
-
-
-def digest(calls: Iterable[Call], refused: Iterable[RefusedCall] = ()) -> str:
-    """SHA-256, in hex, of everything that decides what the calls do; the same wherever the files lie."""
-    state = hashlib.sha256()
-    for call in calls:
-        state.update(_content(call))
-        for step in (*call.undo, *(step for rung in call.ladder for step in rung.calls)):
-            state.update(_content(step))
-    for one in refused:
-        state.update(f"{one.before} {one.why} ".encode() + _content(one.call))
-    return state.hexdigest()
-
-
-def _content(call: Call) -> bytes:
-    form = call.multipart
-    parts = [] if form is None else [(part.form_field, part.filename, part.content.hex()) for part in form.files]
-    body = call.json if form is None else form.metadata
-    return json.dumps(
-        [call.name, call.method, call.path, body, parts, call.setup], sort_keys=True, default=str
-    ).encode()

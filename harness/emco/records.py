@@ -19,6 +19,7 @@ DEPLOYMENT_LABEL = "emco/deployment-id"
 _UNFINISHED = frozenset({"Instantiating", "Terminating", "Updating"})
 # After an update EMCO leaves this event in the old context's queue, without any fault; rsync's next start works it off.
 MAY_STAY = frozenset({"UpdateDelete"})
+_CURRENT = b"/rsync/state/CurrentState/"
 _QUEUE = "/rsync/AppContextEventQueue/"
 
 MASKS: tuple[Mask, ...] = (
@@ -88,6 +89,8 @@ def object_label(thing: Mapping[str, Any]) -> str:
 def effect_slug(effect: Effect) -> str:
     """Readable, stable name of an effect in crash-point ids; only characters that need no quoting."""
     if effect.store == "mongo":
+        if effect.read:
+            return f"mongo.{effect.op}.{_record_kind(dict(effect.key))}"
         if effect.op == "delete":
             return f"mongo.delete.{_record_kind(dict(effect.key))}"
         tags = [name for name in effect.fields if name not in ("keyId", "references")]
@@ -129,6 +132,11 @@ _REPORTED = re.compile(r"/cluster/[^/]+/status$|/(resourcesready|resready|ressuc
 def reported(slug: str) -> bool:
     """Whether an effect of this name writes down what the monitor on an edge reported, when and as often as it does."""
     return bool(_REPORTED.search(slug))
+
+
+def retries(slug: str) -> bool:
+    """Whether an effect of this name writes down whether a cluster can be reached."""
+    return slug.endswith("/readystatus")
 
 
 def _safe(text: str) -> str:
@@ -252,9 +260,12 @@ def pending(snapshot: Snapshot, *, stays: frozenset[str] = MAY_STAY) -> tuple[st
 
 
 def may_be_at_work(snapshot: Snapshot, running: frozenset[str]) -> bool:
-    """Whether rsync has an event that it may take up in the next moment, or never: see MAY_STAY."""
+    """Whether rsync has an event that it may take up in the next moment, or never (see MAY_STAY), or is about to note
+    what it has just done: the state of a context comes after its status, and on a busy machine not at once."""
     if "rsync" not in running:
         return False
+    if any(key.endswith(_CURRENT) and _status(value) in _UNFINISHED for key, value in snapshot.etcd.items()):
+        return True
     active = [match.group(1) for key in snapshot.etcd if (match := ACTIVE_KEY.match(key.decode("utf-8", "replace")))]
     return any(_pending(snapshot.etcd.get(f"/context/{name}{_QUEUE}".encode(), b"{}")) for name in active)
 

@@ -93,10 +93,12 @@ class Redactor:
     salt:  the key of the fingerprints; random per run, passed in, never written
     known: values that are secret wherever they appear; those shorter than four characters are left alone, because
            they would mask half of every text
+    places: folders of this machine and what stands for them: where somebody works and lives is nobody's business
     """
 
     salt: bytes
     known: tuple[str, ...] = ()
+    places: tuple[tuple[str, str], ...] = ()
     _masked: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def data(self, value: Any) -> Any:
@@ -130,6 +132,10 @@ class Redactor:
         for secret in sorted(self.known, key=len, reverse=True):
             if len(secret) >= 4 and secret in text:
                 text = text.replace(secret, self._mask(secret))
+        for folder, shown in self.places:
+            if folder in text:
+                whole = re.compile(rf"(?<![\w./~-]){re.escape(folder)}(?:/|(?![\w.-]))")
+                text = whole.sub(lambda match, shown=shown: shown or ("" if match[0][-1] == "/" else "."), text)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         text = self._cut_pem(self._substitute(_PEM, text))
         if _SECRET_KIND.search(text):
             text = _SECRET_DATA.sub(self._secret_data, text)
@@ -214,10 +220,20 @@ class Redactor:
         return match[0][: match.start("body") - match.start()] + body
 
 
-def redactor(*, salt: bytes, environment: Mapping[str, str], known: Iterable[str] = ()) -> Redactor:
-    """A redactor that also knows the values of all environment variables with a secret's name."""
+def redactor(
+    *, salt: bytes, environment: Mapping[str, str], known: Iterable[str] = (), places: Mapping[str, str] | None = None
+) -> Redactor:
+    """A redactor that also knows the values of all environment variables with a secret's name.
+
+    places: absolute paths of folders, each with what to write instead of it and the slash that follows
+    """
     values = {value for name, value in environment.items() if is_secret_name(name)} | set(known)
-    return Redactor(salt=salt, known=tuple(sorted(value for value in values if value)))
+    deepest_first = sorted((places or {}).items(), key=lambda place: -len(place[0]))
+    return Redactor(
+        salt=salt,
+        known=tuple(sorted(value for value in values if value)),
+        places=tuple((folder, shown) for folder, shown in deepest_first if folder != "/"),
+    )
 
 
 def _has_surrogates(text: str) -> bool:

@@ -79,7 +79,7 @@ def own_mounts() -> bool:
 
 
 def mount_memory(target: str, megabytes: int) -> None:
-    """A file system in memory, of this size at most, at a folder. Raises OSError, EPERM where nothing may be mounted."""
+    """A file system in memory, of at most this size, at a folder. Raises OSError (EPERM: nothing may be mounted)."""
     options = f"size={megabytes}m,mode=0700".encode()
     _checked(_libc().mount(b"emco-chaos", target.encode(), b"tmpfs", 0, options), f"mount -t tmpfs {target}")
 

@@ -8,7 +8,8 @@ import aiohttp
 
 from harness.crashpoints.lab import Call as AnyCall
 from harness.crashpoints.model import Told
-from harness.emco.calls import Call, Endpoints, rewrite
+from harness.emco.calls import Call
+from harness.emco.endpoints import Endpoints, rewrite
 from harness.faults.victim import HarnessTrouble
 from harness.wire.links import Address
 

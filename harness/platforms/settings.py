@@ -1,5 +1,6 @@
 """Settings of a run, as a value. Wrong ones are refused before anything starts."""
 
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ from harness.crashpoints.model import CALLED, kind_of
 from harness.emco.services import SERVICES
 from harness.faults.victim import UsageError
 
-FAULTS = ("crash", "disconnect", "none")
+FAULTS = ("crash", "disconnect", "none", "reset", "error")
 DEFAULT_FAULTS = ("crash", "disconnect", "none")
 EDGES = ("emulator", "kube-apiserver")
 PLATFORMS = ("process", "kind")
@@ -30,7 +31,14 @@ class EdgeKubeconfig:
     context: str = ""
 
     def __str__(self) -> str:
-        return f"{self.provider}+{self.cluster}={self.file}{'#' + self.context if self.context else ''}"
+        return self._text(str(self.file))
+
+    def shown(self) -> str:
+        """As an option, without where on this machine the file is."""
+        return self._text(shown(self.file))
+
+    def _text(self, file: str) -> str:
+        return f"{self.provider}+{self.cluster}={file}{'#' + self.context if self.context else ''}"
 
 
 def parse_edge_kubeconfig(text: str) -> EdgeKubeconfig:
@@ -186,27 +194,44 @@ class Settings:
         """The command that runs one point under the same settings; passwords are left to the environment."""
         options: list[str] = []
         if self.workload.resolve().parts[-3:] != ("fixtures", "workloads", "golden.yaml"):
-            options += ["--workload", str(self.workload)]
-            options += ["--values", str(self.values)] if self.values else []
+            options += ["--workload", shown(self.workload)]
+            options += ["--values", shown(self.values)] if self.values else []
         options += [] if self.isolate else ["--no-isolate"]
-        options += ["--emco-bin", str(self.emco_bin)] if self.emco_bin else []
+        options += ["--emco-bin", shown(self.emco_bin)] if self.emco_bin else []
         options += ["--reference", self.reference] if self.reference != "faithful" else []
         options += ["--etcd-endpoint", self.etcd_endpoint] if self.etcd_endpoint else []
         options += ["--platform", self.platform] if self.platform != PLATFORMS[0] else []
         options += ["--cluster", self.kind.name, "--reuse"] if self.kind.reuse else []
         options += ["--edges", self.edges] if self.edges != EDGES[0] else []
         for one in self.edge_kubeconfigs:
-            options += ["--edge-kubeconfig", str(one)]
-        return " ".join((f"emco-chaos replay '{point_id}'", *map(shlex.quote, options)))
+            options += ["--edge-kubeconfig", one.shown()]
+        return " ".join((f"emco-chaos replay '{point_id}'", *map(_word, options)))
 
     def as_json(self) -> Mapping[str, Any]:
-        """For summaries: paths as text, passwords taken out."""
-        values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
-        values["edge_kubeconfigs"] = [str(one) for one in self.edge_kubeconfigs]
+        """For summaries, which others read: paths as they are seen from here, nothing of the harness's own folders."""
+        values = {name: value for name, value in asdict(self).items() if name not in _FOLDERS}
+        values = {name: shown(value) if isinstance(value, Path) else value for name, value in values.items()}
         return values | {
+            "edge_kubeconfigs": [one.shown() for one in self.edge_kubeconfigs],
             "mongo_uri": _without_password(self.mongo_uri),
             "etcd_endpoint": _without_password(self.etcd_endpoint),
         }
+
+
+_FOLDERS = ("state_folder", "cache_folder", "work_folder")
+
+
+def shown(path: Path) -> str:
+    """A path without where on this machine it is: from the working directory, or from the home."""
+    absolute, home = path.absolute(), Path.home()
+    if not absolute.is_relative_to(Path.cwd()) and absolute.is_relative_to(home) and home != Path("/"):
+        return f"~/{absolute.relative_to(home)}"
+    return os.path.relpath(absolute)
+
+
+def _word(text: str) -> str:
+    """Quoted for a shell, which is to see the tilde."""
+    return f"~/{shlex.quote(text[2:])}" if text.startswith("~/") else shlex.quote(text)
 
 
 def _host_and_port(text: str) -> tuple[str, int] | None:

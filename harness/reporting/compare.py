@@ -25,7 +25,9 @@ class Comparison:
     worse, better: findings of both, with another outcome
     undecided: one of the runs has no result or an unknown outcome for what both planned
     only_a, only_b: ids that only one of the runs has. Findings among those of b are in `new`, too
-    notes:   why the comparison may mislead (different workload, reference against real EMCO)
+    notes:   why the comparison may mislead (a part of the plan, reference against real EMCO)
+
+    A point that one of the runs had and was not to do says nothing of a change: it is in none of the places.
     """
 
     a: str
@@ -44,7 +46,8 @@ def compare(a: RunSummary, b: RunSummary) -> Comparison:
     """What changed from run a to run b."""
     was = {result.id: result.outcome for result in judged(a)}
     now = {result.id: result.outcome for result in judged(b)}
-    planned_a, planned_b = _planned(a), _planned(b)
+    left_out = {*a.plan.left_out, *b.plan.left_out}
+    planned_a, planned_b = ([point for point in _planned(run) if point not in left_out] for run in (a, b))
     in_a, in_b = set(planned_a), set(planned_b)
     places: dict[str, list[Move]] = {name: [] for name in ("new", "gone", "worse", "better", "undecided")}
     for point in planned_b:
@@ -93,6 +96,9 @@ def _notes(a: RunSummary, b: RunSummary) -> Iterator[str]:
     if a.reference != b.reference:
         one, other = (a, b) if a.reference else (b, a)
         yield f"{one.run} was on the reference EMCO, {other.run} was not"
+    for run, other in ((a, b), (b, a)):
+        if missing := set(run.plan.left_out) & set(_planned(other)):
+            yield f"{run.run} left out {len(missing)} points that {other.run} had: these are not compared"
     for run in (a, b):
         if run.status != "complete":
             yield f"{run.run} is {run.status}: results are missing"

@@ -52,6 +52,10 @@ class Owner(Protocol):
         """A new effect: its number in the history, and whether it is the one that a trigger waits for."""
         ...
 
+    def read(self, connection: "Connection", effect: Effect) -> int | None:
+        """A read, where reads are watched: its number in the history if a trigger waits for it, before it."""
+        ...
+
     def answered(self, seq: int, *, ok: bool | None) -> None:
         """Its reply is complete."""
         ...
@@ -134,7 +138,7 @@ class Lane:
 class _Held:
     """The request or reply that a trigger holds on this connection."""
 
-    __slots__ = ("droppable", "ident", "partial", "seq", "side", "start")
+    __slots__ = ("between", "droppable", "ident", "partial", "seq", "side", "start")
 
     def __init__(self, *, ident: int, seq: int, side: str, start: int, droppable: bool) -> None:
         self.ident = ident
@@ -143,6 +147,7 @@ class _Held:
         self.start = start
         self.droppable = droppable
         self.partial = False  # its beginning was forwarded before the trigger was armed
+        self.between = False  # the client has only whole units so far: another one may follow
 
 
 class Connection:
@@ -201,6 +206,11 @@ class Connection:
         """The link's condition has changed."""
         self.up.condition = self.down.condition = condition
         self.settle()
+
+    def watch_reads(self, *, watched: bool) -> None:
+        """Whether the decoder tells of reads."""
+        if self.codec is not None:
+            self.codec.reads = watched
 
     def settle(self) -> None:
         """The circumstances have changed (armed, frozen, condition): forward what may go, choose the way."""
@@ -300,6 +310,7 @@ class Connection:
             self._emit(lane, lane.boundary() - lane.passed)
             return
         found.partial = found.start < lane.passed
+        found.between = self.down.passed == self._down_boundary()
         self._emit(lane, found.start - lane.passed)
         self._held = found
         self._owner.hit(self, found.seq)
@@ -380,6 +391,11 @@ class Connection:
 
     def request(self, ident: int, effect: Effect, start: int, end: int, *, droppable: bool) -> bool:
         """`Sink.request`."""
+        if effect.read:
+            number = self._owner.read(self, effect)
+            if number is not None:
+                self._found = _Held(ident=ident, seq=number, side="before", start=start, droppable=droppable)
+            return number is not None
         seq, wanted = self._owner.requested(self, effect)
         self._calls[ident] = (seq, end)
         if wanted == "after":
@@ -466,13 +482,32 @@ class Connection:
         self.up.passed += len(self.up.held) - len(kept)
         self.up.held[:] = kept
 
-    def discard(self) -> None:
+    def refuse(self) -> bool:
+        """Answer the held request with an error in the store's stead, and go on. False, and held still: impossible."""
+        held = self._held
+        if held is None or held.side != "before" or held.partial or not held.between:
+            return False
+        self._feed(self.up, self.up.unseen())
+        refusal = self.codec.refuse(held.ident, bytes(self.up.held)) if self.codec is not None else None
+        if refusal is None:
+            return False
+        self._held = None
+        self._calls.pop(held.ident, None)
+        self.up.passed += len(self.up.held) - len(refusal.kept)
+        self.up.held[:] = refusal.kept
+        self.client.stall(stalled=False)
+        self.client.send(refusal.reply)
+        self._owner.answered(held.seq, ok=False)
+        return True
+
+    def discard(self, *, reset: bool = False) -> None:
         """Close both sides; what has not left never will, and the history is told."""
         sent = self.up.passed - self.up.unsent()
         for seq, end in self._calls.values():
             if end > sent:
                 self._owner.forwarded(seq, was=False)
-        self.close()
+        self._held = None
+        self.close(reset=reset)
 
     # -- ends -----------------------------------------------------------------------------------------------------
 

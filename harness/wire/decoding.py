@@ -8,6 +8,7 @@ Offsets are absolute positions in the byte stream of one direction. The relay ne
 *unit* is what cannot be forwarded in part (a mongo message, an HTTP/2 frame, an HTTP/1.1 request).
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from harness.wire.effects import Effect
@@ -42,11 +43,25 @@ class Sink(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """How a held request is refused in its store's stead.
+
+    reply: what the client gets, as whole units;  kept: what was held without the request, which the server still gets
+    """
+
+    reply: bytes
+    kept: bytes
+
+
 class Codec(Protocol):
     """Decoder of one connection."""
 
     pending: dict[int, bool]
     """Requests under way; True for effects."""
+
+    reads: bool
+    """Whether the sink is told of reads of data as well, as effects that say so."""
 
     def client(self, data: Data) -> None:
         """Bytes from the client. Keeps what is incomplete. Raises DecodeError, after which it must not be used."""
@@ -66,6 +81,13 @@ class Codec(Protocol):
 
     def server_boundary(self) -> int:
         """Up to this offset the server's bytes belong to units that are decided."""
+        ...
+
+    def refuse(self, ident: int, held: bytes) -> Refusal | None:
+        """Refuse a request by an error as its store makes them; it is under way no more. None: that cannot be done.
+
+        held: what was not forwarded, from the request's unit on; all of it was decoded
+        """
         ...
 
     def multiplexer(self) -> "Multiplexer | None":

@@ -22,6 +22,7 @@ class Effect:
             statements of one command; etcd: `("key", ...)` and for a range `("range_end", ...)` with non-printable
             bytes escaped by backslashreplace; edge: `("path", "/api/v1/...")` without the query; gRPC: empty
     fields: mongo: top-level names set or unset by the update, sorted; empty elsewhere
+    read:   whether it changes nothing: a read of a store, which is told of only where reads are watched
     """
 
     store: Store
@@ -29,6 +30,7 @@ class Effect:
     target: str
     key: Key
     fields: tuple[str, ...] = ()
+    read: bool = False
 
     def describe(self) -> str:
         """One readable line, for logs and errors."""

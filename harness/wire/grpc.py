@@ -115,9 +115,17 @@ def etcd_effect(path: str, message: bytes) -> Effect | None:
     return Effect("etcd", method, "", tuple(sorted(pairs)))
 
 
-def etcd_wants_content(path: str) -> bool:
-    """Whether the request's content says what it does."""
-    return path in ("/etcdserverpb.KV/Put", "/etcdserverpb.KV/DeleteRange", "/etcdserverpb.KV/Txn")
+def etcd_read(path: str, message: bytes) -> Effect | None:
+    """The read of keys that a request to etcd is; None for anything else."""
+    if path != f"/{_KV}/Range":
+        return None
+    return Effect("etcd", "Range", "", tuple(sorted(set(_touched(message, ranged=True)))), read=True)
+
+
+def etcd_wants_content(path: str, *, reads: bool) -> bool:
+    """Whether the request's content says what it does, or reads."""
+    service, method = split_path(path)
+    return service == _KV and method in (*(("Range",) if reads else ()), "Put", "DeleteRange", "Txn")
 
 
 def printable(raw: bytes) -> str:

@@ -92,6 +92,7 @@ class Http1Codec:
 
     def __init__(self, sink: Sink, *, target: str) -> None:
         self.pending: dict[int, bool] = {}
+        self.reads = False
         self._sink = sink
         self._target = target
         self._up = _Half()
@@ -148,6 +149,9 @@ class Http1Codec:
 
     def server_boundary(self) -> int:
         return self._down.offset
+
+    def refuse(self, ident: int, held: bytes) -> None:
+        """An edge is no store."""
 
     def multiplexer(self) -> None:
         """A client has no way to take a request back but to close the connection."""
@@ -272,6 +276,7 @@ class HttpCodec:
         self._early = b""  # from the server, before it is known what is spoken
         self._chosen: Http1Codec | Http2Codec | None = None
         self.pending: dict[int, bool] = {}
+        self.reads = False
 
     def client(self, data: Data) -> None:
         """Bytes from the client."""
@@ -317,6 +322,9 @@ class HttpCodec:
 
     def server_boundary(self) -> int:
         return self._chosen.server_boundary() if self._chosen is not None else 0
+
+    def refuse(self, ident: int, held: bytes) -> None:
+        """An edge is no store."""
 
     def multiplexer(self) -> Multiplexer | None:
         """That of the protocol that is spoken."""

@@ -8,9 +8,9 @@ from typing import Literal
 
 from hpack import Decoder, HPACKError
 
-from harness.wire.decoding import Data, DecodeError, Half, Multiplexer, Sink
+from harness.wire.decoding import Data, DecodeError, Half, Multiplexer, Refusal, Sink
 from harness.wire.effects import Effect
-from harness.wire.grpc import ETCD_STREAMS, Messages, etcd_effect, etcd_wants_content, service_effect
+from harness.wire.grpc import ETCD_STREAMS, Messages, etcd_effect, etcd_read, etcd_wants_content, service_effect
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS = 4
@@ -22,6 +22,12 @@ _LONGEST_BLOCK = 1024 * 1024
 MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 Meaning = Literal["etcd", "grpc", "http"]
+
+_CANCEL = 8
+# etcd's own words. UNAVAILABLE is what a client meets that is cut off from a quorum. Clients repeat a read that is
+# refused so by themselves, and their callers would see nothing of it, but not one that is refused for overload.
+_REFUSED_WRITE = ("14", "etcdserver: request timed out")
+_REFUSED_READ = ("8", "etcdserver: too many requests")
 
 
 class _Stream:
@@ -68,6 +74,7 @@ class Http2Codec:
         self, sink: Sink, *, meaning: Meaning, target: str = "", streams: frozenset[str] = frozenset()
     ) -> None:
         self.pending: dict[int, bool] = {}
+        self.reads = False
         self._sink = sink
         self._meaning = meaning
         self._target = target
@@ -124,6 +131,22 @@ class Http2Codec:
             if kind != _DATA or stream != ident:
                 kept += held[start:end]
         return bytes(kept) + held[end:]
+
+    def refuse(self, ident: int, held: bytes) -> Refusal | None:
+        """As etcd does, by trailers alone; the server is told that the stream is given up. Other services: not."""
+        stream = self._streams.get(ident)
+        if stream is None or self._meaning != "etcd" or stream.answering:
+            return None
+        del self._streams[ident]
+        kept = self.without(ident, held) + _frame(_RST_STREAM, 0, ident, _CANCEL.to_bytes(4, "big"))
+        self._no_longer_pending(ident)
+        status, text = _REFUSED_WRITE if stream.effect is not None else _REFUSED_READ
+        # Literals that are not to be indexed leave the compression's state as it is on both sides.
+        block = b"\x88" + b"".join(
+            _literal(name, value)
+            for name, value in (("content-type", "application/grpc"), ("grpc-status", status), ("grpc-message", text))
+        )
+        return Refusal(_frame(_HEADERS, _END_HEADERS | _END_STREAM, ident, block), kept)
 
     def _frames(self, half: _Half, *, from_client: bool) -> None:
         buffer = half.buffer
@@ -205,7 +228,7 @@ class Http2Codec:
                 method=headers.get(":method", ""),
                 path=path,
                 encoding=headers.get("grpc-encoding", ""),
-                keep=self._meaning == "etcd" and etcd_wants_content(path),
+                keep=self._meaning == "etcd" and etcd_wants_content(path, reads=self.reads),
             )
             if path not in self._endless and not (self._meaning == "http" and is_watch(path)):
                 self.pending[ident] = False
@@ -221,6 +244,9 @@ class Http2Codec:
                 stream.opened = True
                 etcd = self._meaning == "etcd"
                 stream.effect = etcd_effect(stream.path, messages[0]) if etcd else service_effect(stream.path)
+                read = etcd_read(stream.path, messages[0]) if etcd and self.reads and messages[0] else None
+                if read is not None:
+                    return self._sink.request(ident, read, start, self._up.offset, droppable=True)
                 return self._is_effect(ident, stream, start, droppable=True)
         return self._request_ends(ident, stream, start, droppable=True) if ended else False
 
@@ -304,6 +330,17 @@ class Http2Codec:
 
 def _text(raw: bytes | str) -> str:
     return raw if isinstance(raw, str) else raw.decode("utf-8", "backslashreplace")
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+
+
+def _literal(name: str, value: str) -> bytes:
+    """A header field without indexing, both strings plain and shorter than 127 bytes."""
+    assert len(name) < 127
+    assert len(value) < 127
+    return b"\x00" + bytes((len(name),)) + name.encode() + bytes((len(value),)) + value.encode()
 
 
 def is_watch(path: str) -> bool:

@@ -10,10 +10,11 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 
+import bson
 from bson import ObjectId
 
 from harness.wire.bson import Document, all_documents, document
-from harness.wire.decoding import Data, DecodeError, Half, Sink
+from harness.wire.decoding import Data, DecodeError, Half, Refusal, Sink
 from harness.wire.effects import Effect
 
 _HEADER = struct.Struct("<iiii")
@@ -38,6 +39,12 @@ _READS = frozenset(
     abortTransaction saslStart saslContinue authenticate getnonce logout getFreeMonitoringStatus atlasVersion
     getDefaultRWConcern isdbgrid""".split()
 )
+# Reads of what is stored, with where they say what of it.
+_DATA_READS = {b"find": "filter", b"count": "query", b"aggregate": "pipeline", b"distinct": "query"}
+# A server that is about to shut down refuses writes so; a driver repeats a read that is refused so by itself, and its
+# caller would see nothing of it, but not one that took too long.
+_REFUSED_WRITE = (11600, "InterruptedAtShutdown", "interrupted at shutdown")
+_REFUSED_READ = (50, "MaxTimeMSExpired", "operation exceeded time limit")
 _SEQUENCES = {"update": "updates", "delete": "deletes", "insert": "documents"}
 _SAME = {"findandmodify": "findAndModify"}
 
@@ -47,6 +54,7 @@ class MongoCodec:
 
     def __init__(self, sink: Sink) -> None:
         self.pending: dict[int, bool] = {}
+        self.reads = False
         self._sink = sink
         self._up = Half()
         self._down = Half()
@@ -68,6 +76,18 @@ class MongoCodec:
     def server_boundary(self) -> int:
         return self._down.offset
 
+    def refuse(self, ident: int, held: bytes) -> Refusal | None:
+        """By a reply that says ok: 0. Not for a request that wants no reply, nor while another reply is under way."""
+        if ident not in self.pending or self._down.skip or self._down.buffer or len(held) < 16:
+            return None
+        effect = self.pending.pop(ident)
+        code, name, text = _REFUSED_WRITE if effect else _REFUSED_READ
+        body = b"\0\0\0\0\0" + bson.encode({"ok": 0.0, "errmsg": text, "code": code, "codeName": name})
+        reply = _HEADER.pack(16 + len(body), ident, ident, _OP_MSG) + body
+        if not self.pending:
+            self._sink.idle()
+        return Refusal(reply, held[_INT32.unpack_from(held)[0] :])
+
     def multiplexer(self) -> None:
         """A driver has no way to take a request back but to close the connection."""
 
@@ -80,7 +100,7 @@ class MongoCodec:
             if size < length and size < _PEEK:
                 return 0
             name = _peek(data, at) if length > 26 else b""
-            if name in _READS:
+            if name in _READS and not (self.reads and name in _DATA_READS):
                 if name not in _HELLOS and not data[at + 16] & _MORE_TO_COME:
                     self.pending[ident] = False
                 return length
@@ -103,6 +123,8 @@ class MongoCodec:
         if command is None or command.is_read():
             if not (command and command.waits()):
                 self.pending[ident] = False
+            if self.reads and command is not None and command.name.encode() in _DATA_READS:
+                return self._sink.request(ident, command.read(), start, end, droppable=False)
             return False
         if not command.more_to_come:
             self.pending[ident] = True
@@ -250,6 +272,15 @@ class _Command:
         if self.name == "getMore" and "maxTimeMS" in self._body:
             return True
         return self.name.encode() in _HELLOS or self.more_to_come
+
+    def read(self) -> Effect:
+        """The read that it is."""
+        what = self._body.get(_DATA_READS[self.name.encode()])
+        key: set[tuple[str, str]] = set()
+        for part in [*_documents(what), what]:
+            _filter(part.get("$match", part) if isinstance(part, dict) else part, key)
+        target = f"{self._database}.{self._body[self.name]}"
+        return Effect("mongo", self.name, target, tuple(sorted(key)), read=True)
 
     def effect(self) -> Effect:
         """The effect that it is."""

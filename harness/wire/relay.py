@@ -98,6 +98,7 @@ class _Source:
         self.connections: set[Connection] = set()
         self.armed: Armed | None = None
         self.frozen = False
+        self.reads = False  # watched
         self.at_freeze: tuple[Connection, ...] = ()
         self.holder: Connection | None = None  # of the held effect
         self.last_effect_at = relay.clock()
@@ -128,6 +129,21 @@ class _Source:
                 armed.hit.set_exception(error)
             return ""
 
+    def read(self, connection: Connection, effect: Effect) -> int | None:
+        relay = self.relay
+        target = relay.target_of(connection)
+        relay.reads.append(Observation(len(relay.history), self.name, target, effect, relay.clock()))
+        if not self._wanted(effect):
+            return None
+        return self.requested_read(target, effect)
+
+    def requested_read(self, target: str, effect: Effect) -> int:
+        """A read that is held is told of in the history, like an effect."""
+        seq = len(self.relay.history)
+        self.relay.history.append(Observation(seq, self.name, target, effect, self.relay.clock()))
+        self.relay.bell.ring()
+        return seq
+
     def answered(self, seq: int, *, ok: bool | None) -> None:
         now = self.last_effect_at = self.relay.clock()
         self.relay.history[seq] = replace(self.relay.history[seq], answered=now, ok=ok)
@@ -151,6 +167,7 @@ class _Source:
 
     def given_up(self) -> None:
         self.bell.ring()
+        self.relay.bell.ring()
 
     def knocked(self, connection: Connection, data: memoryview) -> None:
         self.relay.asked(self.name, connection, data)
@@ -210,6 +227,7 @@ class Relay:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.history: list[Observation] = []
+        self.reads: list[Observation] = []  # of sources whose reads are watched; seq: of the effect that came next
         self.problems: list[str] = []
         self.knocks: list[Knock] = []
         self.cuts: list[tuple[float, Link]] = []  # when a connection of which link was cut (conditions.Cut)
@@ -255,6 +273,10 @@ class Relay:
     def address(self, link: Link) -> Address:
         """Where the link listens, with the port that was found."""
         return self._listener(link).address
+
+    def connected(self, link: Link) -> int:
+        """How many connections of a link there are that their source has not ended."""
+        return sum(not one.client_ended for one in self._listener(link).connections)
 
     def set_condition(self, link: Link, condition: Condition) -> None:
         """Break or heal a link; `Healthy()` heals. Raises RelayError if it cannot listen again."""
@@ -383,9 +405,34 @@ class Relay:
         """Go on. drop_held: the held request is not forwarded if the service gave it up meanwhile."""
         self._source(source).thaw(drop_held=drop_held)
 
+    def watch_reads(self, source: str, *, watched: bool) -> None:
+        """Whether triggers for the source see its reads of stores, too, and `reads` has them. Only `before` works."""
+        known = self._source(source)
+        known.reads = watched
+        for connection in known.connections:
+            connection.watch_reads(watched=watched)
+
+    def reset_held(self, source: str) -> None:
+        """Reset the connection of what is held, which never arrives, and go on. Raises RelayError if nothing is."""
+        self._holder(source).discard(reset=True)
+        self._source(source).thaw(drop_held=False)
+
+    async def refuse_held(self, source: str) -> bool:
+        """Answer what is held with an error as its store makes them, and go on; False: it is held still.
+
+        Only a request (`before`) to mongo or etcd can be refused. Raises RelayError if nothing is held.
+        """
+        if not self._holder(source).refuse():
+            return False
+        self._source(source).thaw(drop_held=False)
+        return True
+
     def drop(self, source: str) -> None:
         """Close both sides of all the source's connections, discard what is held, let new connections through."""
         self._source(source).drop()
+
+    async def synced(self) -> None:
+        """Whatever was ordered is in effect and whatever was seen is known: always so where the relay is at hand."""
 
     async def ended(self, source: str, *, limit: float) -> tuple[int, int]:
         """Connections that the source had when it was frozen, and how many of them it has ended; waits for all."""
@@ -403,9 +450,7 @@ class Relay:
         known = self._source(source)
         deadline = self.clock() + limit
         while True:
-            if known.holder is None:
-                raise RelayError(f"no effect of {source} is held")
-            if known.holder.given_up():
+            if self._holder(source).given_up():
                 return True
             now = self.clock()
             if now >= deadline:
@@ -435,6 +480,12 @@ class Relay:
         listener = self._at.pop(connection, None)
         if listener is not None:
             listener.connections.discard(connection)
+
+    def _holder(self, source: str) -> Connection:
+        holder = self._source(source).holder
+        if holder is None:
+            raise RelayError(f"no effect of {source} is held")
+        return holder
 
     def _source(self, name: str) -> _Source:
         if name not in self._sources:
@@ -497,6 +548,7 @@ class Relay:
             self._unasked[connection] = len(self.knocks) - 1
         listener.connections.add(connection)
         source.connections.add(connection)
+        connection.watch_reads(watched=source.reads)
         connection.set_condition(listener.condition)
         if isinstance(client, TlsPeer):
             client.on_failed = lambda why: connection.unreachable(f"no TLS with the client: {why}" if why else "")

@@ -57,6 +57,7 @@ class RemoteRelay:
         self.knocks: list[Knock] = []
         self.problems: list[str] = []
         self.cuts: list[tuple[float, Link]] = []
+        self.reads: list[Observation] = []
         self.instances: dict[str, str] = dict(hello["instances"])
         self._control = control
         self._asks = asks
@@ -174,6 +175,15 @@ class RemoteRelay:
         self.instances[source] = ""
         self._order("drop", source=source)
 
+    def watch_reads(self, source: str, *, watched: bool) -> None:
+        self._order("watch_reads", source=source, watched=watched)
+
+    def reset_held(self, source: str) -> None:
+        self._order("reset_held", source=source)
+
+    async def refuse_held(self, source: str) -> bool:
+        return bool(await self._ask("refuse_held", 0.0, source=source))
+
     async def ended(self, source: str, *, limit: float) -> tuple[int, int]:
         total, gone = await self._ask("ended", limit, source=source, limit=limit)
         return total, gone
@@ -190,6 +200,13 @@ class RemoteRelay:
     async def answers(self, source: str, ports: Sequence[int], *, limit: float) -> str:
         """Wait until an instance of the source answers on all its ports; why it does not within the limit."""
         return str(await self._ask("answers", limit, source=source, ports=list(ports), limit=limit))
+
+    async def hung_up(self, target: str, *, limit: float) -> bool:
+        """Wait until the end of every connection through the door to a target has reached the relay, and is passed on.
+
+        False when it has not within `limit` seconds. What lies between here and the relay takes its time.
+        """
+        return bool(await self._ask("hung_up", limit, target=target, limit=limit))
 
     async def synced(self) -> None:
         """Wait until everything that was ordered is in effect, and everything that was seen so far is known here."""
@@ -335,6 +352,7 @@ async def _close(lines: Sequence[_Line]) -> None:
 
 _EVENTS: Mapping[str, Callable[[RemoteRelay, Json], None]] = {
     "observed": RemoteRelay._observed,  # noqa: SLF001  the table of the class's own events
+    "read": lambda relay, message: relay.reads.append(observation_from_json(message["one"])),
     "cut": RemoteRelay._cut,  # noqa: SLF001  the same
     "hit": RemoteRelay._hit,  # noqa: SLF001  the same
     "knocked": RemoteRelay._knock,  # noqa: SLF001  the same

@@ -44,12 +44,12 @@ def named(variants: list[Variant], *, slow: bool = False) -> list[object]:
     return [pytest.param(one, id=one.name, marks=SLOW if slow else ()) for one in variants]
 
 
-QUICK = [away("instantiate", kind) for kind in ("refused", "reset")] + [away("instantiate", "flapping", seconds=1.3)]
+QUICK = [away("instantiate", kind) for kind in ("refused", "reset")] + [away("instantiate", "flapping", seconds=2.3)]
 QUICK += [away("instantiate", "slow", seconds=0.2), away("instantiate", "refused", "p1+*")]
 QUICK += [away("update", "refused"), away("terminate", "refused")]
 FULL = [away(call, kind) for call in ("update", "terminate") for kind in ("reset", "black-hole", "silent", "one-way")]
 FULL += [away("instantiate", kind) for kind in ("black-hole", "silent", "one-way")]
-FULL += [away(call, "flapping", seconds=1.3) for call in ("update", "terminate")]
+FULL += [away(call, "flapping", seconds=2.3) for call in ("update", "terminate")]
 FULL += [away(call, "slow", seconds=0.5) for call in ("update", "terminate")]
 FULL += [
     away(call, kind, "p1+*")

@@ -97,27 +97,38 @@ def test_at_rest(store: str, kind: str, seconds: int, experiment: Callable[..., 
     assert set(ran.problems) <= {f"the action 'clients ask again for what was refused' failed: {again}"}, ran.why
 
 
-IN_EVENT = [("etcd", "refused", 1, 12), ("etcd", "crashed", 1, 20), ("mongo", "refused", 1, 2)]
+AT = {  # right after rsync's first effect that has this in its key
+    "accepted": "",
+    "begun": "rsync/state/DesiredState/",
+    "reachable": "readystatus/",
+    "applied": "ConfigMap/status/",
+}
+IN_EVENT = [
+    ("etcd", "refused", 1, "begun"),
+    ("etcd", "refused", 1, "reachable"),
+    ("etcd", "crashed", 1, "applied"),
+    ("mongo", "refused", 1, "accepted"),
+]
 LONG_IN_EVENT = [
-    ("etcd", "refused", 10, 12),
-    ("etcd", "black-hole", 10, 20),
-    ("etcd", "paused", 10, 28),
-    ("mongo", "crashed", 10, 2),
-    ("mongo", "refused", 40, 2),  # longer than its driver waits
+    ("etcd", "refused", 10, "begun"),
+    ("etcd", "refused", 10, "applied"),
+    ("etcd", "black-hole", 10, "applied"),
+    ("etcd", "paused", 10, "reachable"),
+    ("mongo", "crashed", 10, "accepted"),
+    ("mongo", "refused", 40, "accepted"),  # longer than its driver waits
 ]
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "store,kind,seconds,effects",
-    [*IN_EVENT, *(pytest.param(*one, marks=pytest.mark.emco_slow) for one in LONG_IN_EVENT)],
+    "store,kind,seconds,after", [*IN_EVENT, *(pytest.param(*one, marks=pytest.mark.emco_slow) for one in LONG_IN_EVENT)]
 )
 def test_in_event(
-    store: str, kind: str, seconds: int, effects: int, experiment: Callable[..., Ran], claims: "Claims"
+    store: str, kind: str, seconds: int, after: str, experiment: Callable[..., Ran], claims: "Claims"
 ) -> None:
-    ran = experiment("in_event.yaml", store=store, kind=kind, seconds=seconds, effects=effects)
+    ran = experiment("in_event.yaml", store=store, kind=kind, seconds=seconds, at=AT[after])
     went, back = ran.output("the store goes away in the middle of instantiate"), ran.output("the store is back")
-    claims.about("store_outage", f"in-event/{store}/{kind}/{seconds}s/{effects}", proof=f"{went}; {back}")
+    claims.about("store_outage", f"in-event/{store}/{kind}/{seconds}s/{after}", proof=f"{went}; {back}")
     claims.attach("answers.txt", "\n".join(one.describe() for one in ran.stage.clients.asked))
     lies = ran.output("what of it is not true")
     claims.check(

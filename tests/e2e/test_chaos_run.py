@@ -62,7 +62,7 @@ def test_it_runs_leaves_evidence_and_nothing_else(home: Path, homes: dict[str, P
 
 
 def test_what_fails_is_told_by_the_exit_code(home: Path) -> None:
-    done = chaos("run", changed(home, edge="p9+c9"), cwd=home)
+    done = chaos("run", changed(home, target="p9+c9"), cwd=home)
 
     assert done.returncode == 1
     journal = json.loads((home / "journal.json").read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import harness
 from harness.crashpoints.lab import Limits
-from harness.emco.calls import Endpoints
+from harness.emco.endpoints import Endpoints
 from harness.faults.journal import UNDOERS, Journal
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.edges.access import Access, read_kubeconfig

@@ -9,7 +9,7 @@ from typing import Any
 from harness.crashpoints.lab import Call as AnyCall
 from harness.crashpoints.lab import Limits
 from harness.crashpoints.model import Told
-from harness.emco.calls import Endpoints
+from harness.emco.endpoints import Endpoints
 from harness.faults.victim import Death, HarnessTrouble, ServiceDown, Victim
 from harness.platforms.edges.edge import Edge
 from harness.platforms.kind.node import Exit, KindNode
@@ -23,6 +23,7 @@ from harness.platforms.settings import Settings
 from harness.stores.etcd import Etcd
 from harness.stores.mongo import Mongo
 from harness.stores.snapshot import Snapshot
+from harness.wire.conditions import Healthy, Refuse
 from harness.wire.links import Address
 from harness.wire.remote import RemoteRelay
 
@@ -73,6 +74,7 @@ class KubernetesLab:
         # whoever was let in before, by somebody else, counts as running: it must not go on with what it knows
         self._running = {name for name in self.services if parts.relay.instances.get(name)}
         self._at = {name: address for name, address in parts.relay.instances.items() if address}
+        self._edges_refused = False
         self._logs: set[asyncio.Task[None]] = set()
         self._rest = RestClient(self.http, parts.endpoints, limit=limits.answer)
 
@@ -109,6 +111,14 @@ class KubernetesLab:
         """Address of a service's pod at work; empty for whatever has but one pod."""
         return self._at.get(name, "")
 
+    def edges_refuse(self, *, refuse: bool) -> None:
+        if refuse is self._edges_refused:
+            return  # what somebody else does to a link stays
+        self._edges_refused = refuse
+        for link in self.relay.links():
+            if link.target in self._parts.wiring.edges:
+                self.relay.set_condition(link, Refuse() if refuse else Healthy())
+
     def victim(self, service: str) -> Victim:
         if service not in self.services:
             raise HarnessTrouble(f"{service} is not among the services of this environment: {', '.join(self.services)}")
@@ -127,6 +137,7 @@ class KubernetesLab:
             raise HarnessTrouble(
                 f"the snapshot is of {snapshot.environment}, this is {self.environment}: it holds other addresses"
             )
+        self.edges_refuse(refuse=False)
         await self.kill_services()
         await asyncio.gather(
             self.mongo.restore(snapshot.mongo), self.etcd.restore(snapshot.etcd), self._restore_edges(snapshot)
@@ -218,7 +229,11 @@ class KubernetesLab:
 
     async def _begin(self, call: AnyCall) -> Told:
         await self.relay.synced()  # what was ordered before, a trigger for one, holds for this call
-        return await self._rest.send_once(call)
+        try:
+            return await self._rest.send_once(call)
+        except asyncio.CancelledError:  # the client has hung up when the service can know of it, not before
+            await self.relay.hung_up(call.service, limit=self._limits.ended)
+            raise
 
     async def send(self, call: AnyCall) -> Told:
         await self.relay.synced()

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from harness.crashpoints.lab import Limits
-from harness.emco.calls import Endpoints
+from harness.emco.endpoints import Endpoints
 from harness.emco.services import SERVICES
 from harness.faults.journal import UNDOERS, Journal
 from harness.faults.victim import UsageError

@@ -9,7 +9,7 @@ from typing import Any
 from harness.crashpoints.lab import Call as AnyCall
 from harness.crashpoints.lab import Limits
 from harness.crashpoints.model import Told
-from harness.emco.calls import Endpoints
+from harness.emco.endpoints import Endpoints
 from harness.faults.victim import HarnessTrouble, Victim
 from harness.platforms.edges.edge import Edge
 from harness.platforms.process.layout import Layout, SocketOwners
@@ -19,6 +19,7 @@ from harness.platforms.supervisor import Supervised
 from harness.stores.etcd import Etcd
 from harness.stores.mongo import Mongo
 from harness.stores.snapshot import Snapshot
+from harness.wire.conditions import Healthy, Refuse
 from harness.wire.links import Address
 from harness.wire.relay import Relay
 
@@ -68,6 +69,7 @@ class ProcessLab:
         self.edges = parts.edges
         self.endpoints = parts.endpoints
         self.clean_slates = 0
+        self._edges_refused = False
         self._limits = limits
         self._relay = parts.relay
         self._owners = parts.owners
@@ -94,6 +96,15 @@ class ProcessLab:
     def running(self) -> frozenset[str]:
         return frozenset(name for name, service in self.services.items() if service.pid is not None)
 
+    def edges_refuse(self, *, refuse: bool) -> None:
+        if refuse is self._edges_refused:
+            return  # what somebody else does to a link stays
+        self._edges_refused = refuse
+        names = {str(name) for name in self.edges}
+        for link in self._relay.links():
+            if link.target in names:
+                self._relay.set_condition(link, Refuse() if refuse else Healthy())
+
     def victim(self, service: str) -> Victim:
         if service not in self.services:
             raise HarnessTrouble(f"{service} is not among the services of this environment: {', '.join(self.services)}")
@@ -109,6 +120,7 @@ class ProcessLab:
                 f"the snapshot is of {snapshot.environment}, this is {self.environment}: it holds other addresses"
             )
         await self.kill_services()
+        self.edges_refuse(refuse=False)
         await asyncio.gather(self.mongo.restore(snapshot.mongo), self.etcd.restore(snapshot.etcd))
         await asyncio.gather(*(edge.restore(snapshot.edges.get(str(name), ())) for name, edge in self.edges.items()))
         await self.start_services(empty=not snapshot.mongo, only=None if self.settings.all_services else only)

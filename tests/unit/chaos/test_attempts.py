@@ -69,3 +69,9 @@ def test_whether_they_go_on_is_told_by_the_request_where_it_is_seen() -> None:
     watch = asked([14.0, 16.0, 18.0], "GET /apis/x")
     assert goes_on(tries(before), [*before, *watch], after=13.0) == 0
     assert goes_on(tries(before), [*before, *asked([14.2, 17.0], "GET /version")], after=13.0) == 2
+
+
+def test_three_tries_as_far_apart_as_those_of_rsync_count_however_much_a_watch_knocks() -> None:
+    watch = (0.3, 1.1, 2.7, 4.9)
+    assert evenly_spaced(sorted((0.0, 2.1, 4.0, *watch))) == (0.0, 2.1, 4.0)
+    assert evenly_spaced((0.0, 0.4, 1.4, 2.8, 3.3, 5.0)) == ()

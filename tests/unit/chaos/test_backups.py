@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from chaoslib.exceptions import ActivityFailed
 
-from harness.chaos import actions, probes
+from harness.chaos import actions, backup_actions, probes
 from harness.chaos.stage import Stage
 
 EDGE = "p1+c2"
@@ -20,12 +20,12 @@ def wipe_stores() -> None:
 
 def test_what_is_restored_after_a_wipe_is_what_it_was_in_its_order(stage: Stage) -> None:
     actions.run_workload(until="instantiate-dig1")
-    actions.back_up("b")
-    actions.run_workload(since="instantiate-dig1", until="update-dig1")
+    backup_actions.back_up("b")
+    actions.request("orchestrator", "POST", "/v2/projects", {"metadata": {"name": "later"}}, expect=201)
     assert probes.changed_since("b") != []
     wipe_stores()
 
-    restored = actions.restore("b")
+    restored = backup_actions.restore("b")
 
     there, then = stage.snapshot(), stage.remembered("b")
     assert (there.mongo, there.etcd) == (then.mongo, then.etcd)
@@ -43,9 +43,9 @@ def test_a_backup_while_rsync_is_at_work_is_refused_unless_it_is_wanted(stage: S
     actions.wait_for_tries(EDGE, since="empty", times=2)
 
     with pytest.raises(ActivityFailed, match=r"needs writers at rest: .*rsync has Instantiate pending"):
-        actions.back_up("b")
+        backup_actions.back_up("b")
 
-    actions.back_up("b", even_pending=True)
+    backup_actions.back_up("b", even_pending=True)
     assert any(b'"status":"Pending"' in value for value in stage.remembered("b").etcd.values())
 
 
@@ -54,14 +54,14 @@ def test_a_backup_while_a_call_is_under_way_is_refused(stage: Stage) -> None:
     actions.call("create-proj1", wait=False)
 
     with pytest.raises(ActivityFailed, match="needs writers at rest, and orchestrator/projects/create-proj1 is under"):
-        actions.back_up("b")
+        backup_actions.back_up("b")
 
 
 def test_a_backup_is_not_overwritten_and_goes_with_its_emco(stage: Stage, tmp_path: Path) -> None:
-    own = Path(actions.back_up("b"))
-    kept = Path(actions.back_up(str(tmp_path / "kept")))
+    own = Path(backup_actions.back_up("b"))
+    kept = Path(backup_actions.back_up(str(tmp_path / "kept")))
     with pytest.raises(ActivityFailed, match="backups are not overwritten"):
-        actions.back_up("b")
+        backup_actions.back_up("b")
 
     stage.empty()
 
@@ -69,7 +69,7 @@ def test_a_backup_is_not_overwritten_and_goes_with_its_emco(stage: Stage, tmp_pa
 
 
 def corrupted(_: Stage) -> str:
-    actions.corrupt("b", RECORDS)
+    backup_actions.corrupt("b", RECORDS)
     return rf"corrupted backup: member {RECORDS}: sha256 differs"
 
 
@@ -88,17 +88,17 @@ def services_run(_: Stage) -> str:
 
 
 def another_key(_: Stage) -> str:
-    actions.set_data_key("another")
+    backup_actions.set_data_key("another")
     return "the secret data-key is not the one in the backup"
 
 
 def no_key(_: Stage) -> str:
-    actions.set_data_key("")
+    backup_actions.set_data_key("")
     return "made with a data key and EMCO has none"
 
 
 def no_file(_: Stage) -> str:
-    Path(actions.back_up("unused")).with_name("b").unlink()
+    Path(backup_actions.back_up("unused")).with_name("b").unlink()
     return "the backup cannot be read: No such file"
 
 
@@ -106,38 +106,38 @@ def no_file(_: Stage) -> str:
 def test_a_restore_that_would_do_harm_is_refused_and_touches_nothing(
     stage: Stage, spoil: Callable[[Stage], str]
 ) -> None:
-    actions.set_data_key("the key")
+    backup_actions.set_data_key("the key")
     actions.run_workload(until="create-p1")
-    actions.back_up("b")
+    backup_actions.back_up("b")
     wipe_stores()
     sentence = spoil(stage)
     before = stage.snapshot()
 
     with pytest.raises(ActivityFailed, match=sentence):
-        actions.restore("b")
+        backup_actions.restore("b")
 
     assert stage.snapshot() == before
 
 
 def test_one_store_alone_leaves_records_without_their_contexts_and_invariants_tell(stage: Stage) -> None:
     actions.run_workload(until="instantiate-lc1")
-    actions.back_up("b")
+    backup_actions.back_up("b")
     wipe_stores()
 
-    actions.restore_store("mongo", "b")
+    backup_actions.restore_store("mongo", "b")
 
     with pytest.raises(ActivityFailed, match="mongo is not empty"):
-        actions.restore_store("mongo", "b")
+        backup_actions.restore_store("mongo", "b")
     assert [line.split(":")[0] for line in probes.broken_invariants()] == ["I4-dangling"]
     assert not probes.invariants_hold()
-    actions.restore_store("etcd", "b")
+    backup_actions.restore_store("etcd", "b")
     assert probes.invariants_hold()
 
 
 def test_a_byte_of_what_is_not_there_cannot_be_changed(stage: Stage) -> None:
-    actions.back_up("b")
+    backup_actions.back_up("b")
     with pytest.raises(ActivityFailed, match="b has no member 'mongo/none'"):
-        actions.corrupt("b", "mongo/none")
+        backup_actions.corrupt("b", "mongo/none")
 
 
 def test_time_is_measured_from_a_mark_and_a_limit_is_one(stage: Stage) -> None:

@@ -129,6 +129,7 @@ class FakeLab:
         self.state: State = {}
         self.log: list[str] = []
         self.history: list[Observation] = []
+        self.reads: list[Observation] = []
         self.problems: list[str] = ["an old one"]
         self.slates: list[State] = []
         self._armed: FakeArmed | None = None
@@ -175,6 +176,9 @@ class FakeLab:
         told, self.state = cast(FakeCall, call).act(self.state)
         return told
 
+    def edges_refuse(self, *, refuse: bool) -> None:
+        self.log.append("edges refuse" if refuse else "edges heal")
+
     def victim(self, service: str) -> Victim:
         return FakeVictim(service, self)
 
@@ -199,6 +203,9 @@ class FakeLab:
         self.log.append(f"arm {trigger.source} {trigger.side} {trigger.occurrence} {trigger.matches(EFFECT)}")
         self._armed = FakeArmed(asyncio.get_running_loop().create_future())
         return self._armed
+
+    def watch_reads(self, source: str, *, watched: bool) -> None:
+        """Nothing is ever read here."""
 
     def freeze(self, source: str) -> None:
         self.log.append(f"freeze {source}")

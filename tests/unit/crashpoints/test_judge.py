@@ -251,6 +251,14 @@ def test_what_a_restart_alone_brings_back_is_credited_to_nothing_else(
     assert by_restart == (expected is Outcome.NEEDS_REPAIR)
 
 
+def test_what_a_repeat_in_place_heals_needed_no_restart() -> None:
+    heals = replace(restarted("after"), there=attempt("repeat in place", "after"))
+    assert judge(GONE, NOWHERE, "", CHANGES, heals).outcome is Outcome.RETRY_HEALS
+    assert heals.attempts()[0].name == "repeat in place"
+    not_so = replace(heals, there=attempt("repeat in place", ""))
+    assert judge(GONE, NOWHERE, "", CHANGES, not_so).repair == RESTART
+
+
 def test_a_restart_is_among_the_attempts_when_it_is_news() -> None:
     assert RESTART not in [one.name for one in restarted("").attempts()]
     assert restarted("after").attempts()[0].name == RESTART

@@ -3,14 +3,17 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from harness.crashpoints.inplace import learn_in_place
 from harness.crashpoints.lab import Call, Rung, Subject
-from harness.crashpoints.learn import DoesNotSettle, Lesson, Seen, learn_controls, plan_call, settle, stable
+from harness.crashpoints.learn import DoesNotSettle, Lesson, Seen, learn_controls, plan_call, settle, stable, union
 from harness.crashpoints.model import Fault, Told
 from harness.stores.snapshot import Snapshot
 from harness.wire.effects import Effect, Observation
 
-from .conftest import EXISTS, LIMITS, OK, PROFILE, FakeCall, FakeLab, create, records, remove, snapshot
+from .conftest import EXISTS, LIMITS, OK, PROFILE, FakeCall, FakeLab, State, create, records, remove, snapshot
 
 
 def effect(slug: str, source: str = "svc", target: str = "mongo") -> Seen:
@@ -174,3 +177,66 @@ async def test_what_varies_between_two_runs_is_masked_and_named() -> None:
         FakeLab().as_lab(), PROFILE, LIMITS, replace(lesson(), subject=Subject(FakeCall("create", act)))
     )
     assert [(mask.where, mask.path) for mask in controls.masks] == [(r"^mongo\ db\.records\ a$", "value")]
+
+
+def effects(*slugs: str) -> tuple[Seen, ...]:
+    return tuple(Seen(slug, "svc", "mongo", "mongo", slug) for slug in slugs)
+
+
+@pytest.mark.parametrize(
+    "runs, expected",
+    [
+        (["ab", "ab"], "ab"),
+        (["ab", "acb"], "acb"),
+        (["ab", "abc", "ab"], "abc"),
+        (["ab", "cab"], "cab"),
+        (["a", "aa"], "aa"),
+        (["abc", "acb"], "abc"),
+        (["", "a"], "a"),
+        (["a", ""], "a"),
+    ],
+)
+def test_the_union_of_runs_has_what_any_of_them_has(runs: list[str], expected: str) -> None:
+    assert "".join(one.slug for one in union(effects(*run) for run in runs)) == expected
+
+
+@given(st.lists(st.text("abc", max_size=6), min_size=1, max_size=4))
+def test_the_union_has_each_effect_as_often_as_the_run_that_has_it_most(runs: list[str]) -> None:
+    merged = "".join(one.slug for one in union(effects(*run) for run in runs))
+    assert {slug: merged.count(slug) for slug in "abc"} == {
+        slug: max(run.count(slug) for run in runs) for slug in "abc"
+    }
+
+
+def test_effects_of_later_runs_are_planned_too() -> None:
+    learned = lesson(*effects("a"))
+    alone = plan_call(learned, faults=("crash",))
+    wider = plan_call(learned, faults=("crash",), runs=(effects("a"), effects("a", "late")))
+    assert {point.id for point in wider.points} - {point.id for point in alone.points} == {"create@after:late.crash"}
+
+
+async def test_control_runs_in_place_restart_nothing_where_others_work_too() -> None:
+    """A restart makes a service here do what it would not have done: both states are lawful."""
+
+    class Restless(FakeLab):
+        async def clean_slate(self, taken: Snapshot, *, only: frozenset[str] | None = None) -> None:
+            await super().clean_slate(taken, only=only)
+            self.state = {name: value for name, value in self.state.items() if name != "queued"}
+
+    def act(state: State) -> tuple[Told, State]:
+        return OK, {**state, "a": str(len(state)), "queued": "event"}
+
+    subject = Subject(FakeCall("create", act), (remove("a"),))
+    lab = Restless()
+    alone = lesson(effect("x"), subject=subject)
+    controls = await learn_controls(lab.as_lab(), PROFILE, LIMITS, alone)
+    assert await learn_in_place(lab.as_lab(), PROFILE, LIMITS, alone, controls) == controls
+    both = lesson(effect("x"), effect("y", source="rsync"), subject=subject)
+    slates = len(lab.slates)
+    there = (await learn_in_place(lab.as_lab(), PROFILE, LIMITS, both, controls)).there
+    assert len(lab.slates) == slates + 1
+    assert {name: records(state) for name, state in there.items()} == {
+        "undone": {"queued": "event"},
+        "redone": {"a": "1", "queued": "event"},
+        "twice": {"a": "2", "queued": "event"},
+    }

@@ -1,5 +1,6 @@
 """What was learned, on disk and back."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from harness.crashpoints.lab import Subject
 from harness.crashpoints.learn import Controls, Lesson, Seen
-from harness.crashpoints.library import Library
+from harness.crashpoints.library import Library, prune
 from harness.crashpoints.model import Told
 from harness.stores.canonical import Mask
 from harness.stores.snapshot import Snapshot, SnapshotError
@@ -53,6 +54,13 @@ def test_control_states_come_back_as_they_were(tmp_path: Path, controls: Control
     Library(tmp_path).keep_controls("a call/of mine", controls)
     assert Library(tmp_path).controls("a call/of mine") == controls
     assert Library(tmp_path).controls("another") is None
+    assert (Library(tmp_path).runs("a call/of mine"), Library(tmp_path).runs("another")) == (controls.effects, ())
+
+
+def test_control_states_of_runs_in_place_come_back(tmp_path: Path) -> None:
+    controls = replace(CONTROLS, there={"twice": CONTROLS.twice, "undone": CONTROLS.before[0]})
+    Library(tmp_path).keep_controls("a", controls)
+    assert Library(tmp_path).controls("a") == controls
 
 
 def test_equal_snapshots_are_stored_once(tmp_path: Path) -> None:
@@ -79,3 +87,39 @@ def test_a_missing_snapshot_is_named(tmp_path: Path) -> None:
         path.unlink()
     with pytest.raises(SnapshotError, match=r"\.json is missing; remove .* and learn again"):
         Library(tmp_path).lesson(0, SUBJECT)
+
+
+def aged(cache: Path, name: str, seconds: float) -> Path:
+    """A library that was opened so many seconds before NOW."""
+    library = Library(cache / name)
+    os.utime(library.folder / "used", (NOW - seconds, NOW - seconds))
+    return library.folder
+
+
+NOW = 1_800_000_000.0
+HOUR, DAY = 3600.0, 24 * 3600.0
+
+
+def test_libraries_unused_for_long_are_removed(tmp_path: Path) -> None:
+    aged(tmp_path, "old", 61 * DAY)
+    aged(tmp_path, "young", 59 * DAY)
+    (tmp_path / "authority").mkdir()
+    assert prune(tmp_path, now=NOW) == ("old",)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["authority", "young"]
+    assert prune(tmp_path / "missing", now=NOW) == ()
+
+
+def test_of_many_libraries_those_used_last_are_kept(tmp_path: Path) -> None:
+    for number in range(22):
+        aged(tmp_path, f"lib-{number:02}", DAY + number * HOUR)
+    assert prune(tmp_path, now=NOW) == ("lib-20", "lib-21")
+    Library(tmp_path / "lib-19")  # used now: another one is the oldest
+    os.utime(tmp_path / "lib-19" / "used", (NOW, NOW))
+    aged(tmp_path, "new", 2 * HOUR)
+    assert prune(tmp_path, now=NOW) == ("lib-18",)
+
+
+def test_a_library_that_may_be_in_use_is_left_alone(tmp_path: Path) -> None:
+    for number in range(22):
+        aged(tmp_path, f"lib-{number:02}", number * 60)
+    assert prune(tmp_path, now=NOW) == ()

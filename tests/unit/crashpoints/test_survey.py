@@ -1,17 +1,16 @@
 """Other services' effects: what all runs have in common is planned, by name and occurrence, on both sides."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
 
 from harness.crashpoints.lab import Subject
 from harness.crashpoints.learn import Lesson, Seen
-from harness.crashpoints.model import CallPlan, Told
-from harness.crashpoints.survey import Survey, named, plan_elsewhere, survey, works_elsewhere
+from harness.crashpoints.model import CallPlan, Fault, Told
+from harness.crashpoints.survey import Survey, plan_elsewhere, survey, works_elsewhere
 from harness.wire.effects import Effect, Observation
 
 from .conftest import LIMITS, OK, PROFILE, FakeLab, create, snapshot
 
+STORED = frozenset({"put", "report"})
 PACED = replace(PROFILE, paced=lambda name: name == "report")
 
 
@@ -42,33 +41,22 @@ class Beside(FakeLab):
 
 
 async def surveyed(*runs: str) -> Survey:
-    return await survey(Beside(*runs).as_lab(), PACED, LIMITS, lesson())
+    return await survey(Beside(*runs).as_lab(), PACED, LIMITS, lesson(), ("other",))
 
 
 async def test_two_runs_that_are_equal_are_enough() -> None:
     assert await surveyed("put put report", "put put report") == Survey(
-        "create", {"other": ("put", "put", "report")}, ()
+        "create", {"other": ("put", "put", "report")}, STORED
     )
 
 
 async def test_what_does_not_come_in_every_run_is_not_planned_but_named() -> None:
     found = await surveyed("put report report late", "report put", "put report")
-    assert found == Survey("create", {"other": ("put", "report")}, ("late", "report"))
+    assert found == Survey("create", {"other": ("put", "report")}, STORED | {"late"}, varies=("late", "report"))
 
 
 async def test_a_service_that_does_something_only_once_in_a_while_is_not_struck() -> None:
-    assert await surveyed("put", "", "") == Survey("create", {}, ("put",))
-
-
-def _numbered() -> Callable[[Effect], str]:
-    numbers = count(1)
-    return lambda effect: f"{effect.op}{next(numbers)}"
-
-
-def test_each_service_has_names_of_its_own() -> None:
-    history = (observation("put", "one"), observation("put", "svc"), observation("put", "two"))
-    mine = replace(PROFILE, namer=_numbered)
-    assert named(history, mine, but="svc") == {"one": ["put1"], "two": ["put1"]}
+    assert await surveyed("put", "", "") == Survey("create", {}, frozenset({"put"}), varies=("put",))
 
 
 def test_a_call_is_worth_a_survey_when_a_victim_does_what_is_not_at_the_pace_of_something_outside() -> None:
@@ -78,17 +66,46 @@ def test_a_call_is_worth_a_survey_when_a_victim_does_what_is_not_at_the_pace_of_
     assert not works_elsewhere(lesson(seen("put", "svc")), PACED, ("svc",))
 
 
-def test_every_effect_gives_a_point_on_both_sides_and_what_is_paced_only_the_first() -> None:
-    plan = CallPlan("create", "svc", "POST", "/", (), ())
-    found = Survey("create", {"other": ("put", "report", "put", "report"), "third": ("put",)}, ())
-    points = plan_elsewhere(plan, found, PACED, victims=("other",), faults=("crash",)).points
-    assert [point.id for point in points] == [
-        "create@before:other:put.crash",
-        "create@after:other:put.crash",
-        "create@before:other:report.crash",
-        "create@after:other:report.crash",
-        "create@before:other:put~2.crash",
-        "create@after:other:put~2.crash",
-    ]
-    assert [point.ordinal for point in points] == [1, 1, 2, 2, 3, 3]
+PLAN = CallPlan("create", "svc", "POST", "/", (), ())
+
+
+def ids(found: Survey, *faults: Fault) -> list[str]:
+    points = plan_elsewhere(PLAN, found, PACED, victims=("other",), faults=faults).points
     assert {point.victim for point in points} == {"other"}
+    return [point.id.removeprefix("create@") for point in points]
+
+
+def test_every_effect_gives_a_point_on_both_sides_but_none_at_what_is_paced() -> None:
+    found = Survey("create", {"other": ("put", "report", "put", "report"), "third": ("put",)})
+    assert ids(found, "crash") == [
+        "before:other:put.crash",
+        "after:other:put.crash",
+        "before:other:put~2.crash",
+        "after:other:put~2.crash",
+        "after:other:put~2.crash+start-error",
+    ]
+
+
+def test_faults_of_stores_are_at_what_lands_there_and_at_reads_but_not_at_every_one_of_many() -> None:
+    found = Survey("create", {"other": ("put", "post")}, STORED, {"other": ("get", "list", "list", "list")})
+    assert ids(found, "reset", "error") == [
+        "before:other:put.reset",
+        "after:other:put.reset",
+        "before:other:get.reset",
+        "before:other:list.reset",
+        "before:other:list~2.reset",
+        "before:other:put.error",
+        "before:other:get.error",
+        "before:other:list.error",
+        "before:other:list~2.error",
+    ]
+
+
+def test_who_tries_to_reach_an_edge_is_struck_at_what_it_notes_and_between_two_tries() -> None:
+    found = Survey("create", {"other": ("put",)}, retried={"other": ("lost",)})
+    assert ids(found, "crash")[2:] == [
+        "before:other:lost.crash+edges-refused",
+        "after:other:lost.crash+edges-refused",
+        "after:other:quiet.crash+edges-refused",
+        "after:other:put.crash+start-error",
+    ]

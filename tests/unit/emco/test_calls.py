@@ -5,17 +5,15 @@ import pytest
 
 from harness.emco.calls import (
     Call,
-    Endpoints,
     Multipart,
     clusters,
-    digest,
     not_tested,
     plan_calls,
-    refused_calls,
-    rewrite,
     services,
 )
+from harness.emco.endpoints import Endpoints, rewrite
 from harness.emco.inputs import InputError
+from harness.emco.refusals import digest, refused_calls
 from harness.emco.workload import Workload, read_workload
 
 CLOUD = "projects/p/logical-clouds"

@@ -13,6 +13,7 @@ from harness.emco.records import (
     contexts,
     document_label,
     effect_slug,
+    may_be_at_work,
     object_label,
     reported,
     rules,
@@ -182,6 +183,21 @@ def test_what_is_still_at_work(etcd: dict[str, Any], running: tuple[str, ...], s
 
 def test_nothing_is_at_work_while_rsync_is_down() -> None:
     assert at_work(state(etcd={QUEUE: queue(("Instantiate", "Pending"))}), frozenset({"dcm"}), restarted=True) == ()
+
+
+@pytest.mark.parametrize(
+    "etcd, may",
+    [
+        ({f"/context/{ONE}/rsync/state/CurrentState/": {"Status": "Instantiating"}}, True),
+        ({f"/context/{ONE}/rsync/state/CurrentState/": {"Status": "Instantiated"}}, False),
+        ({f"/activecontext/{ONE}/": "x", QUEUE: queue(("UpdateDelete", "Pending"))}, True),
+        ({QUEUE: queue(("UpdateDelete", "Pending"))}, False),
+    ],
+)
+def test_what_may_be_at_work_in_the_next_moment(etcd: dict[str, Any], may: bool) -> None:
+    """The status of a context says that it is done before rsync has noted that it is."""
+    assert may_be_at_work(state(etcd=etcd), RSYNC) is may
+    assert may_be_at_work(state(etcd=etcd), frozenset({"dcm"})) is False
 
 
 def test_a_queue_is_read_although_emco_stores_json_within_json() -> None:

@@ -134,6 +134,23 @@ def test_known_values_are_masked_wherever_they_stand_even_in_keys() -> None:
     assert knows.text("/root abc") == "/root abc", "too short to be masked without harm"
 
 
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("/home/me/emco/bin/dcm: no such file", "bin/dcm: no such file"),
+        ("see /home/me/.cache/x and /home/me.", "see ~/.cache/x and /home/me."),
+        ("in /home/me", "in ~/"),
+        ("in /home/me/emco", "in ."),
+        ("--emco-bin '/home/me/emco/b c'", "--emco-bin 'b c'"),
+        ("/home/mean /x/home/me/y http://h/home/me/emco", "/home/mean /x/home/me/y http://h/home/me/emco"),
+        ('{"at": "/home/me/emco/x"}', '{"at": "x"}'),
+    ],
+)
+def test_places_of_this_machine_are_not_told(text: str, shown: str) -> None:
+    places = {"/home/me": "~/", "/home/me/emco": "", "/": "nothing"}
+    assert redactor(salt=b"x", environment={}, places=places).text(text) == shown
+
+
 def test_bytes_and_broken_text_come_out_as_text() -> None:
     assert REDACTOR.data([b"a\xff", "b\ud800"]) == ["a\\xff", "b?"]
 

@@ -1,5 +1,6 @@
 """Settings that cannot be are refused with a sentence, before anything starts."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,11 @@ def workload(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "given, sentence",
     [
-        ({"faults": ("crash", "earthquake")}, "unknown fault 'earthquake'; known: crash, disconnect, none"),
-        ({"faults": ()}, "unknown fault ''; known: crash, disconnect, none"),
+        (
+            {"faults": ("crash", "earthquake")},
+            "unknown fault 'earthquake'; known: crash, disconnect, none, reset, error",
+        ),
+        ({"faults": ()}, "unknown fault ''; known: crash, disconnect, none, reset, error"),
         ({"workers": 0}, "0 workers: a number from 1 to 64 is expected"),
         ({"workers": 65}, "65 workers: a number from 1 to 64 is expected"),
         ({"emco_bin": Path("/bin"), "reference": "fixed"},
@@ -78,7 +82,29 @@ def test_where_a_store_is(workload: Path, given: dict[str, str], store: str, add
 
 def test_what_a_summary_shows_has_no_password(workload: Path) -> None:
     shown = Settings(workload, mongo_uri="mongodb://u:secret@127.0.0.1:1").as_json()
-    assert (shown["mongo_uri"], shown["workload"]) == ("mongodb://u:***@127.0.0.1:1", str(workload))
+    assert shown["mongo_uri"] == "mongodb://u:***@127.0.0.1:1"
+
+
+def test_what_a_summary_shows_has_no_place_of_this_machine(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = workload.parent
+    monkeypatch.setenv("HOME", str(home))
+    (home / "here").mkdir()
+    monkeypatch.chdir(home / "here")
+    (home / "here" / "kubeconfig").touch()
+    settings = Settings(
+        workload,
+        emco_bin=home.parent / "bin",
+        edge_kubeconfigs=(parse_edge_kubeconfig("p1+c1=kubeconfig#kind-hub"),),
+        state_folder=home / "state",
+    )
+    shown = settings.as_json()
+    assert (shown["workload"], shown["emco_bin"]) == ("~/w.yaml", "../../bin")
+    assert shown["edge_kubeconfigs"] == ["p1+c1=kubeconfig#kind-hub"]
+    assert "state_folder" not in shown
+    assert settings.replay("x") == (
+        "emco-chaos replay 'x' --workload ~/w.yaml --emco-bin ../../bin --edge-kubeconfig 'p1+c1=kubeconfig#kind-hub'"
+    )
+    assert str(home) not in str(shown) + settings.replay("x")
     assert "secret" not in str(shown)
 
 
@@ -96,7 +122,8 @@ def test_edges_are_in_the_replay_line(workload: Path) -> None:
     settings = Settings(
         workload, edges="kube-apiserver", edge_kubeconfigs=(EdgeKubeconfig("p1", "c1", THIS, "kind-hub"),)
     )
-    assert settings.replay("x").endswith(f" --edges kube-apiserver --edge-kubeconfig 'p1+c1={THIS}#kind-hub'")
+    edge = f"p1+c1={os.path.relpath(THIS)}#kind-hub"
+    assert settings.replay("x").endswith(f" --edges kube-apiserver --edge-kubeconfig '{edge}'")
 
 
 def test_what_an_api_server_is_started_from(tmp_path: Path) -> None:

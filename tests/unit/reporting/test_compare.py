@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from harness.crashpoints.model import Outcome, RunSummary
 from harness.evidence.encoding import from_json, to_json
 from harness.reporting.compare import Comparison, Move, compare
+from harness.session import only
 
 if TYPE_CHECKING:
     from harness.evidence.redaction import Redactor
@@ -79,3 +81,23 @@ def test_a_point_that_did_not_run_is_undecided_and_not_gone(make: Make) -> None:
 def test_reference_against_real_is_said(make: Make) -> None:
     comparison = compare(run(make, "a", reference=True), run(make, "b"))
     assert comparison.notes == ("a was on the reference EMCO, b was not",)
+
+
+def test_what_a_run_was_not_to_do_is_neither_new_nor_gone(make: Make) -> None:
+    whole = run(make, "whole", x=Outcome.STUCK, y=Outcome.LOST, z=Outcome.ATOMIC)
+    some = run(make, "some", x=Outcome.ATOMIC)
+    left_out = tuple(f"dcm/create@after:mongo.{effect}.crash" for effect in "yz")
+    some = dataclasses.replace(some, plan=dataclasses.replace(some.plan, left_out=left_out))
+    forth, back = compare(some, whole), compare(whole, some)
+    assert forth.new == (move("x", Outcome.ATOMIC, Outcome.STUCK),)
+    assert back.gone == (move("x", Outcome.STUCK, Outcome.ATOMIC),)
+    assert forth.only_a == forth.only_b == back.only_a == back.only_b == ()
+    assert forth.notes == ("some left out 2 points that whole had: these are not compared",)
+
+
+def test_the_part_of_a_plan_names_what_it_leaves_out(make: Make) -> None:
+    plan = run(make, "a", x=Outcome.STUCK, y=Outcome.LOST).plan
+    part = only(plan, {"dcm/create@after:mongo.y.crash"})
+    assert [point.id for point in part.points()] == ["dcm/create@after:mongo.y.crash"]
+    assert part.left_out == ("dcm/create@after:mongo.x.crash",)
+    assert only(plan, {point.id for point in plan.points()}) == plan

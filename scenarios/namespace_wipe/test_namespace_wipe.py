@@ -1,0 +1,72 @@
+"""EMCO is wiped: services, stores and their volumes. README.md beside this file says what is claimed."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fixtures import wipe
+from fixtures.experiment import Ran
+
+if TYPE_CHECKING:
+    from harness.pytest_claims import Claims
+
+Run = Callable[..., Ran]
+SLOW = pytest.mark.emco_slow
+AGAIN = ("what was lost is written again", "the second group runs again")
+
+
+@pytest.mark.parametrize("at", ["instantiate-dig1", pytest.param("update-dig1", marks=SLOW)])
+def test_restored(at: str, experiment: Run, claims: "Claims") -> None:
+    ran = experiment(at=at)
+    wipe.about(claims, ran, f"restored/{at}")
+    wipe.claim_as_at_backup(claims, ran)
+    wipe.claim_back_in_time(claims, ran)
+    wipe.claim_works(claims, ran, *AGAIN)
+    wipe.claim_anew(claims, ran)
+
+
+@pytest.mark.parametrize(
+    "mongo, etcd",
+    [("new", "old"), *(pytest.param(*pair, marks=SLOW) for pair in [("old", "new"), ("new", ""), ("", "new")])],
+    ids=["etcd-older", "mongo-older", "only-mongo", "only-etcd"],
+)
+def test_no_pair(mongo: str, etcd: str, request: pytest.FixtureRequest, experiment: Run, claims: "Claims") -> None:
+    ran = experiment("mixed.yaml", mongo=mongo, etcd=etcd)
+    wipe.about(claims, ran, f"no-pair/{request.node.callspec.id}")
+    wipe.claim_mixed(claims, ran)
+
+
+def test_backup_with_pending_events(experiment: Run, claims: "Claims") -> None:
+    ran = experiment("pending.yaml")
+    wipe.about(claims, ran, "pending")
+    wipe.claim_pending(claims, ran)
+    wipe.claim_works(claims, ran, "everything else is made")
+
+
+def test_wiped_at_work(experiment: Run, claims: "Claims") -> None:
+    ran = experiment("at_work.yaml")
+    wipe.about(claims, ran, "at-work")
+    wipe.claim_as_at_backup(claims, ran)
+    wipe.claim_works(claims, ran, "instantiate again", "the application runs", "everything else is made")
+
+
+def test_refused(experiment: Run, claims: "Claims") -> None:
+    ran = experiment("refused.yaml")
+    wipe.about(claims, ran, "refused")
+    wipe.claim_refused(claims, ran)
+
+
+@pytest.mark.parametrize("other", ["another one", pytest.param("", marks=SLOW)], ids=["another", "none"])
+def test_data_key(other: str, request: pytest.FixtureRequest, experiment: Run, claims: "Claims") -> None:
+    ran = experiment("data_key.yaml", other_key=other)
+    wipe.about(claims, ran, f"encrypted/{request.node.callspec.id}")
+    wipe.claim_key(claims, ran)
+    wipe.claim_works(claims, ran, "everything else is made")
+
+
+def test_without_a_backup(experiment: Run, claims: "Claims") -> None:
+    ran = experiment("lost.yaml")
+    wipe.about(claims, ran, "no-backup", by="mongo is lost")
+    wipe.claim_lost(claims, ran)
+    wipe.claim_works(claims, ran)

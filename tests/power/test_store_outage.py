@@ -1,0 +1,69 @@
+"""Each defect that shows when a store fails is found by the claims that it breaks, and by no others.
+
+The switches of a table are on together, none of them touching what another one breaks; `fixed` breaks nothing.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from harness.crashpoints.outcomes import Outcome
+from harness.reporting.summary import read_summary
+
+ROOT = Path(__file__).parents[2]
+SCENARIO = "scenarios/store_outage"
+
+BROKEN: Mapping[str, Mapping[str, Outcome]] = {
+    "R1": {"restore/errors:goes-on": Outcome.NEEDS_REPAIR},
+    "R8": {"queue:truthful": Outcome.ORPHANS, "queue:consistent": Outcome.BROKEN},
+    "R17": {"in-event/etcd/refused/1s/begun:reaches-goal": Outcome.NEEDS_REPAIR},
+    "S1": {"schema/clm:serves-creates": Outcome.NEEDS_REPAIR},
+    "S2": {"existing:not-replaced": Outcome.LOST, "existing:refused": Outcome.BROKEN},
+    "S3": {"volume-lost/mongo:restart-works": Outcome.NEEDS_REPAIR},
+    "A7": {"volume-lost/etcd:removable": Outcome.STUCK},
+}
+TESTS = (
+    "test_store_start.py::test_etcd_fails_when_rsync_asks_what_is_active",
+    "test_store_start.py::test_mongo_fails_at_the_schema[clm-/v2/cluster-providers]",
+    "test_store_questions.py",
+    "test_store_outage.py::test_in_event[etcd-refused-1-begun]",
+    "test_store_loss.py::test_volume_lost",
+)
+
+
+@pytest.mark.timeout(300)
+def test_switches_break_their_claims_and_no_others(tmp_path: Path) -> None:
+    claims = run(reference=",".join(BROKEN), folder=tmp_path)
+    expected = {name: outcome for broken in BROKEN.values() for name, outcome in broken.items()}
+    assert {name: outcome for name, outcome in claims.items() if outcome is not Outcome.HOLDS} == expected
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_without_defects_every_claim_holds(tmp_path: Path) -> None:
+    claims = run(reference="fixed", folder=tmp_path)
+    assert {name: outcome for name, outcome in claims.items() if outcome is not Outcome.HOLDS} == {}
+    assert {name for broken in BROKEN.values() for name in broken} <= set(claims)
+
+
+def run(*, reference: str, folder: Path) -> Mapping[str, Outcome]:
+    """Run the tests, nothing accepted; outcome of all claims by id, without the scenario's name."""
+    homes = {name: str(folder / name) for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME")}
+    out = folder / "out"
+    command = [sys.executable, "-m", "pytest", *(f"{SCENARIO}/{test}" for test in TESTS), "-m", "not emco_slow"]
+    options = ["-n", "2", "--emco-no-baseline", "--emco-reference", reference, "--emco-out", str(out)]
+    done = subprocess.run(
+        [*command, *options],
+        cwd=ROOT,
+        env=os.environ | homes,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert (out / "latest").exists(), done.stdout[-3000:] + done.stderr[-1000:]
+    return {one.id.removeprefix("store_outage/"): one.outcome for one in read_summary(out / "latest").claims}

@@ -1,0 +1,73 @@
+"""What an outage left behind, on tiny hand-written snapshots and answers."""
+
+from typing import Any
+
+import bson
+
+from harness.chaos.aftermath import lost, shown, unasked, unkept
+from harness.chaos.clients import Ask, Asked, untrue
+from harness.chaos.load import with_ballast
+from harness.crashpoints.model import Told
+from harness.stores.snapshot import Snapshot
+from harness.wire.effects import Effect, Observation
+
+PROJECT = {"_id": 1, "project": "p", "keyId": "{project}", "data": {"metadata": {"name": "p"}}}
+
+
+def snapshot(*documents: dict[str, Any], keys: tuple[str, ...] = ()) -> Snapshot:
+    mongo = {"emco.resources": tuple(bson.encode(one) for one in documents)}
+    return Snapshot("x", mongo, {key.encode(): b'""' for key in keys}, {})
+
+
+def told(status: int | None, name: str = "new") -> Asked:
+    ask = Ask("orchestrator", "POST", "/v2/projects", {"metadata": {"name": name}})
+    return Asked(ask, Told(status), 1.0, 2.0)
+
+
+def seen(op: str, key: str, *, ok: bool | None = True, end: str = "") -> Observation:
+    pairs = (("key", key), ("range_end", end)) if end else (("key", key),)
+    return Observation(0, "rsync", "etcd", Effect("etcd", op, "", pairs), 1.0, 2.0, forwarded=True, ok=ok)
+
+
+def test_lost_is_what_is_not_there_any_more_but_for_what_is_only_active() -> None:
+    before = snapshot(PROJECT, keys=("/context/1/", "/activecontext/1/"))
+    assert lost(before, before) == ()
+    assert lost(before, snapshot({**PROJECT, "data": {}}, keys=("/context/1/",))) == ()
+    assert lost(before, snapshot(keys=("/context/1/",))) == ("emco.resources {project} p",)
+    assert lost(before, snapshot(PROJECT)) == ("/context/1/",)
+
+
+def test_what_a_refused_request_leaves_is_what_is_new_or_changed() -> None:
+    new = {**PROJECT, "_id": 2, "project": "new"}
+    assert unasked(snapshot(PROJECT), snapshot(PROJECT, new), [told(201)]) == ()
+    assert unasked(snapshot(PROJECT), snapshot(PROJECT, new), [told(None)]) == ()
+    assert len(unasked(snapshot(PROJECT), snapshot(PROJECT, new), [told(500)])) == 1
+    changed = {**PROJECT, "data": {"metadata": {"name": "p", "description": "replaced"}}}
+    assert len(unasked(snapshot(PROJECT), snapshot(changed), [told(500)])) == 1
+
+
+def test_acknowledged_keys_have_to_be_there_unless_they_were_deleted_since() -> None:
+    history = [seen("Put", "/a/"), seen("Put", "/b/"), seen("Put", "/c/", ok=None), seen("Put", "/d/", ok=False)]
+    assert unkept(history, snapshot(keys=("/a/", "/b/"))) == ()
+    assert unkept(history, snapshot(keys=("/b/",))) == ("/a/",)
+    deleted = [*history, seen("DeleteRange", "/a/", end="/a0")]
+    assert unkept(deleted, snapshot(keys=("/b/",))) == ()
+    assert unkept([*deleted, seen("Put", "/a/")], snapshot(keys=("/b/",))) == ("/a/",)
+
+
+def test_a_client_may_hear_nothing_but_not_the_opposite() -> None:
+    name = told(201).ask.name
+    assert untrue([told(201), told(None)], {name: True}) == ()
+    assert untrue([told(500), told(None)], {name: False}) == ()
+    assert untrue([told(201)], {name: False}) == (f"{name} was acknowledged (201) and did not take place",)
+    assert untrue([told(500)], {name: True}) == (f"{name} was refused (500) and took place",)
+
+
+def test_ballast_stands_for_so_many_characters() -> None:
+    ask = Ask("dcm", "POST", "/v2/x", {"metadata": {"name": "n"}, "spec": {"kv": [{"a": "ballast"}, 1]}})
+    assert with_ballast(ask, 5).body == {"metadata": {"name": "n"}, "spec": {"kv": [{"a": "xxxxx"}, 1]}}
+
+
+def test_of_many_names_a_few_are_shown() -> None:
+    assert shown(["a", "b"]) == "a, b"
+    assert shown("abcdefg") == "a, b, c, d, e and 2 more"
