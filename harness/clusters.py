@@ -16,7 +16,7 @@ from harness.faults.victim import UsageError
 from harness.options import with_settings
 from harness.platforms.kind.clusters import ClusterSet, Sets, is_running
 from harness.platforms.kind.environment import bring_up, workloads
-from harness.platforms.settings import Settings
+from harness.platforms.settings import CLUSTER, Settings
 
 Platform = Annotated[str, typer.Option("--platform", help="Only kind has anything to bring up.")]
 Name = Annotated[str, typer.Option("--cluster", help="Name of the set of clusters: its hub is NAME-hub.")]
@@ -42,7 +42,7 @@ def up(
     _show(sets, kind.name)
 
 
-def down(*, platform: Platform = "kind", cluster: Name = "emco-chaos") -> None:
+def down(*, platform: Platform = "kind", cluster: Name = CLUSTER) -> None:
     """Remove clusters that were left, with all they hold."""
     _only_kind(platform)
     sets = Sets(default_folders()["state_folder"])

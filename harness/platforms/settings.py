@@ -16,6 +16,8 @@ FAULTS = ("crash", "disconnect", "none", "reset", "error")
 DEFAULT_FAULTS = ("crash", "disconnect", "none")
 EDGES = ("emulator", "kube-apiserver")
 PLATFORMS = ("process", "kind")
+CLUSTER = "emco-chaos"
+"""Name of the set of clusters where none is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class KindSettings:
     keep:         leave the clusters for later runs;  reuse: use those that were left
     """
 
-    name: str = "emco-chaos"
+    name: str = CLUSTER
     edges: int = 0
     node_image: str = ""
     python_image: str = ""

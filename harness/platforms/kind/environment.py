@@ -191,6 +191,8 @@ async def _lab(
         endpoints=_endpoints(wiring),
         logs=folder,
     )
+    if relay.let_nobody_in:  # who waits there may have been at work through a relay that is gone
+        await asyncio.gather(*(pods.delete(pod) for service in wiring.services for pod in pods.of(service)))
     lab = KubernetesLab(settings, limits, parts)
     told.append(lab)
     stack.push_async_callback(lab.close)
