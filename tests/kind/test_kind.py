@@ -1,4 +1,4 @@
-"""On a real cluster, as a user: brought up, the same points with the same outcomes as on processes, left and removed."""
+"""On a real cluster, as a user: brought up, points with the outcomes that they have on processes, left and removed."""
 
 import json
 import os
