@@ -21,12 +21,12 @@ SMOKE = not test_rsync_crash or instantiate-dig1 and not instantiate-dig1-
 DISRUPTIONS = scenarios/rsync_crash scenarios/namespace_wipe scenarios/cluster_partition scenarios/store_outage
 SCENARIO_OPTIONS = -n $(or $(WORKERS),2) --dist loadgroup $(if $(EMCO_BIN),--emco-bin $(EMCO_BIN)) $(ARGS)
 
-.PHONY: help setup chaos smoke nightly test lint bench soak signoff clean
+.PHONY: help setup chaos chaos-kind smoke nightly test lint bench soak signoff clean
 
 help: ## this text
 	@echo "emco-chaos: what does a crash leave behind, at every write of every EMCO API call?"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@echo
 	@sed -n 's/^#   /  /p' Makefile
 	@echo
@@ -38,6 +38,9 @@ setup: ## install everything into .venv; the other targets do it by themselves
 
 chaos: setup ## crash EMCO at every write of every API call and judge what is left (ARGS: options of `emco-chaos run`)
 	@$(CHAOS)
+
+chaos-kind: setup ## the platform kind on a real cluster: points as on processes, clean-up (needs docker and kind; minutes)
+	@EMCO_CHAOS_KIND=1 $(BIN)/python -m pytest tests/kind $(ARGS)
 
 smoke: setup ## a selection of the disruptions: rsync crash, namespace wipe, cluster partition, store outage (minutes)
 	@$(BIN)/python -m pytest $(DISRUPTIONS) -m 'not emco_slow' -k '$(SMOKE)' $(SCENARIO_OPTIONS)

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.crashpoints.model import CALLED
 from harness.evidence.redaction import Redactor, redactor
 from harness.faults.victim import UsageError
-from harness.platforms.settings import KindSettings, Settings, parse_edge_kubeconfig
+from harness.platforms.settings import CLUSTER, KindSettings, Settings, parse_edge_kubeconfig
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "fixtures" / "workloads" / "golden.yaml"
@@ -52,7 +52,7 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
     edges: str = "emulator",
     edge_kubeconfigs: Sequence[str] = (),
     platform: str = "process",
-    cluster: str = "emco-chaos",
+    cluster: str = CLUSTER,
     node_image: str = "",
     keep: bool = False,
     reuse: bool = False,

@@ -11,7 +11,7 @@ import typer
 
 from harness.crashpoints.model import CALLED
 from harness.defaults import GOLDEN, make_settings
-from harness.platforms.settings import DEFAULT_FAULTS, EDGES, PLATFORMS
+from harness.platforms.settings import CLUSTER, DEFAULT_FAULTS, EDGES, PLATFORMS
 
 
 def _option(kind: Any, default: Any, *flags: str, **given: Any) -> tuple[Any, Any]:
@@ -85,9 +85,7 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
             "--platform",
             help="Where EMCO runs: process, or kind: in pods of a cluster that is made for the run.",
         ),
-        "cluster": _option(
-            str, "emco-chaos", "--cluster", help="kind: name of the set of clusters; its hub is NAME-hub."
-        ),
+        "cluster": _option(str, CLUSTER, "--cluster", help="kind: name of the set of clusters; its hub is NAME-hub."),
         "node_image": _option(
             str,
             "",

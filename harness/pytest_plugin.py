@@ -40,6 +40,9 @@ _OPTIONS = (
     ("out", "DIR", "where the run's folder is made; default: reports/out below the root directory"),
     ("mongo_uri", "URI", "a running standalone mongo, empty or marked as the harness's; default: an embedded one"),
     ("etcd_endpoint", "HOST:PORT", "a running etcd, empty or marked as the harness's; default: an embedded one"),
+    ("platform", "NAME", "where EMCO runs: process (default), or kind: in pods of a cluster"),
+    ("cluster", "NAME", "kind: name of the set of clusters (default: emco-chaos)"),
+    ("node_image", "IMAGE", "kind: image of the nodes; default: $EMCO_CHAOS_NODE_IMAGE, or kind's own"),
     ("edges", "KIND", "emulator (default), or kube-apiserver: one of the run's own for each, from $KUBEBUILDER_ASSETS"),
 )
 _EDGE_KUBECONFIG = (
@@ -48,6 +51,8 @@ _EDGE_KUBECONFIG = (
 )
 _SWITCHES = (
     ("no_baseline", "accept no finding: every failure fails"),
+    ("keep", "kind: leave the clusters for later runs"),
+    ("reuse", "kind: use the clusters that `emco-chaos up` or --emco-keep left"),
     ("no_isolate", "use no network namespace, also where the system allows one"),
 )
 _CRASH_POINT = (

@@ -33,7 +33,7 @@ from harness.evidence.encoding import from_json, redacted
 from harness.evidence.redaction import Redactor
 from harness.evidence.run_folder import RESULTS, RunFolder, create_run_folder, read_lines, run_id
 from harness.faults.victim import HarnessTrouble, UsageError
-from harness.platforms.settings import DEFAULT_FAULTS, EDGES, FAULTS, Settings
+from harness.platforms.settings import CLUSTER, DEFAULT_FAULTS, EDGES, FAULTS, PLATFORMS, Settings
 from harness.pytest_options import file as _file
 from harness.pytest_options import option as _option
 from harness.pytest_options import origin, out_folder
@@ -453,6 +453,11 @@ class EmcoSession:
                 given += [f"--emco-{name.replace('_', '-')}", value]
         for edge in self._config.getoption("emco_edge_kubeconfig") or ():
             given += ["--emco-edge-kubeconfig", edge]
+        for name in ("platform", "cluster", "node_image"):
+            if (value := self._config.getoption(f"emco_{name}")) is not None:
+                given += [f"--emco-{name.replace('_', '-')}", value]
+        if self._config.getoption("emco_reuse"):
+            given.append("--emco-reuse")
         if self._config.getoption("emco_no_baseline"):
             given.append("--emco-no-baseline")
         return self.redactor.text(shlex.join(given))
@@ -477,6 +482,11 @@ def _settings(config: pytest.Config) -> Settings:
             workers=workers,
             seed=int(seed),
             isolate=not _option(config, "no_isolate"),
+            platform=_option(config, "platform") or PLATFORMS[0],
+            cluster=_option(config, "cluster") or CLUSTER,
+            node_image=_option(config, "node_image") or os.environ.get("EMCO_CHAOS_NODE_IMAGE", ""),
+            keep=_option(config, "keep"),
+            reuse=_option(config, "reuse"),
             edges=_option(config, "edges") or EDGES[0],
             edge_kubeconfigs=_option(config, "edge_kubeconfig") or (),
         )

@@ -121,13 +121,14 @@ async def _disconnect(lab: Lab, limits: Limits, point: CrashPoint, client: "asyn
 async def _store_fault(lab: Lab, limits: Limits, point: CrashPoint, client: "asyncio.Task[Told]", hit: Hit) -> Injected:
     """Reset the connection of what is held, or answer it with an error; the victim lives and sees what comes of it."""
     at = hit.effect.describe()
-    if point.fault == "error" and not lab.relay.refuse_held(point.victim):
+    if point.fault == "error" and not await lab.relay.refuse_held(point.victim):
         lab.relay.release(point.victim, drop_held=False)
         await asyncio.wait({client}, timeout=limits.answer)
         return Injected(Proof(False, 0, at, "an error could not be put into this connection"), _told(client))
     if point.fault == "reset":
         lab.relay.reset_held(point.victim)
     await asyncio.wait({client}, timeout=limits.answer)
+    await lab.relay.synced()
     after = lab.relay.since(hit.seq)[0]
     if point.fault == "error":
         how = "not forwarded, answered with an error"

@@ -177,7 +177,7 @@ class Replayer:
         start = asyncio.ensure_future(self._lab.victim(point.victim).start())
         try:
             await asyncio.wait({armed.hit}, timeout=self._limits.hit)
-            refused = armed.hit.done() and relay.refuse_held(point.victim)
+            refused = armed.hit.done() and await relay.refuse_held(point.victim)
             await start
         finally:
             armed.disarm()

@@ -16,6 +16,8 @@ FAULTS = ("crash", "disconnect", "none", "reset", "error")
 DEFAULT_FAULTS = ("crash", "disconnect", "none")
 EDGES = ("emulator", "kube-apiserver")
 PLATFORMS = ("process", "kind")
+CLUSTER = "emco-chaos"
+"""Name of the set of clusters where none is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class KindSettings:
     keep:         leave the clusters for later runs;  reuse: use those that were left
     """
 
-    name: str = "emco-chaos"
+    name: str = CLUSTER
     edges: int = 0
     node_image: str = ""
     python_image: str = ""
@@ -154,8 +156,6 @@ class Settings:
     def _check_platform(self) -> None:
         if self.platform == PLATFORMS[0]:
             return
-        if unmade := [fault for fault in self.faults if fault not in DEFAULT_FAULTS]:
-            raise UsageError(f"on kind the fault {unmade[0]} cannot be made: {', '.join(DEFAULT_FAULTS)} can")
         if self.workers > 1:
             raise UsageError("on kind there is one worker; more sets of clusters run side by side by --cluster NAME")
         if self.emco_bin or self.mongo_uri or self.etcd_endpoint or self.edge_kubeconfigs or self.edges != EDGES[0]:

@@ -167,6 +167,7 @@ class _Source:
 
     def given_up(self) -> None:
         self.bell.ring()
+        self.relay.bell.ring()
 
     def knocked(self, connection: Connection, data: memoryview) -> None:
         self.relay.asked(self.name, connection, data)
@@ -272,6 +273,10 @@ class Relay:
     def address(self, link: Link) -> Address:
         """Where the link listens, with the port that was found."""
         return self._listener(link).address
+
+    def connected(self, link: Link) -> int:
+        """How many connections of a link there are that their source has not ended."""
+        return sum(not one.client_ended for one in self._listener(link).connections)
 
     def set_condition(self, link: Link, condition: Condition) -> None:
         """Break or heal a link; `Healthy()` heals. Raises RelayError if it cannot listen again."""
@@ -412,7 +417,7 @@ class Relay:
         self._holder(source).discard(reset=True)
         self._source(source).thaw(drop_held=False)
 
-    def refuse_held(self, source: str) -> bool:
+    async def refuse_held(self, source: str) -> bool:
         """Answer what is held with an error as its store makes them, and go on; False: it is held still.
 
         Only a request (`before`) to mongo or etcd can be refused. Raises RelayError if nothing is held.
@@ -425,6 +430,9 @@ class Relay:
     def drop(self, source: str) -> None:
         """Close both sides of all the source's connections, discard what is held, let new connections through."""
         self._source(source).drop()
+
+    async def synced(self) -> None:
+        """Whatever was ordered is in effect and whatever was seen is known: always so where the relay is at hand."""
 
     async def ended(self, source: str, *, limit: float) -> tuple[int, int]:
         """Connections that the source had when it was frozen, and how many of them it has ended; waits for all."""

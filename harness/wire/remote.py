@@ -56,9 +56,11 @@ class RemoteRelay:
     def __init__(self, control: _Line, asks: _Line, links: Sequence[Link], hello: Json) -> None:
         self.knocks: list[Knock] = []
         self.problems: list[str] = []
-        self.reads: tuple[Observation, ...] = ()
         self.cuts: list[tuple[float, Link]] = []
+        self.reads: list[Observation] = []
         self.instances: dict[str, str] = dict(hello["instances"])
+        self.let_nobody_in = not hello["knocks"]
+        """Whether the relay had no instance of any source yet when this connection began."""
         self._control = control
         self._asks = asks
         self._links = tuple(links)
@@ -176,17 +178,13 @@ class RemoteRelay:
         self._order("drop", source=source)
 
     def watch_reads(self, source: str, *, watched: bool) -> None:
-        """Reads are not told of by a relay in another process. Raises RelayError when they are asked for."""
-        if watched:
-            raise RelayError(f"a relay in another process does not watch the reads of {source}")
+        self._order("watch_reads", source=source, watched=watched)
 
     def reset_held(self, source: str) -> None:
-        """Raises RelayError: faults of stores are made by a relay in the harness's own process only."""
-        raise RelayError(f"a relay in another process makes no store's fault for {source}")
+        self._order("reset_held", source=source)
 
-    def refuse_held(self, source: str) -> bool:
-        """As reset_held."""
-        raise RelayError(f"a relay in another process makes no store's fault for {source}")
+    async def refuse_held(self, source: str) -> bool:
+        return bool(await self._ask("refuse_held", 0.0, source=source))
 
     async def ended(self, source: str, *, limit: float) -> tuple[int, int]:
         total, gone = await self._ask("ended", limit, source=source, limit=limit)
@@ -204,6 +202,13 @@ class RemoteRelay:
     async def answers(self, source: str, ports: Sequence[int], *, limit: float) -> str:
         """Wait until an instance of the source answers on all its ports; why it does not within the limit."""
         return str(await self._ask("answers", limit, source=source, ports=list(ports), limit=limit))
+
+    async def hung_up(self, target: str, *, limit: float) -> bool:
+        """Wait until the end of every connection through the door to a target has reached the relay, and is passed on.
+
+        False when it has not within `limit` seconds. What lies between here and the relay takes its time.
+        """
+        return bool(await self._ask("hung_up", limit, target=target, limit=limit))
 
     async def synced(self) -> None:
         """Wait until everything that was ordered is in effect, and everything that was seen so far is known here."""
@@ -349,6 +354,7 @@ async def _close(lines: Sequence[_Line]) -> None:
 
 _EVENTS: Mapping[str, Callable[[RemoteRelay, Json], None]] = {
     "observed": RemoteRelay._observed,  # noqa: SLF001  the table of the class's own events
+    "read": lambda relay, message: relay.reads.append(observation_from_json(message["one"])),
     "cut": RemoteRelay._cut,  # noqa: SLF001  the same
     "hit": RemoteRelay._hit,  # noqa: SLF001  the same
     "knocked": RemoteRelay._knock,  # noqa: SLF001  the same

@@ -111,7 +111,7 @@ def _link_spec(link: Json) -> LinkSpec:
 
 
 class _Announced(list[T], Generic[T]):
-    """A list that tells of what is appended to it or replaced in it, and where: a relay writes its history into one."""
+    """A list that tells of what is appended to it or replaced in it, and where: the relay writes what it sees there."""
 
     def __init__(self, announce: Callable[[int, T], None]) -> None:
         super().__init__()
@@ -150,6 +150,7 @@ class ServedRelay:
         self._relay.knocks = _Announced(self._knocked)
         self._relay.problems = _Announced(lambda _, text: self._say({"event": "problem", "text": text}))
         self._relay.cuts = _Announced(self._cut)
+        self._relay.reads = _Announced(lambda _, one: self._say({"event": "read", "one": observation_to_json(one)}))
         self._doors = Relay()
         self._instances = Instances(config.sources, clock=self._relay.clock, changed=self._let_in)
         self._links: list[Link] = []
@@ -379,6 +380,17 @@ class ServedRelay:
             await asyncio.sleep(_PROBE_PAUSE)  # nothing announces that a port is open; bounded by the limit
         return why
 
+    async def _hung_up(self, order: Json) -> bool:
+        """Whether the master has no connection through a door any more, within the limit."""
+        (door,) = (link for link in self._doors.links() if link.target == order["target"])
+        deadline = self._relay.clock() + float(order["limit"])
+        while self._doors.connected(door):
+            left = deadline - self._relay.clock()
+            if left <= 0:
+                return False
+            await self._doors.bell.wait(left)
+        return True
+
     async def _quiet(self, order: Json) -> bool:
         return await self._relay.quiet(
             seconds=order["seconds"], limit=order["limit"], ignore=set(order["ignore"]), from_now=order["from_now"]
@@ -417,8 +429,14 @@ _ORDERS: dict[str, Callable[[ServedRelay, _Master, Json], Any]] = {
     "release": lambda relay, _, order: relay._relay.release(  # noqa: SLF001  the same
         order["source"], drop_held=order["drop_held"]
     ),
+    "watch_reads": lambda relay, _, order: relay._relay.watch_reads(  # noqa: SLF001  the same
+        order["source"], watched=order["watched"]
+    ),
+    "reset_held": lambda relay, _, order: relay._relay.reset_held(order["source"]),  # noqa: SLF001  the same
+    "refuse_held": lambda relay, _, order: relay._relay.refuse_held(order["source"]),  # noqa: SLF001  the same
     "want": lambda relay, _, order: relay._instances.want(order["source"]),  # noqa: SLF001  the same
     "answers": lambda relay, _, order: relay._answers(order),  # noqa: SLF001  the same
+    "hung_up": lambda relay, _, order: relay._hung_up(order),  # noqa: SLF001  the same
     "quiet": lambda relay, _, order: relay._quiet(order),  # noqa: SLF001  the same
     "ended": lambda relay, _, order: relay._ended(order),  # noqa: SLF001  the same
     "gave_up": lambda relay, _, order: relay._gave_up(order),  # noqa: SLF001  the same

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import itertools
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,15 @@ from harness.faults.journal import UNDOERS, Journal
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.edges.access import Access, read_kubeconfig
 from harness.platforms.edges.client import ApiClient
-from harness.platforms.kind.clusters import KIND_UNDOERS, ClusterSet, Sets, available_mib, check_docker, check_kind
+from harness.platforms.kind.clusters import (
+    KIND_UNDOERS,
+    Cluster,
+    ClusterSet,
+    Sets,
+    available_mib,
+    check_docker,
+    check_kind,
+)
 from harness.platforms.kind.images import load, reference_image
 from harness.platforms.kind.node import Exit, KindNode
 from harness.platforms.kubernetes.disruptions import KubernetesDisruptions
@@ -36,6 +45,7 @@ from harness.platforms.process.lab import EdgeName
 from harness.platforms.settings import Settings
 from harness.stores.etcd import Etcd
 from harness.stores.mongo import Mongo, StoreError
+from harness.stores.snapshot import Snapshot
 from harness.wire.links import Link
 from harness.wire.remote import RemoteRelay
 from harness.wire.served import LinkSpec
@@ -61,10 +71,14 @@ async def open_clusters(settings: Settings, undo: Path) -> AsyncIterator[Cluster
             yield await sets.reuse(kind)
             return
         made, undos = await sets.create(kind, journal, config_folder=CONFIG)
+        keep = kind.keep
         try:
             yield made
+        except Exception:  # whoever ends a run early, by cancelling it, still may want what is there
+            keep = False
+            raise
         finally:
-            if kind.keep:
+            if keep:
                 sets.keep(made, journal, undos)
             else:
                 await sets.delete(made, journal, undos)
@@ -177,6 +191,8 @@ async def _lab(
         endpoints=_endpoints(wiring),
         logs=folder,
     )
+    if relay.let_nobody_in:  # who waits there may have been at work through a relay that is gone
+        await asyncio.gather(*(pods.delete(pod) for service in wiring.services for pod in pods.of(service)))
     lab = KubernetesLab(settings, limits, parts)
     told.append(lab)
     stack.push_async_callback(lab.close)
@@ -212,6 +228,32 @@ async def _claim(mongo: Mongo, etcd: Etcd) -> None:
             return
 
 
-def all_services_ready(services: Sequence[str]) -> list[tuple[str, str]]:
-    """For rolled_out: all services of EMCO."""
-    return [("deployments", service) for service in services]
+async def bring_up(
+    settings: Settings, *, services: tuple[str, ...], edges: tuple[EdgeName, ...], folder: Path, undo: Path
+) -> None:
+    """Clusters with an EMCO in them that answers, by its probes and by its API, and holds nothing.
+
+    Raises UsageError and HarnessTrouble; clusters that were made are removed then.
+    """
+    async with open_kind_lab(settings, KIND_LIMITS, services=services, edges=edges, folder=folder, undo=undo) as (
+        lab,
+        disruptions,
+    ):
+        await lab.clean_slate(Snapshot(lab.environment, {}, {}, {}))
+        await disruptions.probed()
+
+
+async def workloads(cluster: Cluster) -> Mapping[str, str]:
+    """What runs in the harness's namespaces of a hub, and how many of its pods are ready. Raises HarnessTrouble."""
+    api = ApiClient(cluster.name, read_kubeconfig(cluster.kubeconfig, cluster.context))
+    found = {}
+    try:
+        places = itertools.product((HARNESS_NAMESPACE, EMCO_NAMESPACE), ("deployments", "statefulsets"))
+        for namespace, plural in places:
+            listed = await api.ask("GET", f"/apis/apps/v1/namespaces/{namespace}/{plural}")
+            for one in listed.get("items") or ():
+                ready, wanted = (one.get("status") or {}).get("readyReplicas", 0), one["spec"]["replicas"]
+                found[f"{namespace}/{one['metadata']['name']}"] = f"{ready} of {wanted} pods ready"
+    finally:
+        await api.close()
+    return found

@@ -10,7 +10,7 @@ from harness.emco.services import SERVICES
 from harness.faults.victim import Death, HarnessTrouble
 from harness.platforms.disruptions import Partition, Volume
 from harness.platforms.edges.client import MERGE_PATCH, ApiClient
-from harness.platforms.kubernetes.install import Release, install_emco, rolled_out
+from harness.platforms.kubernetes.install import Release, has_a_ready_pod, install_emco, rolled_out
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
 from harness.platforms.kubernetes.pods import Pod
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE
@@ -198,6 +198,11 @@ class KubernetesDisruptions:
         await self._start_stores(tuple(sorted(self._down)))
         if services:
             await self._lab.start_services(empty=not (await self._lab.mongo.snapshot()))
+
+    async def probed(self) -> None:
+        """Wait until every service that runs is ready by its readiness probe. Raises HarnessTrouble."""
+        names = [("deployments", name) for name in sorted(self._lab.running)]
+        await rolled_out(self._api, EMCO_NAMESPACE, names, limit=_START_LIMIT, enough=has_a_ready_pod)
 
     async def close(self) -> None:
         """Nothing goes on by itself."""

@@ -5,7 +5,7 @@ import base64
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -167,15 +167,24 @@ def _path(one: Json) -> str:
     return f"{base_path(one['apiVersion'])}{within}/{_PLURALS[one['kind']]}/{metadata['name']}"
 
 
-async def rolled_out(api: ApiClient, namespace: str, names: Sequence[tuple[str, str]], *, limit: float) -> None:
+async def rolled_out(
+    api: ApiClient,
+    namespace: str,
+    names: Sequence[tuple[str, str]],
+    *,
+    limit: float,
+    enough: Callable[[Json], bool] | None = None,
+) -> None:
     """Wait until workloads (plural, name) run as they are wanted, by their readiness probes.
 
-    Raises HarnessTrouble with what the cluster says of them when they do not within `limit` seconds.
+    enough: what else is wanted of one than that all its pods are ready. Raises HarnessTrouble with what the cluster
+    says of them when they do not within `limit` seconds.
     """
+    enough = enough or _is_rolled_out
     deadline = asyncio.get_running_loop().time() + limit
     for plural, name in names:
         path = f"/apis/apps/v1/namespaces/{namespace}/{plural}/{name}"
-        while not _is_rolled_out(await api.ask("GET", path)):
+        while not enough(await api.ask("GET", path)):
             if asyncio.get_running_loop().time() > deadline:
                 raise HarnessTrouble(
                     f"{plural} {name} is not ready within {limit:g} s: {await why_not_ready(api, namespace, name)}"
@@ -191,6 +200,11 @@ def _is_rolled_out(workload: Json) -> bool:
         and status.get("readyReplicas", 0) == wanted
         and status.get("replicas", 0) == wanted
     )
+
+
+def has_a_ready_pod(workload: Json) -> bool:
+    """Whether at least one pod of it is ready, by its readiness probe."""
+    return int((workload.get("status") or {}).get("readyReplicas", 0)) > 0
 
 
 async def why_not_ready(api: ApiClient, namespace: str, app: str) -> str:

@@ -23,7 +23,7 @@ from harness.platforms.settings import Settings
 from harness.stores.etcd import Etcd
 from harness.stores.mongo import Mongo
 from harness.stores.snapshot import Snapshot
-from harness.wire.conditions import Healthy, Reset
+from harness.wire.conditions import Healthy, Refuse
 from harness.wire.links import Address
 from harness.wire.remote import RemoteRelay
 
@@ -63,7 +63,6 @@ class KubernetesLab:
     """
 
     def __init__(self, settings: Settings, limits: Limits, parts: ClusterParts) -> None:
-        self._edges_refused = False
         self.settings = settings
         self.services = parts.wiring.services
         self.mongo = parts.mongo
@@ -75,6 +74,7 @@ class KubernetesLab:
         # whoever was let in before, by somebody else, counts as running: it must not go on with what it knows
         self._running = {name for name in self.services if parts.relay.instances.get(name)}
         self._at = {name: address for name, address in parts.relay.instances.items() if address}
+        self._edges_refused = False
         self._logs: set[asyncio.Task[None]] = set()
         self._rest = RestClient(self.http, parts.endpoints, limit=limits.answer)
 
@@ -112,13 +112,12 @@ class KubernetesLab:
         return self._at.get(name, "")
 
     def edges_refuse(self, *, refuse: bool) -> None:
-        """Whether edges turn rsync away. In a pod that is a reset: what is refused there, no relay could count."""
         if refuse is self._edges_refused:
             return  # what somebody else does to a link stays
         self._edges_refused = refuse
         for link in self.relay.links():
             if link.target in self._parts.wiring.edges:
-                self.relay.set_condition(link, Reset() if refuse else Healthy())
+                self.relay.set_condition(link, Refuse() if refuse else Healthy())
 
     def victim(self, service: str) -> Victim:
         if service not in self.services:
@@ -138,6 +137,7 @@ class KubernetesLab:
             raise HarnessTrouble(
                 f"the snapshot is of {snapshot.environment}, this is {self.environment}: it holds other addresses"
             )
+        self.edges_refuse(refuse=False)
         await self.kill_services()
         await asyncio.gather(
             self.mongo.restore(snapshot.mongo), self.etcd.restore(snapshot.etcd), self._restore_edges(snapshot)
@@ -229,7 +229,11 @@ class KubernetesLab:
 
     async def _begin(self, call: AnyCall) -> Told:
         await self.relay.synced()  # what was ordered before, a trigger for one, holds for this call
-        return await self._rest.send_once(call)
+        try:
+            return await self._rest.send_once(call)
+        except asyncio.CancelledError:  # the client has hung up when the service can know of it, not before
+            await self.relay.hung_up(call.service, limit=self._limits.ended)
+            raise
 
     async def send(self, call: AnyCall) -> Told:
         await self.relay.synced()

@@ -79,11 +79,12 @@ class Streams:
                     task.cancel()
                 await asyncio.gather(there, back, return_exceptions=True)
 
-    def follow_log(self, pod: str, file: Path) -> None:
-        """Append what a pod's container prints to a file, from its first line on, as long as it lives."""
+    def follow_log(self, pod: str, file: Path) -> "asyncio.Task[None]":
+        """Append what a pod's container prints to a file, from its first line on; done when the container has ended."""
         task = asyncio.ensure_future(self._follow(pod, file))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _follow(self, pod: str, file: Path) -> None:
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):  # the pod is gone: its log ends

@@ -24,6 +24,7 @@ effects = st.builds(
     target=st.text(),
     key=st.lists(st.tuples(st.text(), st.text()), max_size=3).map(tuple),
     fields=st.lists(st.text(), max_size=3).map(tuple),
+    read=st.booleans(),
 )
 seconds = st.floats(allow_nan=False, allow_infinity=False)
 observations = st.builds(
@@ -70,7 +71,7 @@ def test_a_line_that_is_no_object_is_refused(line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, [], {}, 7, ["a"], ["mongo", "op", "target", 7, []], ["a", "b", "c", [["x"]], []]]
+    "value", [None, [], {}, 7, ["a"], ["mongo", "op", "target", 7, [], False], ["a", "b", "c", [["x"]], [], False]]
 )
 def test_what_is_no_effect_is_refused(value: object) -> None:
     with pytest.raises(MalformedMessage):

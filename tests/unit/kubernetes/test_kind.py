@@ -1,0 +1,116 @@
+"""What is refused before any cluster is made, and what is found again afterwards."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.faults.journal import UNDOERS, Journal
+from harness.faults.victim import UsageError
+from harness.platforms.commands import CommandFails, command
+from harness.platforms.kind.clusters import KIND_UNDOERS, UNDO, ClusterSet, Sets, check_kind
+from harness.platforms.kind.node import Exit
+from harness.platforms.settings import KindSettings
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A PATH with a docker and a kind on it that do nothing."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("docker", "kind"):
+        (folder / name).write_text("#!/bin/sh\n", encoding="utf-8")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}/bin{os.pathsep}/usr/bin")
+    return folder
+
+
+def test_enough_of_everything_is_no_error(programs: Path) -> None:
+    check_kind(KindSettings(edges=1), available_mib=1800)
+
+
+def test_too_little_memory_is_refused_with_both_figures(programs: Path) -> None:
+    with pytest.raises(UsageError, match="1799 MiB are available, a hub and 1 edges need 1800 MiB"):
+        check_kind(KindSettings(edges=1), available_mib=1799)
+
+
+@pytest.mark.parametrize("missing", ["docker", "kind"])
+def test_a_missing_program_is_named(programs: Path, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (programs / missing).unlink()
+    monkeypatch.setenv("PATH", str(programs))
+    with pytest.raises(UsageError, match=f"{missing} is not on PATH; the platform kind needs it"):
+        check_kind(KindSettings(), available_mib=99999)
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a-", "A", "a/b", "a b", "a" * 41])
+def test_a_name_that_is_none_is_refused(programs: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="small letters, digits and dashes"):
+        check_kind(KindSettings(name), available_mib=99999)
+
+
+@pytest.mark.parametrize("edges", [-1, 9])
+def test_a_number_of_edges_that_makes_no_sense_is_refused(edges: int) -> None:
+    with pytest.raises(UsageError, match=f"{edges} edges: a number from 0 to 8"):
+        KindSettings(edges=edges)
+
+
+def test_a_set_is_found_again_once_it_is_kept_and_its_undo_is_taken_back(tmp_path: Path) -> None:
+    sets, folder = Sets(tmp_path), tmp_path / "kind" / "x"
+    folder.mkdir(parents=True)
+    journal = Journal(tmp_path / "undo" / "1-1.undo", undoers={**UNDOERS, **KIND_UNDOERS})
+    undos = (journal.record(UNDO, cluster="x-hub"), journal.record("folder", path=str(folder)))
+    assert (sets.names(), sets.get("x")) == ((), None)
+    sets.keep(ClusterSet("x", folder, 2), journal, undos)
+    journal.close()
+    found = sets.get("x")
+    assert found == ClusterSet("x", folder, 2)
+    assert [one.name for one in found.all] == ["x-hub", "x-edge-1", "x-edge-2"]
+    assert found.hub.kubeconfig.parent == folder
+    assert not journal.path.exists()
+
+
+def test_a_set_that_somebody_uses_is_refused_to_others(tmp_path: Path) -> None:
+    with (
+        Sets(tmp_path).locked("x"),
+        pytest.raises(UsageError, match="the clusters x are in use by another run"),
+        Sets(tmp_path).locked("x"),
+    ):
+        pass
+    with Sets(tmp_path).locked("x"):
+        pass
+
+
+def test_what_was_never_made_cannot_be_reused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there are no clusters x; make them by `emco-chaos up`"):
+        asyncio.run(Sets(tmp_path).reuse(KindSettings("x")))
+
+
+def test_rollback_removes_exactly_the_containers_of_the_cluster(programs: Path, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    script = f'#!/bin/sh\necho "$@" >> {said}\n[ "$1" = ps ] && echo c1 && echo c2\nexit 0\n'
+    (programs / "docker").write_text(script, encoding="utf-8")
+    assert KIND_UNDOERS[UNDO]({"cluster": "x-hub"}) == "cluster x-hub removed"
+    assert said.read_text().splitlines() == [
+        "ps --all --quiet --filter label=io.x-k8s.kind.cluster=x-hub",
+        "rm --force --volumes c1 c2",
+    ]
+    (programs / "docker").write_text("#!/bin/sh\n", encoding="utf-8")
+    assert KIND_UNDOERS[UNDO]({"cluster": "x-hub"}) == "cluster x-hub was gone already"
+
+
+def test_a_program_that_fails_is_an_error_with_what_it_said() -> None:
+    script = "import sys; sys.stderr.write('no such thing'); sys.exit(3)"
+    with pytest.raises(CommandFails, match="ended with exit code 3: no such thing"):
+        asyncio.run(command(sys.executable, "-c", script, limit=10))
+
+
+def test_a_program_that_takes_too_long_is_ended() -> None:
+    with pytest.raises(CommandFails, match=r"did not end within 0\.2 s"):
+        asyncio.run(command(sys.executable, "-c", "import time; time.sleep(60)", limit=0.2))
+
+
+@pytest.mark.parametrize("status, signal", [(0, 0), (1, 0), (128, 0), (137, 9), (143, 15)])
+def test_the_signal_is_read_from_a_containers_exit_status(status: int, signal: int) -> None:
+    assert Exit("c", 1, status).signal == signal

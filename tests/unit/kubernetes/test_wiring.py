@@ -1,0 +1,112 @@
+"""Addresses and manifests fit together: whoever is to find somebody does."""
+
+import json
+from typing import Any
+
+import pytest
+
+from harness.faults.victim import HarnessTrouble
+from harness.platforms.edges.running import ALLOWED
+from harness.platforms.kubernetes.bundle import LARGEST, relay_bundle
+from harness.platforms.kubernetes.edges import emulated_kubeconfig
+from harness.platforms.kubernetes.install import Release, emco_objects, harness_objects, render
+from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, HARNESS_NAMESPACE, Wiring
+
+WIRING = Wiring(("orchestrator", "clm", "dcm", "rsync"), ("p1+c1", "p1+c2"))
+RELEASE = Release(WIRING, "emco:1", "python:3.11-slim", "faithful", max_retries="3")
+
+
+def named(objects: list[Any], kind: str, name: str) -> Any:
+    (found,) = (one for one in objects if (one["kind"], one["metadata"]["name"]) == (kind, name))
+    return found
+
+
+def target_port(objects: list[Any], host: str, port: int) -> int:
+    """The port of the pod behind a Service, as `name.namespace` finds it."""
+    name, namespace = host.split(".")
+    service = named(objects, "Service", name)
+    assert service["metadata"]["namespace"] == namespace
+    (found,) = (one["targetPort"] for one in service["spec"]["ports"] if one["port"] == port)
+    return int(found)
+
+
+def test_no_two_links_or_doors_share_a_port() -> None:
+    config = WIRING.relay_config()
+    listening = [one.listen[1] for one in (*config.links, *config.doors)]
+    listening += [config.control[1], config.asks[1], config.health[1]]
+    assert len(listening) == len(set(listening))
+
+
+def test_control_and_doors_are_on_the_pods_loopback_only() -> None:
+    config = WIRING.relay_config()
+    assert {one.listen[0] for one in config.doors} | {config.control[0], config.asks[0]} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("service", WIRING.services)
+def test_a_service_finds_both_stores_at_a_link_of_its_own(service: str) -> None:
+    objects = harness_objects(RELEASE, "t")
+    config = json.loads(named(emco_objects(RELEASE), "ConfigMap", service)["data"]["config.json"])
+    links = {one.listen[1]: one for one in WIRING.relay_config().links}
+    for key, store, port in (("database-ip", "mongo", 27017), ("etcd-ip", "etcd", 2379)):
+        link = links[target_port(objects, config[key], port)]
+        assert (link.source, link.target, link.gated) == (service, store, True)
+
+
+def test_controllers_and_edges_are_found_at_their_links() -> None:
+    objects = harness_objects(RELEASE, "t")
+    links = {one.listen[1]: one for one in WIRING.relay_config().links}
+    assert set(WIRING.controllers()) == {"orchestrator", "dcm", "rsync"}
+    for service, (host, port) in WIRING.controllers().items():
+        link = links[target_port(objects, host, port)]
+        assert (link.target, link.protocol, link.instance) == (service, "grpc", True)
+    for edge in WIRING.edges:
+        host, port = WIRING.edge_address(edge)
+        link = links[target_port(objects, host, port)]
+        assert (link.source, link.target) == ("rsync", edge)
+        assert f"http://{host}:{port}" in emulated_kubeconfig(edge, (host, port))
+
+
+def test_both_namespaces_are_open_to_the_harness_and_hold_everything_else() -> None:
+    for objects, name in (
+        (emco_objects(RELEASE), EMCO_NAMESPACE),
+        (harness_objects(RELEASE, "t"), HARNESS_NAMESPACE),
+    ):
+        namespace, *others = objects
+        assert (namespace["kind"], namespace["metadata"]["name"]) == ("Namespace", name)
+        assert namespace["metadata"]["labels"] == {ALLOWED: "true"}
+        assert {one["metadata"]["namespace"] for one in others} == {name}
+
+
+def test_retries_are_told_to_rsync_alone() -> None:
+    objects = emco_objects(RELEASE)
+    told = {name: json.loads(named(objects, "ConfigMap", name)["data"]["config.json"]) for name in WIRING.services}
+    assert {name for name, config in told.items() if "max-retries" in config} == {"rsync"}
+
+
+def test_the_token_is_in_a_secret_and_nowhere_else() -> None:
+    objects = harness_objects(RELEASE, "the-token")
+    assert [one["kind"] for one in objects if "the-token" in json.dumps(one)] == ["Secret"]
+
+
+def test_another_configuration_or_code_makes_another_pod_and_the_same_does_not() -> None:
+    def content(token: str) -> str:
+        deployment = named(harness_objects(RELEASE, token), "Deployment", "relay")
+        return str(deployment["spec"]["template"]["metadata"]["annotations"])
+
+    assert content("a") == content("a")
+    assert content("a") != content("b")
+
+
+def test_a_value_cannot_break_out_of_its_place_in_a_manifest() -> None:
+    (namespace,) = render("namespace", {"namespace": 'x"\nkind: Other'})
+    assert (namespace["kind"], namespace["metadata"]["name"]) == ("Namespace", 'x"\nkind: Other')
+
+
+def test_a_missing_value_is_said() -> None:
+    with pytest.raises(HarnessTrouble, match=r"namespace\.yaml cannot be filled in"):
+        render("namespace", {})
+
+
+def test_the_relays_code_is_the_same_each_time_and_fits_into_a_configmap() -> None:
+    assert relay_bundle() == relay_bundle()
+    assert len(relay_bundle()) < LARGEST
