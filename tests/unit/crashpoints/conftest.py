@@ -18,7 +18,7 @@ from harness.wire.effects import Effect, Observation
 from harness.wire.relay import Hit, Relay, Trigger
 
 State = Mapping[str, str]
-LIMITS = Limits(quiet=0.001, quiet_async=0.001, at_rest=0.001, hit=0.2, ended=0.2, reaction=0.05, answer=0.2)
+LIMITS = Limits(quiet=0.001, quiet_async=0.001, at_rest=1.0, hit=0.2, ended=0.2, reaction=0.05, answer=0.2)
 OK, EXISTS, GONE = Told(201), Told(409, "exists"), Told(None, "connection lost")
 
 
