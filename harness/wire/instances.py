@@ -65,6 +65,15 @@ class Instances:
             self._retired[address] = self._clock()
         return address
 
+    def ban(self, address: str) -> None:
+        """Whoever is at this address is turned away from now on, also who waits already."""
+        self._retired[address] = self._clock()
+        for state in self._states.values():
+            there = [arrival for arrival in state.waiting if arrival.address[0] == address]
+            state.waiting = [arrival for arrival in state.waiting if arrival.address[0] != address]
+            for arrival in there:
+                arrival.turn_away()
+
     def close(self) -> None:
         """Turn away whoever waits."""
         for state in self._states.values():

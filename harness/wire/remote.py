@@ -199,6 +199,10 @@ class RemoteRelay:
         """Let the next instance of a source in."""
         self._order("want", source=source)
 
+    def ban(self, address: str) -> None:
+        """Turn away whoever is at this address."""
+        self._order("ban", address=address)
+
     async def answers(self, source: str, ports: Sequence[int], *, limit: float) -> str:
         """Wait until an instance of the source answers on all its ports; why it does not within the limit."""
         return str(await self._ask("answers", limit, source=source, ports=list(ports), limit=limit))

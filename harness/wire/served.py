@@ -435,6 +435,7 @@ _ORDERS: dict[str, Callable[[ServedRelay, _Master, Json], Any]] = {
     "reset_held": lambda relay, _, order: relay._relay.reset_held(order["source"]),  # noqa: SLF001  the same
     "refuse_held": lambda relay, _, order: relay._relay.refuse_held(order["source"]),  # noqa: SLF001  the same
     "want": lambda relay, _, order: relay._instances.want(order["source"]),  # noqa: SLF001  the same
+    "ban": lambda relay, _, order: relay._instances.ban(order["address"]),  # noqa: SLF001  the same
     "answers": lambda relay, _, order: relay._answers(order),  # noqa: SLF001  the same
     "hung_up": lambda relay, _, order: relay._hung_up(order),  # noqa: SLF001  the same
     "quiet": lambda relay, _, order: relay._quiet(order),  # noqa: SLF001  the same

@@ -191,12 +191,14 @@ async def _lab(
         endpoints=_endpoints(wiring),
         logs=folder,
     )
-    if relay.let_nobody_in:  # who waits there may have been at work through a relay that is gone
-        await asyncio.gather(*(pods.delete(pod) for service in wiring.services for pod in pods.of(service)))
+    if relay.let_nobody_in and own.only("relay").restarts:  # it has forgotten who was at work already
+        for pod in (pod for service in wiring.services for pod in pods.of(service)):
+            relay.ban(pod.address)
+            await pods.delete(pod)
     lab = KubernetesLab(settings, limits, parts)
     told.append(lab)
     stack.push_async_callback(lab.close)
-    return lab, KubernetesDisruptions(lab, parts, hub.api, hub.release)
+    return lab, KubernetesDisruptions(lab, parts, hub.api, hub.release, hub.token)
 
 
 def _link(spec: LinkSpec) -> Link:

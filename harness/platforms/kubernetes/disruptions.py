@@ -30,11 +30,12 @@ _CONTAINER_LIMIT = 30.0
 class KubernetesDisruptions:
     """What can be done to the EMCO of one lab. All methods are called in the lab's event loop."""
 
-    def __init__(self, lab: KubernetesLab, parts: ClusterParts, api: ApiClient, release: Release) -> None:
+    def __init__(self, lab: KubernetesLab, parts: ClusterParts, api: ApiClient, release: Release, token: str) -> None:
         self._lab = lab
         self._parts = parts
         self._api = api
         self._release = release
+        self._token = token
         self._paused: dict[str, str] = {}  # name, container
         self._down: set[str] = set()  # stores
 
@@ -226,7 +227,7 @@ class KubernetesDisruptions:
     async def _start_stores(self, names: tuple[str, ...]) -> None:
         if not names:
             return
-        await install_emco(self._api, self._release)  # what a wipe took; what is there stays as it is
+        await install_emco(self._api, self._release, self._token)  # what a wipe took; what is there stays as it is
         for name in names:
             await self._scale(name, 1)
         await rolled_out(self._api, EMCO_NAMESPACE, [("statefulsets", name) for name in names], limit=_START_LIMIT)

@@ -31,6 +31,7 @@ _PLURALS = {
     "StatefulSet": "statefulsets",
 }
 _PAUSE = 0.2
+_UPDATE_LIMIT = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +58,28 @@ def render(name: str, values: Mapping[str, object]) -> list[Json]:
         raise HarnessTrouble(f"the manifest {name}.yaml cannot be filled in: {error!r}") from error
 
 
-def emco_objects(release: Release) -> list[Json]:
-    """EMCO with its stores, the namespace first."""
+def emco_objects(release: Release, token: str) -> list[Json]:
+    """EMCO with its stores, the namespace first.
+
+    Its pods are replaced together with the relay: one that was at work through another relay must not pass for new.
+    """
+    relay = _relay_content(release, token)
     made = [*render("namespace", {"namespace": EMCO_NAMESPACE}), *render("stores", {"image": release.image})]
     made += release.wiring.emco_services()
     for service in release.wiring.services:
-        made += _service(release, service)
+        made += _service(release, service, relay)
     return _placed(made, EMCO_NAMESPACE)
 
 
 def harness_objects(release: Release, token: str) -> list[Json]:
     """The relay and emulated edges, the namespace first."""
     wiring = release.wiring
-    code, config = base64.b64encode(relay_bundle()).decode(), wiring.relay_config().to_json()
+    code, config = _relay_files(release)
     settings = {
         "python_image": release.python_image,
         "probe_port": HEALTH_PORT,
         "token": token,
-        "content": _digest(code, config, token),
+        "content": _relay_content(release, token),
     }
     content = {
         "apiVersion": "v1",
@@ -90,13 +95,22 @@ def harness_objects(release: Release, token: str) -> list[Json]:
     return _placed(made, HARNESS_NAMESPACE)
 
 
+def _relay_files(release: Release) -> tuple[str, str]:
+    """The relay's code, in base64, and its configuration."""
+    return base64.b64encode(relay_bundle()).decode(), release.wiring.relay_config().to_json()
+
+
+def _relay_content(release: Release, token: str) -> str:
+    return _digest(*_relay_files(release), release.python_image, token)
+
+
 def _placed(made: list[Json], namespace: str) -> list[Json]:
     for one in made[1:]:
         one["metadata"]["namespace"] = namespace
     return made
 
 
-def _service(release: Release, service: str) -> list[Json]:
+def _service(release: Release, service: str, relay: str) -> list[Json]:
     wiring = release.wiring
     host = wiring.stores_host(service)
     settings = {
@@ -114,7 +128,7 @@ def _service(release: Release, service: str) -> list[Json]:
         "service": service,
         "image": release.image,
         "config": config,
-        "content": _digest(config),
+        "content": _digest(config, relay),
         "defects": release.defects,
         "probe_port": wiring.ports(service)[-1],
     }
@@ -137,13 +151,15 @@ async def install(api: ApiClient, release: Release) -> str:
                 f"the namespace {namespace} is there and lacks the label {ALLOWED}=true: nothing is touched in it"
             )
     token = await _token(api) or secrets.token_hex(16)
-    await asyncio.gather(install_emco(api, release), _apply_all(api, harness_objects(release, token)))
+    await asyncio.gather(install_emco(api, release, token), _apply_all(api, harness_objects(release, token)))
     return token
 
 
-async def install_emco(api: ApiClient, release: Release) -> None:
-    """Make EMCO's namespace hold it."""
-    await _apply_all(api, emco_objects(release))
+async def install_emco(api: ApiClient, release: Release, token: str) -> None:
+    """Make EMCO's namespace hold it, with no pod of a service that is not of this release. token: of the relay."""
+    await _apply_all(api, emco_objects(release, token))
+    names = [("deployments", service) for service in release.wiring.services]
+    await rolled_out(api, EMCO_NAMESPACE, names, limit=_UPDATE_LIMIT, enough=_is_up_to_date)
 
 
 async def _apply_all(api: ApiClient, wanted: list[Json]) -> None:
@@ -198,6 +214,16 @@ def _is_rolled_out(workload: Json) -> bool:
         status.get("observedGeneration", 0) >= workload["metadata"]["generation"]
         and status.get("updatedReplicas", 0) == wanted
         and status.get("readyReplicas", 0) == wanted
+        and status.get("replicas", 0) == wanted
+    )
+
+
+def _is_up_to_date(workload: Json) -> bool:
+    """Whether all its pods are made from its present template, ready or not."""
+    status, wanted = workload.get("status") or {}, workload["spec"]["replicas"]
+    return bool(
+        status.get("observedGeneration", 0) >= workload["metadata"]["generation"]
+        and status.get("updatedReplicas", 0) == wanted
         and status.get("replicas", 0) == wanted
     )
 

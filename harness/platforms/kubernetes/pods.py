@@ -21,6 +21,7 @@ class Pod:
     path:      in the API
     container: id of its only container, empty while that does not run
     waiting:   why the container does not run
+    restarts:  how often the container was started again
     """
 
     name: str
@@ -30,6 +31,7 @@ class Pod:
     address: str
     container: str
     waiting: str
+    restarts: int
 
     @property
     def is_stale(self) -> bool:
@@ -135,4 +137,5 @@ def _pod(thing: Json) -> Pod:
         address=status.get("podIP", ""),
         container=str(running).rpartition("//")[2],
         waiting=str(waiting.get("reason", "")),
+        restarts=int(container.get("restartCount", 0)),
     )

@@ -45,7 +45,7 @@ def test_control_and_doors_are_on_the_pods_loopback_only() -> None:
 @pytest.mark.parametrize("service", WIRING.services)
 def test_a_service_finds_both_stores_at_a_link_of_its_own(service: str) -> None:
     objects = harness_objects(RELEASE, "t")
-    config = json.loads(named(emco_objects(RELEASE), "ConfigMap", service)["data"]["config.json"])
+    config = json.loads(named(emco_objects(RELEASE, "t"), "ConfigMap", service)["data"]["config.json"])
     links = {one.listen[1]: one for one in WIRING.relay_config().links}
     for key, store, port in (("database-ip", "mongo", 27017), ("etcd-ip", "etcd", 2379)):
         link = links[target_port(objects, config[key], port)]
@@ -68,7 +68,7 @@ def test_controllers_and_edges_are_found_at_their_links() -> None:
 
 def test_both_namespaces_are_open_to_the_harness_and_hold_everything_else() -> None:
     for objects, name in (
-        (emco_objects(RELEASE), EMCO_NAMESPACE),
+        (emco_objects(RELEASE, "t"), EMCO_NAMESPACE),
         (harness_objects(RELEASE, "t"), HARNESS_NAMESPACE),
     ):
         namespace, *others = objects
@@ -78,7 +78,7 @@ def test_both_namespaces_are_open_to_the_harness_and_hold_everything_else() -> N
 
 
 def test_retries_are_told_to_rsync_alone() -> None:
-    objects = emco_objects(RELEASE)
+    objects = emco_objects(RELEASE, "t")
     told = {name: json.loads(named(objects, "ConfigMap", name)["data"]["config.json"]) for name in WIRING.services}
     assert {name for name, config in told.items() if "max-retries" in config} == {"rsync"}
 
@@ -89,12 +89,14 @@ def test_the_token_is_in_a_secret_and_nowhere_else() -> None:
 
 
 def test_another_configuration_or_code_makes_another_pod_and_the_same_does_not() -> None:
-    def content(token: str) -> str:
-        deployment = named(harness_objects(RELEASE, token), "Deployment", "relay")
-        return str(deployment["spec"]["template"]["metadata"]["annotations"])
+    def content(token: str) -> list[str]:
+        """Of the relay, and of a service, which must not outlive it."""
+        relay = named(harness_objects(RELEASE, token), "Deployment", "relay")
+        service = named(emco_objects(RELEASE, token), "Deployment", "clm")
+        return [str(one["spec"]["template"]["metadata"]["annotations"]) for one in (relay, service)]
 
     assert content("a") == content("a")
-    assert content("a") != content("b")
+    assert all(one != another for one, another in zip(content("a"), content("b"), strict=True))
 
 
 def test_a_value_cannot_break_out_of_its_place_in_a_manifest() -> None:

@@ -94,6 +94,15 @@ def test_sources_do_not_concern_each_other() -> None:
     assert door.told == ["10.0.0.2 in"]
 
 
+def test_who_is_banned_is_not_taken_for_the_next_instance() -> None:
+    door = Door()
+    door.come("10.0.0.1")
+    door.come("10.0.0.2")
+    door.instances.ban("10.0.0.1")
+    door.instances.want("dcm")
+    assert door.told == ["10.0.0.1 away", "10.0.0.2 in"]
+
+
 def test_who_waits_at_the_end_is_turned_away() -> None:
     door = Door()
     door.come("10.0.0.1")
