@@ -23,8 +23,8 @@ BROKEN: Mapping[str, Mapping[str, Outcome]] = {
     "R17": {"in-event/etcd/refused/1s/begun:reaches-goal": Outcome.NEEDS_REPAIR},
     "S1": {"schema/clm:serves-creates": Outcome.NEEDS_REPAIR},
     "S2": {"existing:not-replaced": Outcome.LOST, "existing:refused": Outcome.BROKEN},
-    "S3": {"volume-lost/mongo:restart-works": Outcome.NEEDS_REPAIR},
-    "A7": {"volume-lost/etcd:removable": Outcome.STUCK},
+    "D2": {"volume-lost/mongo:restart-works": Outcome.NEEDS_REPAIR},
+    "D1": {"volume-lost/etcd:removable": Outcome.STUCK},
 }
 TESTS = (
     "test_store_start.py::test_etcd_fails_when_rsync_asks_what_is_active",
