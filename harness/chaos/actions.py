@@ -226,14 +226,16 @@ def check_time(since: str, limit: float) -> float:
 
 
 @in_sentences
-def check_unchanged(since: str, within: str = "") -> str:
+def check_unchanged(since: str, within: str = "", or_as_in: str = "") -> str:
     """Fail when something is not as in a snapshot that was remembered, or in a backup.
 
-    within: mongo, etcd or edge, for that alone
+    within: mongo, etcd or edge, for that alone;  or_as_in: another snapshot that it may be as instead
     """
-    if changed := changed_since(since, within):
-        raise AssertionError(f"{len(changed)} places are not as in {since!r}: {'; '.join(changed[:5])}")
-    return f"everything is as in {since!r}"
+    if not (changed := changed_since(since, within)):
+        return f"everything is as in {since!r}"
+    if or_as_in and not changed_since(or_as_in, within):
+        return f"everything is as in {or_as_in!r}"
+    raise AssertionError(f"{len(changed)} places are not as in {since!r}: {'; '.join(changed[:5])}")
 
 
 @in_sentences

@@ -44,6 +44,13 @@ def test_backup_with_pending_events(experiment: Run, claims: "Claims") -> None:
     wipe.claim_works(claims, ran, "everything else is made")
 
 
+def test_terminated_after_the_backup(experiment: Run, claims: "Claims") -> None:
+    ran = experiment("terminated.yaml")
+    wipe.about(claims, ran, "terminated")
+    wipe.claim_terminated(claims, ran)
+    wipe.claim_works(claims, ran, "everything else is made")
+
+
 def test_wiped_at_work(experiment: Run, claims: "Claims") -> None:
     ran = experiment("at_work.yaml")
     wipe.about(claims, ran, "at-work")

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from chaoslib.exceptions import ActivityFailed
 
-from harness.chaos import actions, backup_actions, probes
+from harness.chaos import actions, backup_actions, backups, probes
 from harness.chaos.stage import Stage
+from harness.faults.victim import HarnessTrouble
 
 EDGE = "p1+c2"
 RECORDS = "mongo/emco.resources.bson"
@@ -155,3 +156,46 @@ def test_a_snapshot_is_remembered_by_its_name(stage: Stage) -> None:
     assert probes.changed_since("one") == ["unexpected: mongo emco.resources {project} proj1"]
     with pytest.raises(ActivityFailed, match="no snapshot is named 'two'; there are begin, one"):
         probes.changed_since("two")
+
+
+def test_what_must_be_refused_and_is_not_fails(stage: Stage) -> None:
+    backup_actions.back_up("b")
+    refused = backup_actions.must_be_refused("back_up", "not overwritten", {"file": "b"})
+    assert refused.endswith("backups are not overwritten")
+    with pytest.raises(ActivityFailed, match="back_up was refused, but not because of 'the moon'"):
+        backup_actions.must_be_refused("back_up", "the moon", {"file": "b"})
+    with pytest.raises(ActivityFailed, match="back_up was not refused"):
+        backup_actions.must_be_refused("back_up", "anything", {"file": "c"})
+    with pytest.raises(ActivityFailed, match="what can be refused is back_up, restore, restore_store, not 'wipe'"):
+        backup_actions.must_be_refused("wipe", "anything")
+
+
+def test_what_is_refused_must_not_change_anything(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    backup_actions.back_up("b")
+
+    def refused_too_late(*_: object, **__: object) -> str:
+        actions.run_workload(until="create-proj1")
+        raise HarnessTrouble("no")
+
+    monkeypatch.setattr(backups, "back_up", refused_too_late)
+    with pytest.raises(ActivityFailed, match="was refused and changed something all the same: no"):
+        backup_actions.must_be_refused("back_up", "no", {"file": "c"})
+
+
+def test_unchanged_is_as_in_one_snapshot_or_as_in_another(stage: Stage) -> None:
+    actions.remember("before")
+    actions.run_workload(until="create-proj1")
+    actions.remember("after")
+    assert actions.check_unchanged("after") == "everything is as in 'after'"
+    assert actions.check_unchanged("before", within="etcd") == "everything is as in 'before'"
+    assert actions.check_unchanged("before", or_as_in="after") == "everything is as in 'after'"
+    with pytest.raises(ActivityFailed, match=r"1 places are not as in 'before': unexpected: mongo .*proj1"):
+        actions.check_unchanged("before")
+
+
+def test_calls_are_attempted_whatever_they_are_answered(stage: Stage) -> None:
+    told = actions.attempt(["create-c1", "create-proj1", "create-proj1"])
+    assert told == ["create-c1 409", "create-proj1 201", "create-proj1 409"]
+    assert actions.call_until_acknowledged("create-p1") == 1
+    with pytest.raises(ActivityFailed, match="create-p1 was answered 409 for 0 s"):
+        actions.call_until_acknowledged("create-p1", limit=0)
