@@ -149,7 +149,8 @@ DEFECTS: tuple[Defect, ...] = (
     Defect(
         "R4",
         "6.5 R4",
-        "the active record and the queue are two writes: a crash between loses the event",
+        "the active record and the queue are two writes, and nobody looks whether they succeed: a crash between or an "
+        "error of etcd loses the event, accepted all the same",
         _RSYNC_ANY,
     ),
     Defect(

@@ -8,6 +8,7 @@ already is accepted without a second entry, and a restart finds everything.
 
 import asyncio
 import base64
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -121,9 +122,12 @@ class RsyncService:
     async def _enqueue(self, context: str, queue: list[QueueItem]) -> None:
         active = f"{ACTIVE}{context}/"
         if "R4" in self._defects:
-            if await self._contexts.etcd.get(active) is None:
-                await self._contexts.etcd.put(active, go_json(context))
-            await self._write_queue(context, queue)
+            # EMCO does not look whether its two writes succeed: a store that fails loses the event as a crash does.
+            with contextlib.suppress(StoreError):
+                if await self._contexts.etcd.get(active) is None:
+                    await self._contexts.etcd.put(active, go_json(context))
+            with contextlib.suppress(StoreError):
+                await self._write_queue(context, queue)
             return
         values = {active: go_json(context), root(context) + _QUEUE: _queue_json(queue)}
         if await self._contexts.get(context, _CURRENT) is None:
