@@ -217,6 +217,13 @@ DEFECTS: tuple[Defect, ...] = (
         "an object that is gone already cannot be deleted: a Terminate that is done again notes it as Failed",
         ("rsync Terminate", "rsync UpdateDelete"),
     ),
+    Defect(
+        "R24",
+        "13",
+        "a write of rsync that fails while it notes how far an event is makes it skip the event as failed, or is not "
+        "noticed: what was acknowledged never happens, or is not shown",
+        _RSYNC_ANY,
+    ),
     Defect("R18", "13, partition", "max-retries N makes N + 2 tries", _RSYNC_ANY),
     Defect(
         "R19",
