@@ -48,6 +48,7 @@ from harness.emco import records
 from harness.emco.calls import Call, clusters, not_tested, plan_calls, services
 from harness.emco.inputs import InputError
 from harness.emco.refusals import RefusedCall, digest, refused_calls
+from harness.emco.truth import untruths
 from harness.emco.workload import read_workload
 from harness.faults.journal import MARKER, Journal, process_started
 from harness.faults.victim import ServiceDown, UsageError
@@ -60,6 +61,7 @@ from harness.stores.mongo import StoreError
 from harness.stores.snapshot import Snapshot
 from harness.wire.links import RelayError
 
+_GROUPS = "deployment-intent-groups"
 PROFILE = Profile(
     rules=records.rules,
     slug=records.effect_slug,
@@ -288,12 +290,20 @@ class Campaign:
             return _trouble(point, error)
         brisk = point.elsewhere and not point.under  # else it may wait for its next try
         limits = replace(self.limits, at_rest=self.limits.resumes) if brisk else self.limits
-        replayer = Replayer(self.lab, PROFILE, limits, {point.call: case}, self._memory)
+        replayer = Replayer(self.lab, PROFILE, limits, {point.call: case}, self._memory, untrue=self._untrue)
         try:
             result = await replayer.run(point)
         except (StoreError, RelayError, PyMongoError, OSError) as error:
             result = _trouble(point, error)
         return replace(result, replay=self._settings.replay(point.id))
+
+    async def _untrue(self, subject: Subject, state: Snapshot) -> tuple[str, ...]:
+        """What the status API says of the group that a call is about, and is not so."""
+        call = subject.call
+        if not (isinstance(call, Call) and call.lifecycle and call.kind == _GROUPS):
+            return ()
+        path = f"/v2/{call.target}/status?status=deployed&output=all"
+        return untruths(await self.lab.ask(call.service, path), state)
 
     async def _case(self, point: CrashPoint) -> Case:
         name = f"{point.call} {point.effect}" if point.side == "refused" else point.call

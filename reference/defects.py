@@ -149,7 +149,8 @@ DEFECTS: tuple[Defect, ...] = (
     Defect(
         "R4",
         "6.5 R4",
-        "the active record and the queue are two writes: a crash between loses the event",
+        "the active record and the queue are two writes, and nobody looks whether they succeed: a crash between or an "
+        "error of etcd loses the event, accepted all the same",
         _RSYNC_ANY,
     ),
     Defect(
@@ -215,6 +216,13 @@ DEFECTS: tuple[Defect, ...] = (
         "13",
         "an object that is gone already cannot be deleted: a Terminate that is done again notes it as Failed",
         ("rsync Terminate", "rsync UpdateDelete"),
+    ),
+    Defect(
+        "R24",
+        "13",
+        "a write of rsync that fails while it notes how far an event is makes it skip the event as failed, or is not "
+        "noticed: what was acknowledged never happens, or is not shown",
+        _RSYNC_ANY,
     ),
     Defect("R18", "13, partition", "max-retries N makes N + 2 tries", _RSYNC_ANY),
     Defect(

@@ -8,6 +8,7 @@ already is accepted without a second entry, and a restart finds everything.
 
 import asyncio
 import base64
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -121,9 +122,12 @@ class RsyncService:
     async def _enqueue(self, context: str, queue: list[QueueItem]) -> None:
         active = f"{ACTIVE}{context}/"
         if "R4" in self._defects:
-            if await self._contexts.etcd.get(active) is None:
-                await self._contexts.etcd.put(active, go_json(context))
-            await self._write_queue(context, queue)
+            # EMCO does not look whether its two writes succeed: a store that fails loses the event as a crash does.
+            with contextlib.suppress(StoreError):
+                if await self._contexts.etcd.get(active) is None:
+                    await self._contexts.etcd.put(active, go_json(context))
+            with contextlib.suppress(StoreError):
+                await self._write_queue(context, queue)
             return
         values = {active: go_json(context), root(context) + _QUEUE: _queue_json(queue)}
         if await self._contexts.get(context, _CURRENT) is None:
@@ -252,9 +256,15 @@ class RsyncService:
         if stopped or not events.allowed(item.event, status, resume="R15" not in self._defects):
             await self._skip(context, number, item, shown=stopped or item.event == events.TERMINATE)
             return True
-        await self._contexts.put(context, _DESIRED, {"Status": transition.success})
-        await self._contexts.put(context, _CURRENT, {"Status": transition.busy})
-        await self._contexts.put(context, "status/", {"Status": transition.busy})
+        try:
+            await self._contexts.put(context, _DESIRED, {"Status": transition.success})
+            await self._contexts.put(context, _CURRENT, {"Status": transition.busy})
+            await self._contexts.put(context, "status/", {"Status": transition.busy})
+        except StoreError:
+            if "R24" not in self._defects:
+                raise
+            await self._skip(context, number, item, shown=True)
+            return True
         worker.work = asyncio.ensure_future(self._work(context, item))
         failed = await self._outcome(context, worker.work)
         worker.work = None
@@ -287,8 +297,8 @@ class RsyncService:
         value = {"Status": status}
         if "R5" in self._defects:
             await self._change_item(context, number, outcome)
-            await self._contexts.put(context, "status/", value)
-            await self._contexts.put(context, _CURRENT, value)
+            await self._note(context, "status/", value)
+            await self._note(context, _CURRENT, value)
             return
         async with self._workers.setdefault(context, Worker()).lock:
             queue = _with_status(await self._contexts.queue(context), number, outcome)
@@ -300,6 +310,15 @@ class RsyncService:
             }
             if not await self._contexts.etcd.put_all(values, if_exists=[prefix]):
                 raise StoreError(f"AppContext {context} is gone")
+
+    async def _note(self, context: str, path: str, value: Any) -> None:
+        """Write down what has become of something; EMCO does not look whether that succeeds (R24)."""
+        try:
+            await self._contexts.put(context, path, value)
+        except StoreError as error:
+            if "R24" not in self._defects:
+                raise
+            self._log.info("%s of %s is not noted: %s", path, context, error)
 
     async def _change_item(self, context: str, number: int, status: str) -> None:
         async with self._workers.setdefault(context, Worker()).lock:
@@ -448,9 +467,9 @@ class RsyncService:
 
     async def _note_resource(self, job: Job, name: str, status: Mapping[str, str]) -> None:
         path = resource_path(job.app, job.cluster, name)
-        await self._contexts.put(job.status_context, path + "status/", status)
-        await self._contexts.put(job.status_context, path + "reference/", job.context)
-        await self._contexts.put(job.status_context, cluster_path(job.app, job.cluster) + "reference/", job.context)
+        await self._note(job.status_context, path + "status/", status)
+        await self._note(job.status_context, path + "reference/", job.context)
+        await self._note(job.status_context, cluster_path(job.app, job.cluster) + "reference/", job.context)
 
     async def _wait_reachable(self, job: Job, edge: Edge) -> None:
         """Ask the edge until it answers. Raises EdgeUnreachable when the tries are used up."""
@@ -476,9 +495,9 @@ class RsyncService:
             await asyncio.sleep(_RETRY)
 
     async def _note_connection(self, job: Job, path: str, word: str) -> None:
-        await self._contexts.put(job.context, path, word)
+        await self._note(job.context, path, word)
         if "R21" not in self._defects and job.status_context != job.context:
-            await self._contexts.put(job.status_context, path, word)
+            await self._note(job.status_context, path, word)
 
     async def _connect(self, cluster: str) -> Edge:
         provider, _, name = cluster.partition("+")

@@ -1,7 +1,7 @@
 """One injection: the fault at exactly the planned boundary, with its proof, or the admission that it did not happen."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from harness.crashpoints.lab import Call, Lab, Limits, Profile
@@ -15,10 +15,15 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Injected:
-    """What the injector did, and what the client was told meanwhile."""
+    """What the injector did, and what the client was told meanwhile.
+
+    since: number of the first effect of it all;  store: where the effect lands at which a crash was
+    """
 
     proof: Proof
     told: Told
+    since: int = 0
+    store: str = ""
 
 
 async def inject(lab: Lab, profile: Profile, limits: Limits, point: CrashPoint, call: Call) -> Injected:
@@ -51,7 +56,8 @@ async def inject(lab: Lab, profile: Profile, limits: Limits, point: CrashPoint, 
         if point.elsewhere:
             # The caller goes on: it gets its answer now, unless that is what the victim was about to give.
             await asyncio.wait({client}, timeout=limits.reaction)
-        return await _crash(lab, limits, point, client, hit.effect.describe())
+        crashed = await _crash(lab, limits, point, client, hit.effect.describe())
+        return replace(crashed, store=hit.effect.store)
     finally:
         over.cancel()
         armed.disarm()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from harness.crashpoints.inject import Injected, inject
@@ -24,9 +24,11 @@ from harness.crashpoints.judge import (
 from harness.crashpoints.lab import Call, Lab, Limits, Profile, Subject
 from harness.crashpoints.learn import Controls, Lesson, fresh, settle
 from harness.crashpoints.model import Attempt, CrashPoint, Outcome, PointResult, Proof, Told
+from harness.crashpoints.once import made_again
 from harness.faults.victim import HarnessTrouble, ServiceDown
 from harness.stores.canonical import CanonicalRules, Mask, canonical
 from harness.stores.snapshot import Snapshot
+from harness.wire.effects import Effect
 from harness.wire.relay import Trigger
 
 # An attempt that leads nowhere near a control state differs in everything; these tell the story.
@@ -68,10 +70,28 @@ class Memory:
         self._done[call, digest] = examination
 
 
+Untrue = Callable[[Subject, Snapshot], Awaitable[tuple[str, ...]]]
+
+
+async def _nothing(_: Subject, __: Snapshot) -> tuple[str, ...]:
+    return ()
+
+
 class Replayer:
     """Replays points of cases in one lab."""
 
-    def __init__(self, lab: Lab, profile: Profile, limits: Limits, cases: Mapping[str, Case], memory: Memory) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        profile: Profile,
+        limits: Limits,
+        cases: Mapping[str, Case],
+        memory: Memory,
+        *,
+        untrue: Untrue = _nothing,
+    ) -> None:
+        """`untrue`: what the system says of a whole state that is not so, a sentence each."""
+        self._untrue = untrue
         self._lab = lab
         self._profile = profile
         self._limits = limits
@@ -99,7 +119,7 @@ class Replayer:
         if not injected.proof.proven:
             reason = "; ".join((f"the fault is not proven: {injected.proof.how}", *lab.relay.problems[blind:][:3]))
             return _unknown(point, injected.proof, injected.told, reason, lab.log_tail(point.victim))
-        at_crash = await self._restarted(case, point)
+        at_crash = await self._restarted(case, point, injected)
         if isinstance(at_crash, ServiceDown):
             reason = f"{point.victim} does not come back after the crash: {at_crash}"
             return PointResult(point, Outcome.STUCK, reason, injected.proof, injected.told, logs=at_crash.log)
@@ -135,9 +155,10 @@ class Replayer:
             tries -= 1
             await self._clean_slate(case)
             self._lab.edges_refuse(refuse=point.under == "edges-refused")
+            start = self._lab.relay.seq()
             injected = await inject(self._lab, self._profile, self._limits, point, case.subject.call)
             if injected.proof.injections or not tries:
-                return injected
+                return replace(injected, since=start)
 
     async def _clean_slate(self, case: Case) -> None:
         """The state before the call, made certain."""
@@ -149,7 +170,7 @@ class Replayer:
                 f"the clean slate is not the state before: {', '.join(one.where for one in where[:3])}"
             )
 
-    async def _restarted(self, case: Case, point: CrashPoint) -> Snapshot | ServiceDown:
+    async def _restarted(self, case: Case, point: CrashPoint, injected: Injected) -> Snapshot | ServiceDown:
         """What was there at the crash, once the others are at rest; then the victim is started again."""
         if point.fault == "crash":
             if case.lesson.involves_others:  # what the others have still to do is not the victim's to heal
@@ -159,14 +180,17 @@ class Replayer:
             else:
                 at_crash = await self._lab.snapshot()
             try:
-                await self._started_again(point)
+                await self._started_again(point, injected)
             except ServiceDown as down:
                 return down
             return at_crash
         return await self._lab.snapshot()
 
-    async def _started_again(self, point: CrashPoint) -> None:
-        """Start the victim, with what is wrong then. Raises ServiceDown; HarnessTrouble when that did not happen."""
+    async def _started_again(self, point: CrashPoint, injected: Injected) -> None:
+        """Start the victim, with what is wrong then. Raises ServiceDown; HarnessTrouble when that did not happen.
+
+        A read that fails is one of the store in which it was struck. Who gives up over it is started once more.
+        """
         relay = self._lab.relay
         if not point.under.startswith("start-error"):
             await self._lab.victim(point.victim).start()
@@ -174,12 +198,19 @@ class Replayer:
             return
         relay.watch_reads(point.victim, watched=True)
         number = 2 if point.under == "start-error-2" else 1
-        armed = relay.arm(Trigger(point.victim, "before", lambda effect: effect.read, occurrence=number))
+
+        def matches(effect: Effect) -> bool:
+            return effect.read and effect.store == injected.store
+
+        armed = relay.arm(Trigger(point.victim, "before", matches, occurrence=number))
         start = asyncio.ensure_future(self._lab.victim(point.victim).start())
         try:
             await asyncio.wait({armed.hit}, timeout=self._limits.hit)
             refused = armed.hit.done() and await relay.refuse_held(point.victim)
-            await start
+            try:
+                await start
+            except ServiceDown:
+                await self._lab.victim(point.victim).start()
         finally:
             armed.disarm()
             relay.watch_reads(point.victim, watched=False)
@@ -216,15 +247,25 @@ class Replayer:
             changes = nearest(state, case.expected, case.rules, names=_names(injected.told))
             verdict = judge(injected.told, found, why, changes, tried, elsewhere=point.elsewhere)
             attempts = tried.attempts()
+        elif point.elsewhere and (amiss := await self._amiss(case, injected, state)):
+            verdict = Verdict(Outcome.NEEDS_REPAIR, f"the state {found.reached} the call, but {amiss}", found.reached)
         elif (broken := await self._in_place(case, found, state)) is not None:
             verdict, attempts = broken
         return _result(point, verdict, injected, attempts)
+
+    async def _amiss(self, case: Case, injected: Injected, state: Snapshot) -> str:
+        """What is wrong with a whole state that the state alone does not show."""
+        seen = self._lab.relay.since(injected.since)
+        if again := made_again(case.lesson.effects, seen, self._profile):
+            return f"made again meanwhile: {'; '.join(again)}"
+        lies = await self._untrue(case.subject, state)
+        return f"what is said of it is not so: {'; '.join(lies[:3])}" if lies else ""
 
     async def _repeated_there(self, case: Case, point: CrashPoint) -> Attempt | None:
         """The point once more, and its call repeated in place: what a client does, who restarts nothing. None: the
         fault could not be repeated, and the restart keeps the credit."""
         injected = await self._injected(case, point)
-        if not injected.proof.proven or isinstance(await self._restarted(case, point), ServiceDown):
+        if not injected.proof.proven or isinstance(await self._restarted(case, point, injected), ServiceDown):
             return None
         await settle(self._lab, self._profile, self._limits, quiet=self._quiet(case), stays=case.controls.stays)
         attempt, _ = await self._try(case, "repeat in place", (case.subject.call,), ("after", "twice"))

@@ -109,8 +109,8 @@ class EffectNames:
     """Names of one service's effects during one call: the context that it touches first is `context/ID`, others `ID2`.
 
     rsync works on several contexts at a time: for an update on the new one, on the one that is left and on the one
-    that collects the status. Which of the latter comes first is chance, so they share a name. What edges report is no
-    touch: it may come for any context at any time.
+    that collects the status. Which of the latter comes first is chance, so they share a name. A read is no touch, nor is
+    what edges report: both may come for any context at any time.
     """
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class EffectNames:
         context = CONTEXT_KEY.match(key) or ACTIVE_KEY.match(key)
         if context is None:
             return slug
-        if not self._first and not reported(slug):
+        if not (self._first or effect.read or reported(slug)):
             self._first = context.group(1)
         other = self._first and context.group(1) != self._first
         return slug.replace("context/ID", "context/ID2", 1) if other else slug

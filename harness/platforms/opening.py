@@ -39,6 +39,9 @@ class EmcoLab(Lab, Protocol):
     def http(self, service: str) -> Address:
         """Where a service has its API."""
 
+    async def ask(self, service: str, path: str) -> Any:
+        """The JSON that a GET is answered with; None where the answer is an error, no JSON, or none at all."""
+
     async def edge_objects(self) -> Mapping[str, tuple[dict[str, Any], ...]]:
         """What EMCO's edges hold, by their names."""
 

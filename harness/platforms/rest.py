@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from typing import Any
 
 import aiohttp
 
@@ -24,6 +25,7 @@ _CONNECTIVITY = (
     "is not in ready state",
 )
 _MOST_BODY = 600
+_ERRORS = 400
 _OCTETS = "application/octet-stream"
 
 
@@ -77,6 +79,15 @@ class RestClient:
             return Told(None, f"no answer within {self._limit:g} s")
         except aiohttp.ClientError as error:
             return Told(None, f"{type(error).__name__}: {error}")
+
+    async def ask(self, service: str, path: str) -> Any:
+        """The JSON that a GET is answered with; None where the answer is an error, no JSON, or none at all."""
+        host, port = self._address(service)
+        try:
+            async with self._http.get(f"http://{host}:{port}{path}") as answer:
+                return json.loads(await answer.read()) if answer.status < _ERRORS else None
+        except (TimeoutError, ValueError, aiohttp.ClientError):
+            return None
 
 
 def _own(call: AnyCall) -> Call:

@@ -2,10 +2,11 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from harness.crashpoints.claims import ClaimResult
-from harness.crashpoints.model import Attempt, CallPlan, CrashPoint, PointResult, Proof, RunSummary
+from harness.crashpoints.model import QUIET, Attempt, CallPlan, CrashPoint, PointResult, Proof, RunSummary, Under
 from harness.evidence.encoding import redacted
 from harness.evidence.redaction import Redactor
 from harness.reporting.claims import figure_text
@@ -69,15 +70,27 @@ def what_was_done(point: CrashPoint, call: CallPlan | None, proof: Proof) -> str
     if point.side == "refused":
         return f"{request} was called, which {point.service} has to refuse. No fault was injected."
     effect = "its answer was delivered to the client" if point.effect == "answer" else f"its effect `{point.effect}`"
-    if point.effect != "answer" and proof.at:
+    if point.effect == QUIET:
+        effect = "it noted that an edge cannot be reached, between two tries"
+    elif point.effect != "answer" and proof.at:
         effect += f" ({proof.at})"
-    if point.fault == "crash":
-        deed = f"{point.service} was killed (SIGKILL) {point.side} {effect}, and started again."
-    elif point.fault == "disconnect":
-        deed = f"The client closed its connection {point.side} {effect}."
-    else:
-        deed = f"No fault was injected ({point.side} {effect})."
-    return f"{request} was called. {deed}"
+    where = f"{point.side} {effect}"
+    deeds: Mapping[str, str] = {
+        "crash": f"{point.victim} was killed (SIGKILL) {where}, and started again.",
+        "disconnect": f"The client closed its connection {where}.",
+        "reset": f"The connection of {point.victim} to the store was reset {where}.",
+        "error": f"{point.victim} was answered with an error in the store's stead: {effect} was not carried out.",
+    }
+    deed = deeds.get(point.fault, f"No fault was injected ({where}).")
+    return " ".join(part for part in (f"{request} was called.", deed, _BESIDE[point.under]) if part)
+
+
+_BESIDE: Mapping[Under, str] = {
+    "": "",
+    "edges-refused": "Edges refused connections from before the call until it was back.",
+    "start-error": "Its first read of the store when it started was answered with an error.",
+    "start-error-2": "Its second read of the store when it started was answered with an error.",
+}
 
 
 def what_was_expected(result: PointResult) -> str:

@@ -59,9 +59,10 @@ class AllureFacts:
 
 
 def boundary(point: CrashPoint) -> str:
-    """`after mongo.stateInfo~2`: the point without call and fault."""
+    """`after mongo.stateInfo~2`, `after rsync:etcd.put:...`: the point without call and fault."""
     nth = f"~{point.occurrence}" if point.occurrence > 1 else ""
-    return f"{point.side} {point.effect}{nth}"
+    whose = f"{point.victim}:" if point.elsewhere else ""
+    return f"{point.side} {whose}{point.effect}{nth}"
 
 
 def junit_properties(result: PointResult, redactor: Redactor) -> tuple[tuple[str, str], ...]:
@@ -72,6 +73,7 @@ def junit_properties(result: PointResult, redactor: Redactor) -> tuple[tuple[str
         "id": point.id,
         "call": point.call,
         "service": point.service,
+        "victim": point.victim,
         "boundary": boundary(point),
         "fault": point.fault,
         "outcome": result.outcome.value,
@@ -97,6 +99,7 @@ def allure_facts(result: PointResult, redactor: Redactor) -> AllureFacts:
         severity=_SEVERITIES[result.grade],
         labels=(
             ("fault", point.fault),
+            ("victim", point.victim),
             ("outcome", result.outcome.value),
             ("grade", result.grade.value),
             ("service", point.service),

@@ -239,6 +239,9 @@ class KubernetesLab:
         await self.relay.synced()
         return await self._rest.send(call)
 
+    async def ask(self, service: str, path: str) -> Any:
+        return await self._rest.ask(service, path)
+
     async def close(self) -> None:
         """Let go of it; what was installed stays for whoever owns the cluster."""
         for task in tuple(self._logs):

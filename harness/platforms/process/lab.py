@@ -162,6 +162,9 @@ class ProcessLab:
     async def send(self, call: AnyCall) -> Told:
         return await self._rest.send(call)
 
+    async def ask(self, service: str, path: str) -> Any:
+        return await self._rest.ask(service, path)
+
     async def close(self) -> None:
         """End the services and the relay; stores and edges are of whoever opened them."""
         await self.kill_services()

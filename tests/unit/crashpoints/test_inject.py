@@ -26,7 +26,8 @@ async def injected(script: Script, *, fault: str = "crash", effect: str = "write
 
 async def test_a_crash_is_proven_by_the_signal_and_the_end_of_all_connections() -> None:
     lab, done = await injected(Script())
-    assert done == Injected(Proof(True, 1, AT, "SIGKILL reaped (pid 7), 3 of 3 connections ended"), GONE)
+    how = "SIGKILL reaped (pid 7), 3 of 3 connections ended"
+    assert done == Injected(Proof(True, 1, AT, how), GONE, store="mongo")
     assert lab.log == ["arm svc after 1 True", "crash", "drop svc"]
 
 
@@ -171,7 +172,8 @@ async def test_who_works_beside_the_call_is_waited_for_after_the_answer() -> Non
     lab.arm = later  # type: ignore[method-assign]
     lab.quiet = _never_quiet  # type: ignore[method-assign]
     done = await inject(lab.as_lab(), PROFILE, LIMITS, replace(point(), victim="other"), create("a"))
-    assert done == Injected(Proof(True, 1, AT, "SIGKILL reaped (pid 7), 3 of 3 connections ended"), OK)
+    how = "SIGKILL reaped (pid 7), 3 of 3 connections ended"
+    assert done == Injected(Proof(True, 1, AT, how), OK, store="mongo")
     assert lab.log == ["arm other after 1 True", "crash", "drop other"]
 
 

@@ -1,6 +1,7 @@
 """What the harness knows of EMCO's records: names, contexts and who owns them, what is still at work."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import bson
@@ -358,8 +359,9 @@ def test_the_context_that_a_service_touches_first_has_a_name_of_its_own() -> Non
     ]
 
 
-def test_what_an_edge_reported_is_no_touch() -> None:
+def test_a_read_and_what_an_edge_reported_are_no_touch() -> None:
     name = EffectNames()
+    assert name(replace(etcd_effect("Range", f"/context/{ONE}/status/"), read=True)) == "etcd.range:context/ID/status"
     report = f"/context/{ONE}/app/a/cluster/p1+c1/status/"
     assert reported(name(etcd_effect("Put", report)))
     assert name(etcd_effect("Put", f"/context/{TWO}/status/")) == "etcd.put:context/ID/status"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -283,6 +284,21 @@ def test_sentences_for_every_kind_of_point(make: Make) -> None:
     assert what_was_done(gone, None, Proof(True, 1, "x", "")) == (
         "`dcm/create` was called. The client closed its connection after its answer was delivered to the client."
     )
+    reset = replace(make.point(effect="mongo.data"), fault="reset", side="before")
+    assert what_was_done(reset, None, Proof(True, 1, "mongo update", "")) == (
+        "`dcm/create` was called. "
+        "The connection of dcm to the store was reset before its effect `mongo.data` (mongo update)."
+    )
+    error = replace(make.point(effect="etcd.put:a"), fault="error", side="before", victim="rsync")
+    assert what_was_done(error, None, Proof(True, 1, "", "")) == (
+        "`dcm/create` was called. "
+        "rsync was answered with an error in the store's stead: its effect `etcd.put:a` was not carried out."
+    )
+    quiet = replace(make.point(effect="quiet"), victim="rsync", under="edges-refused")
+    assert what_was_done(quiet, None, Proof(True, 1, "waiting", "")) == (
+        "`dcm/create` was called. rsync was killed (SIGKILL) after it noted that an edge cannot be reached, "
+        "between two tries, and started again. Edges refused connections from before the call until it was back."
+    )
     assert "must leave the state as it was" in what_was_expected(make.result(point=refused))
     assert "acknowledged" in what_was_expected(make.result())
     assert "before or of after" in what_was_expected(make.bad())
@@ -303,7 +319,13 @@ def test_junit_properties(make: Make, redactor: Redactor) -> None:
 def test_allure_facts(make: Make, redactor: Redactor) -> None:
     facts = labels.allure_facts(make.bad(), redactor)
     assert (facts.feature, facts.story, facts.severity) == ("dcm/create", "after mongo.data", "blocker")
-    assert dict(facts.labels) == {"fault": "crash", "outcome": "stuck", "grade": "blocker", "service": "dcm"}
+    assert dict(facts.labels) == {
+        "fault": "crash",
+        "victim": "dcm",
+        "outcome": "stuck",
+        "grade": "blocker",
+        "service": "dcm",
+    }
     attachments = {each.name: each for each in facts.attachments}
     assert json.loads(attachments["difference.json"].body)[0]["kind"] == "differs"
     assert attachments["difference"].body.startswith("differs     mongo emco.resources")

@@ -1,0 +1,36 @@
+"""Whether what EMCO's status API says of a deployment intent group is so: against its AppContext and the edges."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.emco.records import contexts
+from harness.emco.status import parse_status
+from harness.stores.snapshot import Snapshot
+
+
+def untruths(body: Any, snapshot: Snapshot) -> tuple[str, ...]:
+    """What the JSON of GET .../status?status=deployed&output=all says that is not so, a sentence each.
+
+    An answer that says nothing of a deployment, as before the first instantiate, says nothing untrue.
+    """
+    said = parse_status(body)
+    if not said.deployed:
+        return ()
+    states = body.get("states") if isinstance(body, Mapping) else None
+    collects = str((states or {}).get("statusctxid", ""))
+    kept = {context.id: context.status for context in contexts(snapshot)}.get(collects, "")
+    found = []
+    if kept and kept != said.deployed:
+        found.append(f"the API says {said.deployed}, the AppContext is {kept}")
+    found += said.missing_on(snapshot.edges)
+    there = {
+        (edge, str(thing.get("kind")), str(thing.get("metadata", {}).get("name")))
+        for edge, things in snapshot.edges.items()
+        for thing in things
+    }
+    found += [
+        f"{one.kind} {one.name} is said to be deleted, but is on {one.edge}"
+        for one in said.resources
+        if one.status == "Deleted" and (one.edge, one.kind, one.name) in there
+    ]
+    return tuple(found)

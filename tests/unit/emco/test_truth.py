@@ -1,0 +1,55 @@
+"""What the status API says, held against the AppContext and the edges."""
+
+import json
+from typing import Any
+
+import pytest
+
+from harness.emco.truth import untruths
+from harness.stores.snapshot import Snapshot
+
+CONTEXT = "1000000001"
+
+
+def state(status: str, *names: str) -> Snapshot:
+    etcd = {f"/context/{CONTEXT}/status/".encode(): json.dumps({"Status": status}).encode()}
+    things = tuple({"kind": "ConfigMap", "metadata": {"name": name}} for name in names)
+    return Snapshot("here", {}, etcd, {"p1+c1": things})
+
+
+def said(deployed: str, **resources: str) -> dict[str, Any]:
+    listed = [
+        {"GVK": {"Kind": "ConfigMap"}, "name": name, "deployedStatus": status} for name, status in resources.items()
+    ]
+    cluster = {"clusterProvider": "p1", "cluster": "c1", "resources": listed}
+    apps = [{"name": "app1", "clusters": [cluster]}]
+    return {"deployedStatus": deployed, "states": {"statusctxid": CONTEXT, "actions": []}, "apps": apps}
+
+
+@pytest.mark.parametrize(
+    "body, snapshot, expected",
+    [
+        (said("Instantiated", cm="Applied"), state("Instantiated", "cm"), ()),
+        (said("Terminated", cm="Deleted"), state("Terminated"), ()),
+        (None, state("Instantiated"), ()),
+        ({"states": {"actions": []}}, state("Instantiated"), ()),
+        (
+            said("Instantiating", cm="Applied"),
+            state("Instantiated", "cm"),
+            ("the API says Instantiating, the AppContext is Instantiated",),
+        ),
+        (
+            said("Instantiated", cm="Applied"),
+            state("Instantiated"),
+            ("ConfigMap cm is said to be applied, but is not on p1+c1",),
+        ),
+        (
+            said("Terminated", cm="Deleted"),
+            state("Terminated", "cm"),
+            ("ConfigMap cm is said to be deleted, but is on p1+c1",),
+        ),
+    ],
+    ids=["true", "gone", "no answer", "not deployed", "status", "applied", "deleted"],
+)
+def test_what_is_said_and_is_not_so(body: Any, snapshot: Snapshot, expected: tuple[str, ...]) -> None:
+    assert untruths(body, snapshot) == expected
