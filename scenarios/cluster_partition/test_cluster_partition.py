@@ -75,7 +75,12 @@ def test_at_rest(kind: str, experiment: Run, claims: "Claims") -> None:
 
 @pytest.mark.parametrize(
     "call, meanwhile",
-    [("instantiate", "stop"), ("instantiate", "restart-rsync"), ("instantiate", "nothing"), ("terminate", "stop")],
+    [
+        ("instantiate", "stop"),
+        ("instantiate", "restart-rsync"),
+        ("terminate", "stop"),
+        pytest.param("instantiate", "nothing", marks=SLOW),
+    ],
 )
 def test_given_up(call: str, meanwhile: str, experiment: Run, claims: "Claims") -> None:
     variant = Variant(
@@ -88,7 +93,10 @@ def test_given_up(call: str, meanwhile: str, experiment: Run, claims: "Claims") 
     partition.claim_given_up(claims, partition.recorded(claims, ran, variant), ran, meanwhile)
 
 
-@pytest.mark.parametrize("call, failed", [("instantiate", "InstantiateFailed"), ("terminate", "TerminateFailed")])
+@pytest.mark.parametrize(
+    "call, failed",
+    [("instantiate", "InstantiateFailed"), pytest.param("terminate", "TerminateFailed", marks=SLOW)],
+)
 def test_max_retries(call: str, failed: str, experiment: Run, claims: "Claims") -> None:
     variant = Variant(
         call,
