@@ -20,10 +20,10 @@ _REPORT = "/resourcebundlestates"
 class Recording:
     """A partition, from the moment at which the links broke.
 
-    target: the pattern of the edges that were lost;  how: the way in which
+    target: the pattern of the edges that were lost, or `git`;  how: the way in which
     edges:  all of them;  marks: moments by name, the latest of each
     seen:   what was new of the group, look by look, the first from before the links broke
-    knocks, effects: rsync's on edges, since then
+    knocks, effects: rsync's on edges and the target, since then
     """
 
     group: str
@@ -62,8 +62,8 @@ class Recording:
 
     @property
     def lost(self) -> tuple[str, ...]:
-        """The edges whose links broke."""
-        return tuple(edge for edge in self.edges if fnmatchcase(edge, self.target))
+        """The edges whose links broke, or what else stands behind them."""
+        return tuple(edge for edge in self.edges if fnmatchcase(edge, self.target)) or (self.target,)
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -203,6 +203,6 @@ def record(stage: Stage, *, group: str, target: str, how: Partition) -> Recordin
         edges=stage.edges,
         marks={one.name: one.at for one in stage.marks},
         seen=stage.watched(group),
-        knocks=tuple(one for one in stage.knocks(source="rsync", since=mark) if one.target in stage.edges),
+        knocks=tuple(one for one in stage.knocks(source="rsync", since=mark) if one.target in (*stage.edges, target)),
         effects=stage.seen(source="rsync", since=mark),
     )

@@ -366,3 +366,8 @@ def _split(data: bytes) -> list[tuple[int, int, int, int]]:
         found.append((at, end, data[at + 3], int.from_bytes(data[at + 5 : at + 9], "big") & 0x7FFFFFFF))
         at = end
     return found
+
+
+def opens_stream(data: bytes) -> bool:
+    """Whether a request begins in what a client sent, which begins with a frame."""
+    return any(kind == _HEADERS and stream % 2 for _, _, kind, stream in _split(data))

@@ -19,7 +19,7 @@ from harness.wire.connection import Bell, Connection
 from harness.wire.decoding import Codec
 from harness.wire.effects import Effect, Observation
 from harness.wire.http1 import HttpCodec, request_line
-from harness.wire.http2 import Http2Codec
+from harness.wire.http2 import Http2Codec, opens_stream
 from harness.wire.links import Address, Arrival, Link, Listener, RelayError
 from harness.wire.mongo import MongoCodec
 from harness.wire.peer import Peer, TlsPeer
@@ -323,7 +323,7 @@ class Relay:
         number = self._unasked.pop(connection, None)
         if number is not None:
             self.knocks[number] = replace(self.knocks[number], asked=first)
-        elif first or listener.link.protocol != "http":  # otherwise the rest of a request that was counted
+        elif first or listener.link.protocol != "http" or opens_stream(bytes(data)):  # else the rest of one
             self.knocks.append(Knock(self.clock(), source, listener.link.target, "send", first))
         self.bell.ring()
 

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 Run = Callable[..., Ran]
 READY = {"instantiate": "approve-dig1", "update": "replace-prof1", "terminate": "instantiate-dig1"}
 SLOW = pytest.mark.emco_slow
+pytestmark = pytest.mark.timeout(300)
 LAST = {
     "flapping": (0, 30, 40),
     "slow": (0, 30, 40),
     "black-hole": (3, 80, 60),
-    "reset": (2, 40, 40),
+    "reset": (0, 16, 40),
     "silent": (0, 65, 40),
     "one-way": (0, 65, 40),
 }
@@ -74,7 +75,12 @@ def test_at_rest(kind: str, experiment: Run, claims: "Claims") -> None:
 
 @pytest.mark.parametrize(
     "call, meanwhile",
-    [("instantiate", "stop"), ("instantiate", "restart-rsync"), ("instantiate", "nothing"), ("terminate", "stop")],
+    [
+        ("instantiate", "stop"),
+        ("instantiate", "restart-rsync"),
+        ("terminate", "stop"),
+        pytest.param("instantiate", "nothing", marks=SLOW),
+    ],
 )
 def test_given_up(call: str, meanwhile: str, experiment: Run, claims: "Claims") -> None:
     variant = Variant(
@@ -87,7 +93,10 @@ def test_given_up(call: str, meanwhile: str, experiment: Run, claims: "Claims") 
     partition.claim_given_up(claims, partition.recorded(claims, ran, variant), ran, meanwhile)
 
 
-@pytest.mark.parametrize("call, failed", [("instantiate", "InstantiateFailed"), ("terminate", "TerminateFailed")])
+@pytest.mark.parametrize(
+    "call, failed",
+    [("instantiate", "InstantiateFailed"), pytest.param("terminate", "TerminateFailed", marks=SLOW)],
+)
 def test_max_retries(call: str, failed: str, experiment: Run, claims: "Claims") -> None:
     variant = Variant(
         call,
@@ -97,3 +106,12 @@ def test_max_retries(call: str, failed: str, experiment: Run, claims: "Claims") 
     )
     ran = experiment("max_retries.yaml", **variant.configuration)
     partition.claim_bounded(claims, partition.recorded(claims, ran, variant), ran, failed=failed, most=2)
+
+
+@pytest.mark.emco_real
+@pytest.mark.parametrize("kind", ["refused", pytest.param("black-hole", marks=SLOW)])
+def test_git_away(kind: str, experiment: Run, claims: "Claims") -> None:
+    settings = {"longest": 15 if kind == "refused" else 75}
+    variant = Variant("instantiate", kind, settings, target=partition.GIT, prefix="git-away")
+    ran = experiment("git_away.yaml", kind=kind, **settings)
+    partition.claim_git_away(claims, partition.recorded(claims, ran, variant), ran)

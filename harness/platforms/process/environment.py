@@ -133,6 +133,8 @@ async def _service(site: Site, service: str, index: int, binary: Binary | None, 
     etcd = settings.store_address("etcd") or layout.store(ETCD_PORT)
     await relay.open(Link(service, "mongo", "mongo", layout.store_relay(index, MONGO_PORT), mongo))
     await relay.open(Link(service, "etcd", "etcd", layout.store_relay(index, ETCD_PORT), etcd))
+    if service == "rsync":
+        await relay.open(Link(service, "git", "tcp", layout.git_relay, layout.git))
     spec = service_spec(
         service,
         index,

@@ -16,6 +16,7 @@ MONGO_PORT = 27017
 ETCD_PORT = 2379
 _ETCD_PEER_PORT = 2380
 _EDGE_PORT = 6443
+_GIT_PORT = 8443
 _BLOCKS = range(20, 250)
 _ABOVE_SERVICES = 25000
 
@@ -73,6 +74,16 @@ class Layout:
 
     def edge_relay(self, index: int) -> Address:
         return (f"{self.net}.5.{index + 1}", _EDGE_PORT + 10000 + self.shift)
+
+    @property
+    def git_relay(self) -> Address:
+        """What rsync has as its proxy for HTTPS: what it asks of a Git server arrives there, and goes no further."""
+        return (f"{self.net}.6.1", _GIT_PORT + self.shift)
+
+    @property
+    def git(self) -> Address:
+        """Where a Git server would be; nobody listens."""
+        return (f"{self.net}.6.2", _GIT_PORT + self.shift)
 
 
 def isolated_layout() -> Layout:

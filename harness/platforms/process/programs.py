@@ -150,6 +150,9 @@ def service_spec(
         config["max-retries"] = max_retries
     (work / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     env = _environment(work)
+    if service == "rsync":  # GitOps: what it asks of github.com is to be seen, and must not leave the machine
+        host, port = layout.git_relay
+        env["HTTPS_PROXY"] = f"http://{host}:{port}"  # Go exempts loopback: edges are reached as ever
     env["EMCO_METRICS_POLLING_INTERVAL_SECS"] = "-1"  # else every service reads all of mongo every 15 s
     for name, info in SERVICES.items():
         if info.grpc_port is not None and name == service:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from harness.wire.conditions import BlackHole, Condition, Healthy, Reset
+from harness.wire.http2 import opens_stream
 from harness.wire.links import Link
 from harness.wire.relay import Knock, Relay
 
@@ -146,3 +147,22 @@ async def test_closing_the_relay_frees_the_address_of_a_black_hole() -> None:
         with socket.socket() as again:
             again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             again.bind(address)
+
+
+def frame(kind: int, stream: int, payload: bytes = b"") -> bytes:
+    return len(payload).to_bytes(3) + bytes([kind, 0]) + stream.to_bytes(4) + payload
+
+
+@pytest.mark.parametrize(
+    "data, opens",
+    [
+        (frame(1, 3, b"head"), True),
+        (frame(8, 0, bytes(4)) + frame(1, 5), True),
+        (frame(6, 0, bytes(8)), False),  # a ping: nobody asked for anything
+        (frame(0, 3, b"body"), False),
+        (frame(1, 3)[:8], False),
+        (b"", False),
+    ],
+)
+def test_a_request_of_http2_is_told_from_a_ping(data: bytes, opens: bool) -> None:
+    assert opens_stream(data) == opens
