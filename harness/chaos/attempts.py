@@ -85,14 +85,17 @@ def evenly_spaced(moments: Sequence[float]) -> tuple[float, ...]:
     return tuple(moments) if len(moments) < _FEWEST else ()
 
 
-def _weight(run: Sequence[float]) -> tuple[int, bool, float]:
-    """What speaks for a run: its length, the pauses of rsync, how far it reaches."""
-    return (len(run), _as_rsync(run), run[-1] - run[0]) if run else (0, False, 0.0)
+def _weight(run: Sequence[float]) -> tuple[bool, int, float]:
+    """What speaks for a run: the pauses of rsync, its length, how far it reaches.
+
+    Tries and the first knocks of a watch can together be as evenly spaced, and more of them: half as far apart.
+    """
+    return (_as_rsync(run), len(run), run[-1] - run[0]) if run else (False, 0, 0.0)
 
 
 def _as_rsync(run: Sequence[float]) -> bool:
     pauses = [later - earlier for earlier, later in itertools.pairwise(run)]
-    return bool(pauses) and all(abs(pause - _WAIT) <= _MOST_LOOSE for pause in pauses)
+    return len(run) >= _FEWEST and all(abs(pause - _WAIT) <= _MOST_LOOSE for pause in pauses)
 
 
 def _run(moments: Sequence[float], first: float, second: float) -> tuple[float, ...]:

@@ -28,9 +28,9 @@ Side = Literal["before", "after", "refused"]
 Fault = Literal["crash", "disconnect", "none", "reset", "error"]
 """What is done: SIGKILL of the victim; its client hangs up; nothing (a call that must be refused); its connection to a
 store is reset; a store answers it with an error."""
-Under = Literal["", "edges-refused", "start-error"]
-"""What is wrong beside that: edges refuse connections from before the call until the victim is back; the victim's first
-read of a store after its restart is answered with an error."""
+Under = Literal["", "edges-refused", "start-error", "start-error-2"]
+"""What is wrong beside that: edges refuse connections from before the call until the victim is back; the first (or the
+second) read of a store that the victim makes after its restart is answered with an error."""
 QUIET = "quiet"
 """Stands for an effect where the victim waits for its next try and does nothing."""
 STORE_FAULTS: tuple[Fault, ...] = ("reset", "error")

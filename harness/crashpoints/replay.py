@@ -168,12 +168,13 @@ class Replayer:
     async def _started_again(self, point: CrashPoint) -> None:
         """Start the victim, with what is wrong then. Raises ServiceDown; HarnessTrouble when that did not happen."""
         relay = self._lab.relay
-        if point.under != "start-error":
+        if not point.under.startswith("start-error"):
             await self._lab.victim(point.victim).start()
             self._lab.edges_refuse(refuse=False)
             return
         relay.watch_reads(point.victim, watched=True)
-        armed = relay.arm(Trigger(source=point.victim, side="before", matches=lambda effect: effect.read))
+        number = 2 if point.under == "start-error-2" else 1
+        armed = relay.arm(Trigger(point.victim, "before", lambda effect: effect.read, occurrence=number))
         start = asyncio.ensure_future(self._lab.victim(point.victim).start())
         try:
             await asyncio.wait({armed.hit}, timeout=self._limits.hit)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from harness.crashpoints.lab import Lab, Limits, Profile
 from harness.crashpoints.learn import MOST_RUNS, STORES, Lesson, fault_sides, fresh, settle, stable
-from harness.crashpoints.model import QUIET, STORE_FAULTS, CallPlan, CrashPoint, Fault, Side
+from harness.crashpoints.model import QUIET, STORE_FAULTS, CallPlan, CrashPoint, Fault, Side, Under
 from harness.faults.victim import HarnessTrouble
 from harness.wire.effects import Observation
 
@@ -209,9 +209,10 @@ def _under(plan: CallPlan, survey: Survey, profile: Profile, victim: str) -> lis
     # In the middle there is certainly something to be taken up again.
     steady = [one for one in enumerate(_counted(survey.effects[victim]), 1) if not profile.paced(one[1][0])]
     ordinal, (name, nth) = steady[len(steady) // 2]
+    failing: tuple[Under, ...] = ("start-error", "start-error-2")
     return [
         *points,
-        CrashPoint(plan.name, plan.service, "after", name, nth, ordinal, "crash", victim, "start-error"),
+        *(CrashPoint(plan.name, plan.service, "after", name, nth, ordinal, "crash", victim, one) for one in failing),
     ]
 
 

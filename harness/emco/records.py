@@ -106,14 +106,15 @@ def effect_slug(effect: Effect) -> str:
 
 
 class EffectNames:
-    """Names of one service's effects during one call, in which contexts are numbered as it first touches them.
+    """Names of one service's effects during one call: the context that it touches first is `context/ID`, others `ID2`.
 
-    rsync works on several contexts at a time; for an update, the new one is `context/ID`, the old one `context/ID2`.
-    What edges report does not count: it may come for any context at any time.
+    rsync works on several contexts at a time: for an update on the new one, on the one that is left and on the one
+    that collects the status. Which of the latter comes first is chance, so they share a name. What edges report is no
+    touch: it may come for any context at any time.
     """
 
     def __init__(self) -> None:
-        self._numbers: dict[str, str] = {}
+        self._first = ""
 
     def __call__(self, effect: Effect) -> str:
         slug = effect_slug(effect)
@@ -121,9 +122,10 @@ class EffectNames:
         context = CONTEXT_KEY.match(key) or ACTIVE_KEY.match(key)
         if context is None:
             return slug
-        if not reported(slug):
-            self._numbers.setdefault(context.group(1), str(len(self._numbers) + 1) if self._numbers else "")
-        return slug.replace("context/ID", f"context/ID{self._numbers.get(context.group(1), '')}", 1)
+        if not self._first and not reported(slug):
+            self._first = context.group(1)
+        other = self._first and context.group(1) != self._first
+        return slug.replace("context/ID", "context/ID2", 1) if other else slug
 
 
 _REPORTED = re.compile(r"/cluster/[^/]+/status$|/(resourcesready|resready|ressuccess)$")

@@ -83,6 +83,7 @@ def run(tests: list[str], *, reference: str, folder: Path) -> Mapping[str, Outco
     )
     assert (out / "latest").exists(), done.stdout[-3000:] + done.stderr[-1000:]
     summary = read_summary(out / "latest")
+    assert [f"{one.id}: {one.reason}" for one in summary.claims if one.outcome is Outcome.UNKNOWN] == []
     names = {_subject(test): test for test in tests}
     return {f"{names[one.subject]}:{one.name}": one.outcome for one in summary.claims}
 

@@ -42,6 +42,10 @@ def test_a_watch_that_waits_longer_each_time_is_no_try() -> None:
     assert tries(refused([0.0, 0.86, 3.88, 8.59, 17.43, 35.75])) == Tries((), 6)
 
 
+def test_knocks_of_a_watch_halfway_between_tries_are_none() -> None:
+    assert tries(refused([0.0, 0.0, 1.07, 2.1, 3.2, 4.2])) == Tries((0.0, 2.1, 4.2), 3)
+
+
 def test_few_knocks_are_all_tries() -> None:
     assert tries(refused([0.1, 0.1, 0.11])) == Tries((0.1,), 2)
     assert tries([]) == Tries((), 0)

@@ -18,7 +18,7 @@ from harness.wire.effects import Effect, Observation
 from harness.wire.relay import Hit, Relay, Trigger
 
 State = Mapping[str, str]
-LIMITS = Limits(quiet=0.001, quiet_async=0.001, at_rest=0.001, hit=0.2, ended=0.2, reaction=0.05, answer=0.2)
+LIMITS = Limits(quiet=0.001, quiet_async=0.001, at_rest=1.0, hit=0.2, ended=0.2, reaction=0.05, answer=0.2)
 OK, EXISTS, GONE = Told(201), Told(409, "exists"), Told(None, "connection lost")
 
 
@@ -99,6 +99,7 @@ class Script:
     silent:   nothing happens at all: neither trigger nor answer
     partial:  what the call has done when it is stopped; restarted: what a start of the victim makes of it
     goes_on:  what was seen between the answer and the freeze
+    seen:     what the history says of the held effect after a fault of the store;  refuses: whether it can be refused
     down:     the victim does not come back;  down_on: services do not start on a state with this record
     """
 
@@ -113,6 +114,8 @@ class Script:
     hangs: bool = False
     dead: bool = False
     gave_up: bool = True
+    seen: Observation | None = None
+    refuses: bool = True
     problems: tuple[str, ...] = ()
     goes_on: tuple[Observation, ...] = ()
 
@@ -223,6 +226,25 @@ class FakeLab:
 
     def release(self, source: str, *, drop_held: bool) -> None:
         self.log.append(f"release {source} drop_held={drop_held}")
+        self._ended.set()
+
+    def reset_held(self, source: str) -> None:
+        self.log.append(f"reset {source}")
+        self._goes_on()
+
+    async def refuse_held(self, source: str) -> bool:
+        if self.script.refuses:
+            self.log.append(f"refuse {source}")
+            self._goes_on()
+        return self.script.refuses
+
+    def _goes_on(self) -> None:
+        if self.script.seen is not None:
+            self.history = [self.script.seen]
+        self._ended.set()
+
+    async def synced(self) -> None:
+        """All that is known is here."""
 
 
 @dataclass

@@ -1,15 +1,19 @@
 """One injection: the fault at the planned effect with its proof, or the admission that there is none."""
 
+import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from harness.crashpoints.inject import Injected, inject
-from harness.crashpoints.model import Proof, Told
+from harness.crashpoints.lab import Call
+from harness.crashpoints.model import Fault, Proof, Side, Told
 from harness.faults.victim import HarnessTrouble
 from harness.wire.effects import Observation
+from harness.wire.relay import Hit, Trigger
 
-from .conftest import EFFECT, GONE, LIMITS, OK, PROFILE, FakeLab, Script, create, point
+from .conftest import EFFECT, GONE, LIMITS, OK, PROFILE, FakeArmed, FakeLab, Script, create, point
 
 AT = EFFECT.describe()
 
@@ -119,3 +123,84 @@ async def test_without_an_acknowledgement_there_is_no_crash_after_the_answer(scr
 async def test_a_death_after_the_answer_without_both_proofs_is_not_proven(script: Script) -> None:
     _, done = await injected(script, effect="answer")
     assert done.proof.proven is False
+
+
+SENT = Observation(0, "svc", "mongo", EFFECT, 0.0, forwarded=True)
+HELD = Observation(0, "svc", "mongo", EFFECT, 0.0)
+
+
+@pytest.mark.parametrize(
+    "fault, side, seen, proven, how",
+    [
+        ("reset", "before", HELD, True, "not forwarded, its connection reset"),
+        ("reset", "before", SENT, False, "not forwarded, its connection reset"),
+        ("reset", "after", SENT, True, "carried out, its connection reset before the reply"),
+        ("reset", "after", HELD, False, "carried out, its connection reset before the reply"),
+        ("error", "before", replace(HELD, ok=False), True, "not forwarded, answered with an error"),
+        ("error", "before", HELD, False, "not forwarded, answered with an error"),
+        ("error", "before", replace(SENT, ok=False), False, "not forwarded, answered with an error"),
+    ],
+)
+async def test_a_fault_of_a_store_is_proven_by_what_became_of_the_held_effect(
+    fault: Fault, side: Side, seen: Observation, proven: bool, how: str
+) -> None:
+    lab = FakeLab(Script(seen=seen))
+    done = await inject(lab.as_lab(), PROFILE, LIMITS, replace(point(), fault=fault, side=side), create("a"))
+    assert done == Injected(Proof(proven, 1, AT, how), GONE)
+    assert lab.log == [f"arm svc {side} 1 True", f"{'refuse' if fault == 'error' else 'reset'} svc"]
+
+
+async def test_what_cannot_be_refused_goes_on_and_nothing_was_injected() -> None:
+    lab = FakeLab(Script(refuses=False))
+    planned = replace(point(), fault="error", side="before")
+    done = await inject(lab.as_lab(), PROFILE, LIMITS, planned, create("a"))
+    assert done.proof == Proof(False, 0, AT, "an error could not be put into this connection")
+    assert lab.log == ["arm svc before 1 True", "release svc drop_held=False"]
+
+
+async def test_who_works_beside_the_call_is_waited_for_after_the_answer() -> None:
+    """The call is answered, and the effect still comes: a victim that is not the called service."""
+    lab = FakeLab(Script(answer=OK))
+    arm = lab.arm
+
+    def later(trigger: Trigger) -> FakeArmed:
+        armed = arm(trigger)
+        asyncio.get_running_loop().call_later(0.02, armed.hit.set_result, Hit(EFFECT, 0, 0.0))
+        return armed
+
+    lab.arm = later  # type: ignore[method-assign]
+    lab.quiet = _never_quiet  # type: ignore[method-assign]
+    done = await inject(lab.as_lab(), PROFILE, LIMITS, replace(point(), victim="other"), create("a"))
+    assert done == Injected(Proof(True, 1, AT, "SIGKILL reaped (pid 7), 3 of 3 connections ended"), OK)
+    assert lab.log == ["arm other after 1 True", "crash", "drop other"]
+
+
+async def _never_quiet(**_: Any) -> bool:
+    await asyncio.Event().wait()
+    return False
+
+
+async def test_who_works_beside_the_call_and_has_nothing_to_do_any_more_was_not_reached() -> None:
+    lab = FakeLab(Script(answer=OK))
+    done = await inject(lab.as_lab(), PROFILE, LIMITS, replace(point(), victim="other"), create("a"))
+    assert done == Injected(Proof(False, 0, "", "the call was answered 201 before after write ~1 came up"), OK)
+
+
+async def test_between_two_tries_the_victim_must_have_noted_that_it_tries() -> None:
+    planned = replace(point(), effect="quiet", victim="other", under="edges-refused")
+    lab = FakeLab(Script())
+    done = await inject(lab.as_lab(), PROFILE, LIMITS, planned, create("a"))
+    assert done == Injected(Proof(False, 0, "", "other did not note that it tries to reach an edge"), OK)
+    tries = replace(PROFILE, retries=lambda name: name == "write")
+    lab = FakeLab(Script())
+    send = lab.send
+
+    async def noted(call: Call) -> Told:
+        lab.history.append(replace(SENT, source="other"))
+        return await send(call)
+
+    lab.send = noted  # type: ignore[method-assign]
+    done = await inject(lab.as_lab(), tries, LIMITS, planned, create("a"))
+    how = "SIGKILL reaped (pid 7), 3 of 3 connections ended"
+    assert done == Injected(Proof(True, 1, "waiting for the next try", how), OK)
+    assert lab.log == ["send create", "freeze other", "crash", "drop other"]

@@ -83,6 +83,7 @@ def test_every_effect_gives_a_point_on_both_sides_but_none_at_what_is_paced() ->
         "before:other:put~2.crash",
         "after:other:put~2.crash",
         "after:other:put~2.crash+start-error",
+        "after:other:put~2.crash+start-error-2",
     ]
 
 
@@ -108,4 +109,5 @@ def test_who_tries_to_reach_an_edge_is_struck_at_what_it_notes_and_between_two_t
         "after:other:lost.crash+edges-refused",
         "after:other:quiet.crash+edges-refused",
         "after:other:put.crash+start-error",
+        "after:other:put.crash+start-error-2",
     ]

@@ -338,7 +338,7 @@ def etcd_effect(op: str, key: str) -> Effect:
     return Effect("etcd", op, "", (("key", key),))
 
 
-def test_contexts_are_numbered_as_a_service_first_touches_them() -> None:
+def test_the_context_that_a_service_touches_first_has_a_name_of_its_own() -> None:
     name = EffectNames()
     touched = [
         etcd_effect("Put", f"/activecontext/{TWO}/"),
@@ -346,6 +346,7 @@ def test_contexts_are_numbered_as_a_service_first_touches_them() -> None:
         etcd_effect("Put", f"/activecontext/{ONE}/"),
         etcd_effect("Put", f"/context/{TWO}/status/"),
         etcd_effect("DeleteRange", f"/activecontext/{ONE}/"),
+        etcd_effect("Put", f"/context/{THREE}/status/"),
     ]
     assert [name(effect) for effect in touched] == [
         "etcd.put:activecontext/ID",
@@ -353,10 +354,11 @@ def test_contexts_are_numbered_as_a_service_first_touches_them() -> None:
         "etcd.put:activecontext/ID2",
         "etcd.put:context/ID/status",
         "etcd.deleterange:activecontext/ID2",
+        "etcd.put:context/ID2/status",
     ]
 
 
-def test_what_an_edge_reported_of_another_context_numbers_nothing() -> None:
+def test_what_an_edge_reported_is_no_touch() -> None:
     name = EffectNames()
     report = f"/context/{ONE}/app/a/cluster/p1+c1/status/"
     assert reported(name(etcd_effect("Put", report)))

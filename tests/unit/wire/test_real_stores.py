@@ -13,11 +13,12 @@ import grpclib.client
 import grpclib.const
 import grpclib.exceptions
 import pymongo
+import pymongo.errors
 import pytest
 from grpclib.encoding.base import CodecBase
 
 from harness.wire.effects import Effect
-from harness.wire.links import Link
+from harness.wire.links import Link, RelayError
 from harness.wire.relay import Relay, Trigger
 
 HOST = "127.0.0.1"
@@ -201,3 +202,112 @@ async def test_etcd_is_stopped_at_the_boundary(etcd: int, side: Any, expected: b
         assert relay.problems == []
         assert [seen.effect.key for seen in relay.history] == [(("key", key.decode()),), (("key", "/next/"),)]
         assert relay.history[0].forwarded is (side == "after")
+
+
+def find(port: int, name: str, **options: Any) -> Any:
+    with pymongo.MongoClient(HOST, port, directConnection=True, **options) as client:
+        return client.emco.resources.find_one({"project": name})
+
+
+@pytest.mark.parametrize("side, expected", [("before", 0), ("after", 1)])
+async def test_a_reset_at_the_boundary_takes_the_request_or_the_reply(mongo: int, side: Any, expected: int) -> None:
+    link = Link("dcm", "mongo", "mongo", (HOST, 0), (HOST, mongo))
+    async with Relay() as relay:
+        await relay.open(link)
+        port, name = relay.address(link)[1], f"reset-{side}"
+        armed = relay.arm(Trigger("dcm", side, of("findAndModify")))
+        write = asyncio.create_task(asyncio.to_thread(upsert, port, name))
+        hit = await asyncio.wait_for(armed.hit, 20)
+        relay.reset_held("dcm")
+        with pytest.raises(pymongo.errors.AutoReconnect):
+            await write
+        assert await asyncio.to_thread(stored, mongo, name) == expected
+        assert relay.history[hit.seq].forwarded is (side == "after")
+        await asyncio.to_thread(upsert, port, name)  # other connections are let through
+        assert relay.problems == []
+
+
+async def test_mongo_refuses_a_held_write_in_its_own_words(mongo: int) -> None:
+    link = Link("dcm", "mongo", "mongo", (HOST, 0), (HOST, mongo))
+    async with Relay() as relay:
+        await relay.open(link)
+        port = relay.address(link)[1]
+        armed = relay.arm(Trigger("dcm", "before", of("findAndModify")))
+        write = asyncio.create_task(asyncio.to_thread(upsert, port, "refused"))
+        hit = await asyncio.wait_for(armed.hit, 20)
+        assert await relay.refuse_held("dcm")
+        with pytest.raises(pymongo.errors.PyMongoError, match="interrupted at shutdown"):
+            await write
+        assert await asyncio.to_thread(stored, mongo, "refused") == 0
+        assert (relay.history[hit.seq].forwarded, relay.history[hit.seq].ok) == (False, False)
+        assert relay.under_way() == 0
+        assert relay.problems == []
+
+
+async def test_mongo_refuses_a_watched_read_and_reads_are_no_effects(mongo: int) -> None:
+    link = Link("rsync", "mongo", "mongo", (HOST, 0), (HOST, mongo))
+    async with Relay() as relay:
+        await relay.open(link)
+        port = relay.address(link)[1]
+        relay.watch_reads("rsync", watched=True)
+        await asyncio.to_thread(upsert, mongo, "read")
+        assert (await asyncio.to_thread(find, port, "read"))["project"] == "read"
+        read = Effect("mongo", "find", "emco.resources", (("project", "read"),), read=True)
+        assert [seen.effect for seen in relay.reads] == [read]
+        assert relay.history == []
+        armed = relay.arm(Trigger("rsync", "before", lambda effect: effect.read))
+        asked = asyncio.create_task(asyncio.to_thread(find, port, "read"))
+        assert (await asyncio.wait_for(armed.hit, 20)).effect == read
+        assert await relay.refuse_held("rsync")
+        with pytest.raises(pymongo.errors.ExecutionTimeout, match="time limit"):
+            await asked
+        relay.watch_reads("rsync", watched=False)
+        assert (await asyncio.to_thread(find, port, "read"))["project"] == "read"
+        assert len(relay.reads) == 2
+        assert relay.problems == []
+
+
+@pytest.mark.parametrize("method, status", [("Put", "UNAVAILABLE"), ("Range", "RESOURCE_EXHAUSTED")])
+async def test_etcd_refuses_in_its_own_words_and_the_connection_goes_on(etcd: int, method: str, status: str) -> None:
+    link = Link("rsync", "etcd", "etcd", (HOST, 0), (HOST, etcd))
+    async with Relay() as relay:
+        await relay.open(link)
+        relay.watch_reads("rsync", watched=True)
+        through, direct = with_etcd(relay.address(link)[1]), with_etcd(etcd)
+        message = field(1, b"/refused/") + (field(2, b"value") if method == "Put" else b"")
+        try:
+            await call(through, "KV/Range", field(1, b"/other/"))
+            armed = relay.arm(Trigger("rsync", "before", of(method)))
+            asked = asyncio.create_task(call(through, f"KV/{method}", message))
+            hit = await asyncio.wait_for(armed.hit, 5)
+            assert await relay.refuse_held("rsync")
+            with pytest.raises(grpclib.exceptions.GRPCError) as error:
+                await asked
+            assert error.value.status is grpclib.const.Status[status]
+            for number in range(3):  # header compression and flow control of both sides still agree
+                await call(through, "KV/Put", field(1, b"/next/") + field(2, b"%d" % number))
+            assert b"2" in await call(through, "KV/Range", field(1, b"/next/"))
+            assert b"value" not in await call(direct, "KV/Range", field(1, b"/refused/"))
+        finally:
+            through.close()
+            direct.close()
+        assert (relay.history[hit.seq].forwarded, relay.history[hit.seq].ok) == (False, False)
+        assert relay.problems == []
+
+
+async def test_what_is_not_held_before_it_was_forwarded_cannot_be_refused(etcd: int) -> None:
+    link = Link("rsync", "etcd", "etcd", (HOST, 0), (HOST, etcd))
+    async with Relay() as relay:
+        await relay.open(link)
+        through = with_etcd(relay.address(link)[1])
+        try:
+            with pytest.raises(RelayError, match="no effect of rsync is held"):
+                await relay.refuse_held("rsync")
+            armed = relay.arm(Trigger("rsync", "after", of("Put")))
+            put = asyncio.create_task(call(through, "KV/Put", field(1, b"/after/") + field(2, b"v")))
+            await asyncio.wait_for(armed.hit, 5)
+            assert not await relay.refuse_held("rsync")
+            relay.release("rsync", drop_held=False)
+            await put
+        finally:
+            through.close()
