@@ -48,14 +48,17 @@ class Instances:
         return next((name for name, state in self._states.items() if state.present == address[0]), UNKNOWN)
 
     def want(self, source: str) -> None:
-        """Let the next instance in: the first one that comes, or that waits, and was not retired."""
+        """Let the next instance in: the first one that comes, or that waits still, and was not retired."""
         state = self._states[source]
         if state.present:
             return
         state.wanted = True
         waiting, state.waiting = state.waiting, []
         for arrival in waiting:
-            self._decide(source, arrival)
+            if arrival.is_there():
+                self._decide(source, arrival)
+            else:  # it gave up, or its instance is gone
+                arrival.turn_away()
 
     def retire(self, source: str) -> str:
         """The present instance may talk no more, and none is let in until one is wanted; where it was."""

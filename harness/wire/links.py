@@ -12,6 +12,7 @@ from harness.wire.connection import Connection
 Address = tuple[str, int]
 LinkProtocol = Literal["mongo", "etcd", "grpc", "http", "tcp"]
 _BACKLOG = 512
+_ESTABLISHED = 1  # tcpi_state, the first member of Linux's struct tcp_info
 _STUFFING_LIMIT = 1.0  # seconds; on loopback it takes microseconds
 
 
@@ -65,11 +66,21 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A connection that was accepted and of which nothing was read yet: exactly one of both is called, at any time."""
+    """A connection that was accepted and of which nothing was read yet.
+
+    let_in, turn_away: exactly one of both is called, at any time
+    is_there:          whether the other side has not ended it meanwhile
+    """
 
     address: Address
     let_in: Callable[[], None]
     turn_away: Callable[[], None]
+    is_there: Callable[[], bool]
+
+
+def is_open(sock: socket.socket) -> bool:
+    """Whether the other side has not ended a connection: its end stands behind what was not read yet, so ask TCP."""
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED
 
 
 class Listener:

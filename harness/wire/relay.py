@@ -20,7 +20,7 @@ from harness.wire.decoding import Codec
 from harness.wire.effects import Effect, Observation
 from harness.wire.http1 import HttpCodec, request_line
 from harness.wire.http2 import Http2Codec, opens_stream
-from harness.wire.links import Address, Arrival, Link, Listener, RelayError
+from harness.wire.links import Address, Arrival, Link, Listener, RelayError, is_open
 from harness.wire.mongo import MongoCodec
 from harness.wire.peer import Peer, TlsPeer
 
@@ -523,7 +523,7 @@ class Relay:
                 self._accepted(listener, sock, address)
             else:
                 let_in = partial(self._accepted, listener, sock, address)
-                listener.link.gate(Arrival(address, let_in, sock.close))
+                listener.link.gate(Arrival(address, let_in, sock.close, partial(is_open, sock)))
 
     def _accept_again(self, listener: Listener, sock: socket.socket) -> None:
         if listener.sock is sock:

@@ -11,6 +11,7 @@ class Door:
         self.now = 0.0
         self.told: list[str] = []
         self.changed: list[str] = []
+        self.gone: set[str] = set()
         self.instances = Instances(("dcm", "clm"), clock=lambda: self.now, changed=self.changed.append)
 
     def come(self, address: str, source: str = "dcm") -> None:
@@ -21,7 +22,10 @@ class Door:
 
     def _arrival(self, address: str) -> Arrival:
         return Arrival(
-            (address, 1), lambda: self.told.append(f"{address} in"), lambda: self.told.append(f"{address} away")
+            (address, 1),
+            lambda: self.told.append(f"{address} in"),
+            lambda: self.told.append(f"{address} away"),
+            lambda: address not in self.gone,
         )
 
 
@@ -92,6 +96,16 @@ def test_sources_do_not_concern_each_other() -> None:
     door.come("10.0.0.1", "dcm")
     door.come("10.0.0.2", "clm")
     assert door.told == ["10.0.0.2 in"]
+
+
+def test_who_is_gone_while_it_waits_is_not_the_next_instance() -> None:
+    door = Door()
+    door.come("10.0.0.1")
+    door.come("10.0.0.2")
+    door.gone.add("10.0.0.1")
+    door.instances.want("dcm")
+    assert door.told == ["10.0.0.1 away", "10.0.0.2 in"]
+    assert door.instances.address("dcm") == "10.0.0.2"
 
 
 def test_who_is_banned_is_not_taken_for_the_next_instance() -> None:

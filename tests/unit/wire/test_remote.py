@@ -250,6 +250,22 @@ def test_a_dead_instance_is_proven_by_its_ended_connections_and_the_next_waits_u
     asyncio.run(scenario())
 
 
+def test_an_instance_that_died_while_it_waited_is_passed_over() -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            dead = await b.connect()
+            dead.writer.write(modify(1))
+            dead.writer.close()
+            await dead.writer.wait_closed()
+            alive = await b.connect("127.0.0.2")
+            alive.writer.write(modify(2))
+            b.relay.want("dcm")
+            assert await alive.answer() == 2
+            assert b.relay.instances == {"dcm": "127.0.0.2"}
+
+    asyncio.run(scenario())
+
+
 def test_links_are_broken_and_healed() -> None:
     async def scenario() -> None:
         async with bench() as b:
