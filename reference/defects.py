@@ -189,7 +189,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect(
         "R17",
         "10",
-        "a write of rsync to etcd that fails ends the work on its context, until the next restart",
+        "where rsync cannot write to etcd what became of an event, its work on the context ends and the status stays",
         _RSYNC_ANY,
     ),
     Defect(

@@ -256,19 +256,27 @@ class RsyncService:
         if stopped or not events.allowed(item.event, status, resume="R15" not in self._defects):
             await self._skip(context, number, item, shown=stopped or item.event == events.TERMINATE)
             return True
-        try:
-            await self._contexts.put(context, _DESIRED, {"Status": transition.success})
-            await self._contexts.put(context, _CURRENT, {"Status": transition.busy})
-            await self._contexts.put(context, "status/", {"Status": transition.busy})
-        except StoreError:
-            if "R24" not in self._defects:
-                raise
-            await self._skip(context, number, item, shown=True)
+        if not await self._begin(context, number, item):
             return True
         worker.work = asyncio.ensure_future(self._work(context, item))
         failed = await self._outcome(context, worker.work)
         worker.work = None
         await self._finish(context, number, status=transition.failure if failed else transition.success, failed=failed)
+        return True
+
+    async def _begin(self, context: str, number: int, item: QueueItem) -> bool:
+        """Note that an event is begun; where that fails EMCO gives the event up (R24)."""
+        transition = events.TRANSITIONS[item.event]
+        try:
+            await self._contexts.put(context, _DESIRED, {"Status": transition.success})
+            await self._contexts.put(context, _CURRENT, {"Status": transition.busy})
+            await self._contexts.put(context, "status/", {"Status": transition.busy})
+        except StoreError as error:
+            if "R24" not in self._defects:
+                raise
+            self._log.warning("%s of context %s is skipped: %s", item.event, context, error)
+            await self._skip(context, number, item, shown=True)
+            return False
         return True
 
     async def _outcome(self, context: str, work: "asyncio.Task[None]") -> bool:

@@ -6,6 +6,7 @@ import bson
 
 from harness.campaign import PROFILE
 from harness.chaos.clients import Asked
+from harness.emco.invariants import broken
 from harness.stores.canonical import Delta, canonical, difference
 from harness.stores.snapshot import Snapshot
 from harness.wire.effects import Observation
@@ -59,6 +60,21 @@ def unkept(history: Iterable[Observation], after: Snapshot) -> tuple[str, ...]:
             end = key.get("range_end", key["key"] + "\0")
             there.update({name: False for name in there if key["key"] <= name < end})
     return tuple(name for name, wanted in there.items() if wanted and name.encode() not in after.etcd)
+
+
+def disagreements(before: Snapshot | None, after: Snapshot) -> tuple[str, ...]:
+    """Invariants that are broken and were not before, a sentence each.
+
+    Without one that needs no outage: rsync notes what a terminate does not find on an edge as Failed, so a deployment
+    that is terminated before all of it was applied ends as Terminated with failed resources, whatever happened before.
+    """
+    return tuple(
+        f"{one.invariant} {one.where}: {one.sentence}"
+        for one in broken(after, before=before)
+        if not (
+            one.invariant == "context-truthful" and "is Terminated, but" in one.sentence and "Failed" in one.sentence
+        )
+    )
 
 
 def inert_leaks(before: Snapshot, after: Snapshot) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from harness.campaign import Campaign
 from harness.chaos.clients import ask_of
@@ -55,24 +56,43 @@ def _known(kind: str) -> None:
         raise UsageError(f"there is no outage {kind!r}; there are {', '.join(OUTAGES)}")
 
 
-def begin_in(stage: Stage, call: str, store: str, kind: str, *, source: str, at: str, limit: float) -> str:
-    """Let a client make a call of the workload, and take a store away right after an effect of a service.
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a store goes away during a call: at an effect of a service (`source`).
 
-    at: text in the effect's description, a part of a key say; the first effect that has it. Empty: the first of all
+    at:   text in the effect's description, a part of a key say; empty: any
+    nth:  which of the effects that have it
+    side: `before` it reaches the store, or `after` the store has it and the service does not know
+    """
+
+    source: str = "rsync"
+    at: str = ""
+    nth: int = 1
+    side: Literal["before", "after"] = "after"
+
+    def __post_init__(self) -> None:
+        if self.nth < 1 or self.side not in ("before", "after"):
+            raise UsageError(f"a moment is before or after the first effect or a later one, not {self.side} {self.nth}")
+
+
+def begin_in(stage: Stage, call: str, store: str, kind: str, *, moment: Moment, limit: float) -> str:
+    """Let a client make a call of the workload, and take a store away at a moment of it.
+
     The service stands still meanwhile, so that nothing of it is between the effect and the outage. The call goes on
     as one of the stage's clients, who gives up after `limit` seconds. Raises as `begin`, and HarnessTrouble when there
     is no such effect.
     """
     _known(kind)
     ask = ask_of(stage.named(call))
-    armed = stage.act(_arm(Trigger(source, "after", lambda effect: at in effect.describe())))
+    trigger = Trigger(moment.source, moment.side, lambda effect: moment.at in effect.describe(), moment.nth)
+    armed = stage.act(_arm(trigger))
     stage.clients.begin(ask, limit=limit)
     try:
-        effect = stage.act(lambda _: _hit(armed, at))
+        effect = stage.act(lambda _: _hit(armed, moment))
         done = begin(stage, store, kind)
     finally:
-        stage.act(_let_go(armed, source))
-    return f"{done}, after {source} made the effect {effect}"
+        stage.act(_let_go(armed, moment.source))
+    return f"{done}, {moment.side} the effect {effect} of {moment.source}"
 
 
 def _arm(trigger: Trigger) -> Callable[[Campaign], Coroutine[Any, Any, ArmedTrigger]]:
@@ -82,12 +102,14 @@ def _arm(trigger: Trigger) -> Callable[[Campaign], Coroutine[Any, Any, ArmedTrig
     return arm
 
 
-async def _hit(armed: ArmedTrigger, at: str) -> str:
+async def _hit(armed: ArmedTrigger, moment: Moment) -> str:
     try:
         async with asyncio.timeout(_HIT):
             return (await asyncio.shield(armed.hit)).effect.describe()
     except TimeoutError:
-        raise HarnessTrouble(f"{armed.trigger.source} made no effect with {at!r} within {_HIT:g} s") from None
+        raise HarnessTrouble(
+            f"{moment.source} made fewer than {moment.nth} effects with {moment.at!r} within {_HIT:g} s"
+        ) from None
 
 
 def _let_go(armed: ArmedTrigger, source: str) -> Callable[[Campaign], Coroutine[Any, Any, None]]:

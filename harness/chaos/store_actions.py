@@ -48,6 +48,9 @@ __all__ = [
 ]
 
 
+_FIRST: Mapping[str, Any] = {}  # after rsync's first effect
+
+
 @in_sentences
 def begin_outage(store: str, kind: str = "refused", source: str = "*") -> str:
     """Take mongo, etcd or both away: refused, reset or black-hole (its links), paused, crashed or volume-lost (itself).
@@ -59,14 +62,17 @@ def begin_outage(store: str, kind: str = "refused", source: str = "*") -> str:
 
 @in_sentences
 def outage_in_call(
-    call: str, store: str, kind: str = "refused", source: str = "rsync", at: str = "", limit: float = 100.0
+    call: str, store: str, kind: str = "refused", moment: Mapping[str, Any] = _FIRST, limit: float = 100.0
 ) -> str:
-    """Let a client make a call, and take a store away right after an effect of a service (`source`).
+    """Let a client make a call, and take a store away at an effect of a service during it.
 
-    at: a part of the effect's key, `readystatus/`; nothing: its first effect. The client gives up after `limit`
-    seconds; `wait_for_answers` has what it was told.
+    moment: {source: rsync, at: readystatus/, nth: 1, side: after}: after the first effect of rsync with this in its
+            key; before: it does not reach the store. The client gives up after `limit` seconds; `wait_for_answers` has
+            what it was told.
     """
-    return outages.begin_in(stage(), call, store, kind, source=source, at=at, limit=float(limit))
+    if unknown := sorted(set(moment) - {"source", "at", "nth", "side"}):
+        raise UsageError(f"a moment has source, at, nth and side, and no {unknown[0]!r}")
+    return outages.begin_in(stage(), call, store, kind, moment=outages.Moment(**moment), limit=float(limit))
 
 
 @in_sentences

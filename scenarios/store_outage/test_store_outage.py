@@ -8,7 +8,6 @@ import pytest
 from fixtures.experiment import Ran
 from harness.chaos import aftermath, goals, outages
 from harness.crashpoints.outcomes import Outcome
-from harness.emco.invariants import broken
 
 if TYPE_CHECKING:
     from harness.pytest_claims import Claims
@@ -43,13 +42,15 @@ def test_at_rest(store: str, kind: str, seconds: int, experiment: Callable[..., 
         measured={"away_s": outages.away_for(stage, store)},
         otherwise=Outcome.NEEDS_REPAIR,
     )
-    slowest = max(asked, key=lambda one: one.seconds)
+    slowest = max(asked, key=lambda one: one.ended)
+    late_s = slowest.ended - ran.marked(outages.ended_mark(store)).at
     claims.check(
         "answered",
-        "a client that asks meanwhile is answered at the latest 15 s after the store is back",
-        holds=slowest.ended - ran.marked(outages.ended_mark(store)).at < 15.0,
+        "a client that asks meanwhile is answered soon after the store is back: 10 s and three quarters of its outage",
+        # a client of gRPC tries ever more seldom: after an outage of 60 s half a minute may pass until it does
+        holds=late_s < 10.0 + 0.75 * outages.away_for(stage, store),
         seen=slowest.describe(),
-        measured={"slowest_answer_s": slowest.seconds, "refused": sum(one.told.kind == "refused" for one in asked)},
+        measured={"late_s": late_s, "refused": sum(one.told.kind == "refused" for one in asked)},
     )
     lies = ran.output("what of it is not true")
     claims.check(
@@ -86,27 +87,29 @@ def test_at_rest(store: str, kind: str, seconds: int, experiment: Callable[..., 
         seen=again or "; ".join(ran.output("clients ask again for what was refused")) or "nothing was refused",
         otherwise=Outcome.STUCK,
     )
-    wrong = broken(stage.snapshot(), before=before)
+    wrong = aftermath.disagreements(before, stage.snapshot())
     claims.check(
         "consistent",
         "stores and edges agree afterwards",
         holds=not wrong,
-        seen="; ".join(f"{one.invariant} {one.where}: {one.sentence}" for one in wrong[:3]) or "no invariant is broken",
+        seen=aftermath.shown(wrong, most=3) or "no invariant is broken",
         measured={"violations": len(wrong)},
     )
     assert set(ran.problems) <= {f"the action 'clients ask again for what was refused' failed: {again}"}, ran.why
 
 
-AT = {  # right after rsync's first effect that has this in its key
-    "accepted": "",
-    "begun": "rsync/state/DesiredState/",
-    "reachable": "readystatus/",
-    "applied": "ConfigMap/status/",
+MOMENTS: dict[str, dict[str, str | int]] = {  # of rsync's effects
+    "accepted": {},
+    "begun": {"at": "rsync/state/DesiredState/"},
+    "reachable": {"at": "readystatus/"},
+    "applied": {"at": "ConfigMap/status/"},
+    "done": {"at": "AppContextEventQueue/", "nth": 2, "side": "before"},
 }
 IN_EVENT = [
     ("etcd", "refused", 1, "begun"),
     ("etcd", "refused", 1, "reachable"),
     ("etcd", "crashed", 1, "applied"),
+    ("etcd", "refused", 1, "done"),
     ("mongo", "refused", 1, "accepted"),
 ]
 LONG_IN_EVENT = [
@@ -121,14 +124,15 @@ LONG_IN_EVENT = [
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "store,kind,seconds,after", [*IN_EVENT, *(pytest.param(*one, marks=pytest.mark.emco_slow) for one in LONG_IN_EVENT)]
+    "store,kind,seconds,moment",
+    [*IN_EVENT, *(pytest.param(*one, marks=pytest.mark.emco_slow) for one in LONG_IN_EVENT)],
 )
 def test_in_event(
-    store: str, kind: str, seconds: int, after: str, experiment: Callable[..., Ran], claims: "Claims"
+    store: str, kind: str, seconds: int, moment: str, experiment: Callable[..., Ran], claims: "Claims"
 ) -> None:
-    ran = experiment("in_event.yaml", store=store, kind=kind, seconds=seconds, at=AT[after])
+    ran = experiment("in_event.yaml", store=store, kind=kind, seconds=seconds, moment=MOMENTS[moment])
     went, back = ran.output("the store goes away in the middle of instantiate"), ran.output("the store is back")
-    claims.about("store_outage", f"in-event/{store}/{kind}/{seconds}s/{after}", proof=f"{went}; {back}")
+    claims.about("store_outage", f"in-event/{store}/{kind}/{seconds}s/{moment}", proof=f"{went}; {back}")
     claims.attach("answers.txt", "\n".join(one.describe() for one in ran.stage.clients.asked))
     lies = ran.output("what of it is not true")
     claims.check(
@@ -147,11 +151,11 @@ def test_in_event(
         measured={"away_s": outages.away_for(ran.stage, store), "by_itself": how == goals.BY_ITSELF},
         otherwise=Outcome.STUCK if failed else Outcome.NEEDS_REPAIR,
     )
-    wrong = broken(ran.stage.snapshot(), before=ran.stage.snapshots["before"])
+    wrong = aftermath.disagreements(ran.stage.snapshots["before"], ran.stage.snapshot())
     claims.check(
         "consistent",
         "stores and edges agree afterwards",
         holds=not wrong,
-        seen="; ".join(f"{one.invariant} {one.where}: {one.sentence}" for one in wrong[:3]) or "no invariant is broken",
+        seen=aftermath.shown(wrong, most=3) or "no invariant is broken",
         measured={"violations": len(wrong)},
     )

@@ -20,7 +20,7 @@ SCENARIO = "scenarios/store_outage"
 BROKEN: Mapping[str, Mapping[str, Outcome]] = {
     "R1": {"restore/errors:goes-on": Outcome.NEEDS_REPAIR},
     "R8": {"queue:truthful": Outcome.ORPHANS, "queue:consistent": Outcome.BROKEN},
-    "R17": {"in-event/etcd/refused/1s/begun:reaches-goal": Outcome.NEEDS_REPAIR},
+    "R17": {"in-event/etcd/refused/1s/done:reaches-goal": Outcome.NEEDS_REPAIR},
     "S1": {"schema/clm:serves-creates": Outcome.NEEDS_REPAIR},
     "S2": {"existing:not-replaced": Outcome.LOST, "existing:refused": Outcome.BROKEN},
     "D2": {"volume-lost/mongo:restart-works": Outcome.NEEDS_REPAIR},
@@ -30,7 +30,7 @@ TESTS = (
     "test_store_start.py::test_etcd_fails_when_rsync_asks_what_is_active",
     "test_store_start.py::test_mongo_fails_at_the_schema[clm-/v2/cluster-providers]",
     "test_store_questions.py",
-    "test_store_outage.py::test_in_event[etcd-refused-1-begun]",
+    "test_store_outage.py::test_in_event[etcd-refused-1-done]",
     "test_store_loss.py::test_volume_lost",
 )
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import bson
 
-from harness.chaos.aftermath import lost, shown, unasked, unkept
+from harness.chaos.aftermath import disagreements, lost, shown, unasked, unkept
 from harness.chaos.clients import Ask, Asked, untrue
 from harness.chaos.load import with_ballast
 from harness.crashpoints.model import Told
@@ -53,6 +53,12 @@ def test_acknowledged_keys_have_to_be_there_unless_they_were_deleted_since() -> 
     deleted = [*history, seen("DeleteRange", "/a/", end="/a0")]
     assert unkept(deleted, snapshot(keys=("/b/",))) == ()
     assert unkept([*deleted, seen("Put", "/a/")], snapshot(keys=("/b/",))) == ("/a/",)
+
+
+def test_what_is_broken_counts_unless_it_was_before() -> None:
+    twice = snapshot(PROJECT, {**PROJECT, "_id": 2})
+    assert disagreements(twice, twice) == ()
+    assert [one.partition(" ")[0] for one in disagreements(snapshot(PROJECT), twice)] == ["I7-once"]
 
 
 def test_a_client_may_hear_nothing_but_not_the_opposite() -> None:
