@@ -109,8 +109,8 @@ class EffectNames:
     """Names of one service's effects during one call: the context that it touches first is `context/ID`, others `ID2`.
 
     rsync works on several contexts at a time: for an update on the new one, on the one that is left and on the one
-    that collects the status. Which of the latter comes first is chance, so they share a name. A read is no touch, nor is
-    what edges report: both may come for any context at any time.
+    that collects the status. Which of the latter comes first is chance, so they share a name. A read is no touch, and
+    what edges report is none: both may come for any context at any time.
     """
 
     def __init__(self) -> None:

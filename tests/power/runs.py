@@ -15,23 +15,30 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(
-    patterns: Sequence[str], *, reference: str, folder: Path, limit: float, workers: int = 2
+    patterns: Sequence[str],
+    *,
+    reference: str,
+    folder: Path,
+    limit: float,
+    workers: int = 2,
+    options: Sequence[str] = (),
 ) -> tuple[int, RunSummary]:
     """Run the points that fit the patterns, nothing accepted. Returns the exit code and the summary.
 
     folder: for all that the run makes;  limit: seconds, after which it is ended and the test fails
+    options: more of the command line's
     """
     out = folder / "out"
-    options = ["--reference", reference, "--no-baseline", "--workers", str(workers), "--out", str(out)]
-    code, text = _command(["run", *patterns, *options], folder, limit)
+    usual = ["--reference", reference, "--no-baseline", "--workers", str(workers), "--out", str(out)]
+    code, text = _command(["run", *patterns, *usual, *options], folder, limit)
     found = [path for path in out.glob("*/summary.json") if not path.parent.is_symlink()]
     assert len(found) == 1, text[-3000:]
     return code, read_summary(found[0])
 
 
-def planned(*, reference: str, folder: Path, limit: float) -> tuple[CrashPoint, ...]:
+def planned(*, reference: str, folder: Path, limit: float, options: Sequence[str] = ()) -> tuple[CrashPoint, ...]:
     """All points there are. What is learned for it is kept in the folder, for a run after it."""
-    code, text = _command(["points", "--reference", reference, "--json"], folder, limit)
+    code, text = _command(["points", "--reference", reference, "--json", *options], folder, limit)
     assert code == 0, text[-3000:]
     return msgspec.json.decode(text, type=Plan).points()
 
