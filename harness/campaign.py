@@ -127,7 +127,8 @@ def _title(settings: Settings) -> str:
 
 def emco_name(settings: Settings) -> str:
     """Which EMCO is tested, and on what kind of edges where these are not the emulator, for titles."""
-    emco = "EMCO binaries" if settings.emco_bin else f"the reference EMCO ({settings.reference})"
+    real = f"EMCO {settings.emco_version}" if settings.emco_version else "EMCO binaries"
+    emco = real if settings.emco_bin else f"the reference EMCO ({settings.reference})"
     edges = "" if settings.edges == EDGES[0] else f", edges by {settings.edges}"
     edges = f" on {settings.platform}{edges}" if settings.platform != PLATFORMS[0] else edges
     return emco + edges + (f", {len(settings.edge_kubeconfigs)} running clusters" if settings.edge_kubeconfigs else "")

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from harness import cli_operators
+from harness import cli_images, cli_operators
 from harness.campaign import prepare
 from harness.clusters import down, status, up
 from harness.crashpoints.model import kind_of
@@ -195,6 +195,7 @@ def rollback() -> None:
 
 for _command in (up, down, status):
     app.command()(_command)
+app.command("get-emco")(cli_images.get)
 cli_operators.register(app)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.crashpoints.model import CALLED
 from harness.evidence.redaction import Redactor, redactor
 from harness.faults.victim import UsageError
+from harness.platforms.images.cache import Cache
 from harness.platforms.settings import CLUSTER, KindSettings, Settings, parse_edge_kubeconfig
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +50,7 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
     workers: int,
     seed: int,
     isolate: bool,
+    emco: str = "",
     edges: str = "emulator",
     edge_kubeconfigs: Sequence[str] = (),
     platform: str = "process",
@@ -62,12 +64,15 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
     folders = default_folders()
     beside = workload.with_name(f"{workload.stem}.values.yaml")
     shared = mongo_uri or etcd_endpoint or edge_kubeconfigs or platform == "kind"
+    if emco and emco_bin:
+        raise UsageError("--emco names a release in the cache, --emco-bin a folder of binaries: one of them is enough")
     if values is not None and not values.is_file():
         raise UsageError(f"--values {values}: no such file")
     return Settings(
         workload=workload,
         values=values or (beside if beside.is_file() else None),
-        emco_bin=emco_bin,
+        emco_bin=_release(emco, folders["cache_folder"]) if emco else emco_bin,
+        emco_version=emco,
         reference=reference,
         mongo_uri=mongo_uri,
         etcd_endpoint=etcd_endpoint,
@@ -87,6 +92,11 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
         cache_folder=folders["cache_folder"],
         work_folder=folders["work_folder"],
     )
+
+
+def _release(version: str, cache_folder: Path) -> Path:
+    place, _ = Cache(cache_folder).whole(version)
+    return place
 
 
 def listed(text: str) -> tuple[str, ...]:

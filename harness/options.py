@@ -43,6 +43,14 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
             help="Folder with real EMCO binaries, laid out as `DIR/SERVICE/SERVICE`.",
             show_default="the reference EMCO",
         ),
+        "emco": _option(
+            str,
+            "",
+            "--emco",
+            metavar="VERSION",
+            help="A release of EMCO that was taken from its images by `get-emco`.",
+            show_default="the reference EMCO",
+        ),
         "reference": _option(
             str,
             "faithful",
@@ -124,8 +132,8 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
 KIND = ("platform", "cluster", "node_image", "keep", "reuse")
 """Options that say where it runs."""
 
-SYSTEM = ("workload", "values", "emco_bin", "reference", "mongo_uri", "etcd_endpoint", "edges", "edge_kubeconfigs",
-          "isolate", *KIND)  # fmt: skip
+SYSTEM = ("workload", "values", "emco_bin", "emco", "reference", "mongo_uri", "etcd_endpoint", "edges",
+          "edge_kubeconfigs", "isolate", *KIND)  # fmt: skip
 """Options that say what is tested."""
 
 EVERYTHING = (*SYSTEM, "faults", "victims", "workers", "seed")

@@ -85,6 +85,7 @@ class Settings:
 
     workload, values:  emcoctl files; sidecar: what extends them
     emco_bin:          folder of real EMCO binaries; None: the reference EMCO
+    emco_version:      of the release that lies in that folder, when it is one that was taken from its images
     reference:         which defects the reference EMCO has: faithful, fixed, or named switches
     mongo_uri, etcd_endpoint: running stores instead of embedded ones; they must be empty or carry the harness's marker
     edges:             what the clusters are: the emulator, or a kube-apiserver of the run's own for each
@@ -107,6 +108,7 @@ class Settings:
     values: Path | None = None
     sidecar: Path | None = None
     emco_bin: Path | None = None
+    emco_version: str = ""
     reference: str = "faithful"
     mongo_uri: str = ""
     etcd_endpoint: str = ""
@@ -139,7 +141,9 @@ class Settings:
         if not 1 <= self.workers <= 64:
             raise UsageError(f"{self.workers} workers: a number from 1 to 64 is expected")
         if self.emco_bin and self.reference != "faithful":
-            raise UsageError("--reference chooses defects of the reference EMCO; it has no meaning with --emco-bin")
+            raise UsageError(
+                "--reference chooses defects of the reference EMCO; it has no meaning with --emco-bin or --emco"
+            )
         self._check_edges()
         self._check_platform()
         external = bool(self.mongo_uri) or bool(self.etcd_endpoint)
@@ -199,7 +203,8 @@ class Settings:
             options += ["--workload", shown(self.workload)]
             options += ["--values", shown(self.values)] if self.values else []
         options += [] if self.isolate else ["--no-isolate"]
-        options += ["--emco-bin", shown(self.emco_bin)] if self.emco_bin else []
+        if self.emco_bin:
+            options += ["--emco", self.emco_version] if self.emco_version else ["--emco-bin", shown(self.emco_bin)]
         options += ["--reference", self.reference] if self.reference != "faithful" else []
         options += ["--etcd-endpoint", self.etcd_endpoint] if self.etcd_endpoint else []
         options += ["--platform", self.platform] if self.platform != PLATFORMS[0] else []

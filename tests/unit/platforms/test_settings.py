@@ -31,7 +31,7 @@ def workload(tmp_path: Path) -> Path:
         ({"workers": 0}, "0 workers: a number from 1 to 64 is expected"),
         ({"workers": 65}, "65 workers: a number from 1 to 64 is expected"),
         ({"emco_bin": Path("/bin"), "reference": "fixed"},
-         "--reference chooses defects of the reference EMCO; it has no meaning with --emco-bin"),
+         "--reference chooses defects of the reference EMCO; it has no meaning with --emco-bin or --emco"),
         ({"workers": 2, "mongo_uri": "mongodb://127.0.0.1:1"},
          "workers need stores of their own: with --mongo-uri or --etcd-endpoint only one worker can run"),
         ({"workers": 2, "etcd_endpoint": "127.0.0.1:1"},
