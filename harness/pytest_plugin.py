@@ -32,7 +32,8 @@ _OPTIONS = (
     ("workload", "FILE", "emcoctl file with the calls; default: the built-in golden workload"),
     ("values", "FILE", "values file of the workload, as `emcoctl -v`; default: <workload>.values.yaml if it is there"),
     ("bin", "DIR", "folder with real EMCO binaries (DIR/<service>/<service>); default: the reference EMCO"),
-    ("version", "VERSION", "a release of EMCO that was taken from its images by `emco-chaos get-emco`"),
+    ("version", "VERSION", "a release of EMCO: as `emco-chaos get-emco` took it from its images; on kind these images"),
+    ("images", "PLACE", "kind: where these are: a repository, an archive of images, or a folder of such"),
     ("reference", "DEFECTS", "defects of the reference EMCO: faithful (default), fixed, or switches such as B1,C1"),
     ("faults", "KINDS", "which points: crash, disconnect, none (calls that must be refused); default: these three"),
     ("victims", "NAMES", "whose boundaries: called (the default), and services that work beside it, such as rsync"),
@@ -72,7 +73,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("emco", "EMCO crash points")
     for name, metavar, text in _OPTIONS:
         flag = option_flag(name)
-        group.addoption(flag, dest=f"emco_{name}", metavar=metavar, default=None, help=text)
+        flags = (flag, "--emco-version") if name == "version" else (flag,)
+        group.addoption(*flags, dest=f"emco_{name}", metavar=metavar, default=None, help=text)
         parser.addini(f"emco_{name}", f"as {flag}", default="")
     for name, text in _SWITCHES:
         flag = f"--emco-{name.replace('_', '-')}"

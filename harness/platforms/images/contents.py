@@ -54,9 +54,9 @@ def _schemas(service: str) -> tuple[str, ...]:
 
 
 def _program(tree: Tree, image: Image, service: str) -> File:
-    """EMCO names most programs as the service; of the others the entry point tells the name."""
+    """Where EMCO names it otherwise than the service, and that is not known here, the entry point tells the name."""
     home = f"{PLACE}/{service}"
-    names = [f"{home}/{service}"]
+    names = [f"{home}/{SERVICES[service].binary}"]
     if image.entrypoint:
         names.append(f"{home}/{PurePosixPath(image.entrypoint[0]).name}")
     found = next((file for name in names if (file := tree.file(name)) is not None), None)

@@ -77,15 +77,18 @@ class Skopeo:
 class Archives:
     """Archives that lie here: one file, or all of a folder."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, *, option: str = "--from") -> None:
         self._place = place
+        self._option = option
 
     async def check(self) -> None:
-        if not self._files():
-            kinds = ", ".join(_ENDINGS)
-            raise UsageError(f"--from {self._place}: there is neither such a file nor a folder with files {kinds}")
+        self._files()
 
     async def archive(self, reference: str, scratch: Path) -> tuple[Path, Image]:  # noqa: ARG002  it is here already
+        return self.find(reference)
+
+    def find(self, reference: str) -> tuple[Path, Image]:
+        """As archive(). Raises UsageError."""
         seen: list[str] = []
         for path in self._files():
             with opened(path) as archive:
@@ -101,9 +104,14 @@ class Archives:
     def _files(self) -> list[Path]:
         if self._place.is_file():
             return [self._place]
-        if not self._place.is_dir():
-            return []
-        return sorted(path for path in self._place.iterdir() if path.is_file() and path.name.endswith(_ENDINGS))
+        there = self._place.iterdir() if self._place.is_dir() else ()
+        found = sorted(path for path in there if path.is_file() and path.name.endswith(_ENDINGS))
+        if not found:
+            kinds = ", ".join(_ENDINGS)
+            raise UsageError(
+                f"{self._option} {self._place}: there is neither such a file nor a folder with files {kinds}"
+            )
+        return found
 
 
 def is_meant(name: str, reference: str, path: Path) -> bool:

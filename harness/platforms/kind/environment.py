@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from harness.faults.journal import UNDOERS, Journal
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.edges.access import Access, read_kubeconfig
 from harness.platforms.edges.client import ApiClient
+from harness.platforms.images.named import ServiceImage, service_images
 from harness.platforms.kind.clusters import (
     KIND_UNDOERS,
     Cluster,
@@ -23,7 +24,7 @@ from harness.platforms.kind.clusters import (
     check_docker,
     check_kind,
 )
-from harness.platforms.kind.images import load, reference_image
+from harness.platforms.kind.images import load, load_services, reference_image
 from harness.platforms.kind.node import Exit, KindNode
 from harness.platforms.kubernetes.disruptions import KubernetesDisruptions
 from harness.platforms.kubernetes.edges import EdgesPod, emulated_kubeconfig
@@ -99,10 +100,13 @@ async def install_on(clusters: ClusterSet, settings: Settings, wiring: Wiring, f
     hub = clusters.hub
     image = await reference_image(ROOT, base=settings.kind.python_image, folder=folder)
     await load(hub.name, image, settings.kind.python_image)
+    real = real_images(settings, wiring.services)
+    await load_services(hub.name, tuple(real.values()))
     access = read_kubeconfig(hub.kubeconfig, hub.context)
     api = ApiClient(hub.name, access)
     try:
-        release = Release(wiring, image, settings.kind.python_image, settings.reference, settings.max_retries)
+        images = {service: one.name for service, one in real.items()}
+        release = Release(wiring, image, settings.kind.python_image, settings.reference, settings.max_retries, images)
         token = await install(api, release)
         await rolled_out(
             api, EMCO_NAMESPACE, [("statefulsets", "mongo"), ("statefulsets", "etcd")], limit=_ROLLOUT_LIMIT
@@ -113,6 +117,13 @@ async def install_on(clusters: ClusterSet, settings: Settings, wiring: Wiring, f
         await api.close()
         raise
     return Hub(access, api, release, token)
+
+
+def real_images(settings: Settings, services: Sequence[str]) -> Mapping[str, ServiceImage]:
+    """The images of EMCO's services, none for the reference EMCO. Raises UsageError for one that cannot be had."""
+    if not settings.emco_version:
+        return {}
+    return service_images(settings.emco_images, settings.emco_version, services)
 
 
 @contextlib.asynccontextmanager

@@ -6,16 +6,18 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import yaml
 
+from harness.emco.services import SERVICES
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.edges.client import ApiClient, base_path
 from harness.platforms.edges.running import ALLOWED
+from harness.platforms.images.contents import PLACE
 from harness.platforms.kubernetes.bundle import relay_bundle
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, HARNESS_NAMESPACE, HEALTH_PORT, Wiring
 
@@ -39,6 +41,7 @@ class Release:
     """What is installed.
 
     image: of the reference EMCO, stores and edges;  python_image: of the relay
+    images: of real EMCO's services; without any the reference runs, which has `defects`
     """
 
     wiring: Wiring
@@ -46,6 +49,7 @@ class Release:
     python_image: str
     defects: str
     max_retries: str = ""
+    images: Mapping[str, str] = field(default_factory=dict)
 
 
 def render(name: str, values: Mapping[str, object]) -> list[Json]:
@@ -126,13 +130,29 @@ def _service(release: Release, service: str, relay: str) -> list[Json]:
     config = json.dumps(settings, indent=1)
     values = {
         "service": service,
-        "image": release.image,
         "config": config,
         "content": _digest(config, relay),
-        "defects": release.defects,
         "probe_port": wiring.ports(service)[-1],
     }
-    return render("service", values)
+    return render("service", {**values, **_program(release, service)})
+
+
+def _program(release: Release, service: str) -> Mapping[str, object]:
+    """Image, command, working directory, in which config.json is, and environment of a service."""
+    environment = {"EMCO_METRICS_POLLING_INTERVAL_SECS": "-1"}  # else every service reads all of mongo every 15 s
+    if image := release.images.get(service):
+        folder, command = f"{PLACE}/{service}", [f"./{SERVICES[service].binary}"]
+    else:
+        image, folder, command = release.image, "/etc/emco", ["python", "-m", "reference", service]
+        environment |= {"REFERENCE_EMCO_LISTEN": "0.0.0.0", "REFERENCE_EMCO_DEFECTS": release.defects}  # noqa: S104  the pod's
+    listed = [{"name": name, "value": value} for name, value in environment.items()]
+    return {
+        "image": image,
+        "command": command,
+        "folder": folder,
+        "config_file": f"{folder}/config.json",
+        "environment": listed,
+    }
 
 
 def _digest(*texts: str) -> str:
