@@ -213,6 +213,7 @@ def _digest(
         for binary in find_binaries(settings.emco_bin, needed).values():
             stat = binary.program.stat()
             content.update(f"{binary.service} {stat.st_size} {stat.st_mtime_ns}".encode())
+    content.update(b"charts" * bool(settings.charts) + b" ".join(path.read_bytes() for path in settings.chart_values))
     for service, image in images.items():
         content.update(f"{service} {image.name} {image.digest}".encode())
     root = Path(__file__).parent.parent

@@ -23,7 +23,17 @@ Name = Annotated[str, typer.Option("--cluster", help="Name of the set of cluster
 
 
 @with_settings(
-    "workload", "values", "emco", "emco_images", "reference", "cluster", "node_image", "reuse", platform="kind"
+    "workload",
+    "values",
+    "emco",
+    "emco_images",
+    "charts",
+    "chart_values",
+    "reference",
+    "cluster",
+    "node_image",
+    "reuse",
+    platform="kind",
 )
 def up(
     *,

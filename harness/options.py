@@ -61,6 +61,22 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
             help="kind: where the images of --emco are: a repository, an archive of images, or a folder of such.",
             show_default="where EMCO publishes them",
         ),
+        "charts": _option(
+            Path | None,
+            None,
+            "--charts",
+            envvar="EMCO_CHAOS_CHARTS",
+            metavar="DIR",
+            help="kind: install the services of --emco by EMCO's own Helm charts in this folder (needs helm).",
+            show_default="small manifests of the harness",
+        ),
+        "chart_values": _option(
+            list[Path],
+            (),
+            "--chart-values",
+            metavar="FILE",
+            help="kind: values for these charts; may be repeated.",
+        ),
         "reference": _option(
             str,
             "faithful",
@@ -142,8 +158,8 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
 KIND = ("platform", "cluster", "node_image", "keep", "reuse")
 """Options that say where it runs."""
 
-SYSTEM = ("workload", "values", "emco_bin", "emco", "emco_images", "reference", "mongo_uri", "etcd_endpoint",
-          "edges", "edge_kubeconfigs", "isolate", *KIND)  # fmt: skip
+SYSTEM = ("workload", "values", "emco_bin", "emco", "emco_images", "charts", "chart_values", "reference",
+          "mongo_uri", "etcd_endpoint", "edges", "edge_kubeconfigs", "isolate", *KIND)  # fmt: skip
 """Options that say what is tested."""
 
 EVERYTHING = (*SYSTEM, "faults", "victims", "workers", "seed")

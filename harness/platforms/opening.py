@@ -12,6 +12,7 @@ from harness.platforms.edges.edge import Edge
 from harness.platforms.images.named import ServiceImage
 from harness.platforms.kind.clusters import available_mib, check_kind
 from harness.platforms.kind.environment import KIND_LIMITS, open_kind_lab, real_images
+from harness.platforms.kubernetes.charts import Charts, check_charts
 from harness.platforms.process.disruptions import ProcessDisruptions
 from harness.platforms.process.environment import open_lab
 from harness.platforms.process.lab import EdgeName
@@ -63,8 +64,15 @@ def check_platform(settings: Settings) -> None:
 
 
 def images_of(settings: Settings, services: Sequence[str]) -> Mapping[str, ServiceImage]:
-    """The images that the services run from, none where they run from none of their own. Raises UsageError."""
-    return real_images(settings, services) if settings.platform == "kind" else {}
+    """The images that the services run from, none where they run from none of their own.
+
+    Raises UsageError for one that cannot be had, and for charts that are not there.
+    """
+    if settings.platform != "kind":
+        return {}
+    if settings.charts:
+        check_charts(Charts(settings.charts, settings.chart_values), services)
+    return real_images(settings, services)
 
 
 def platform_limits(settings: Settings) -> Limits:

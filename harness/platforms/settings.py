@@ -86,6 +86,8 @@ class Settings:
     workload, values:  emcoctl files; sidecar: what extends them
     emco_bin:          folder of real EMCO binaries; None: the reference EMCO
     emco_version:      of a release: on processes that folder holds what was taken from its images, on kind these run
+    charts:            kind: folder of EMCO's own Helm charts that install its services; None: small manifests do
+    chart_values:      kind: values files for them
     emco_images:       kind: where the release's images are: a repository, or archives; empty: where EMCO publishes them
     reference:         which defects the reference EMCO has: faithful, fixed, or named switches
     mongo_uri, etcd_endpoint: running stores instead of embedded ones; they must be empty or carry the harness's marker
@@ -111,6 +113,8 @@ class Settings:
     emco_bin: Path | None = None
     emco_version: str = ""
     emco_images: str = ""
+    charts: Path | None = None
+    chart_values: tuple[Path, ...] = ()
     reference: str = "faithful"
     mongo_uri: str = ""
     etcd_endpoint: str = ""
@@ -165,7 +169,13 @@ class Settings:
                 raise UsageError(
                     "--emco-images is for kind; on processes `emco-chaos get-emco` takes a release from them"
                 )
+            if self.charts or self.chart_values:
+                raise UsageError("--charts is for kind: charts install into clusters")
             return
+        if self.chart_values and not self.charts:
+            raise UsageError("--chart-values needs --charts: values are for charts")
+        if self.charts and not self.emco_version:
+            raise UsageError("--charts needs --emco VERSION: EMCO's charts install real EMCO")
         if self.emco_images and not self.emco_version:
             raise UsageError("--emco-images needs --emco VERSION: the tag of the images")
         if self.workers > 1:
@@ -219,6 +229,9 @@ class Settings:
         if self.emco_version:
             options += ["--emco", self.emco_version]
             options += ["--emco-images", self._shown_images()] if self.emco_images else []
+            options += ["--charts", shown(self.charts)] if self.charts else []
+            for path in self.chart_values:
+                options += ["--chart-values", shown(path)]
         elif self.emco_bin:
             options += ["--emco-bin", shown(self.emco_bin)]
         options += ["--reference", self.reference] if self.reference != "faithful" else []
@@ -237,6 +250,7 @@ class Settings:
         return values | {
             "edge_kubeconfigs": [one.shown() for one in self.edge_kubeconfigs],
             "emco_images": self._shown_images(),
+            "chart_values": list(map(shown, self.chart_values)),
             "mongo_uri": _without_password(self.mongo_uri),
             "etcd_endpoint": _without_password(self.etcd_endpoint),
         }

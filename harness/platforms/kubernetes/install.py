@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -42,6 +42,7 @@ class Release:
 
     image: of the reference EMCO, stores and edges;  python_image: of the relay
     images: of real EMCO's services; without any the reference runs, which has `defects`
+    services: who puts the services there, where it is not done by the manifests
     """
 
     wiring: Wiring
@@ -50,6 +51,24 @@ class Release:
     defects: str
     max_retries: str = ""
     images: Mapping[str, str] = field(default_factory=dict)
+    services: "Services | None" = None
+
+    def deployment(self, service: str) -> str:
+        """Name of a service's Deployment."""
+        return service if self.services is None else self.services.deployment(service)
+
+
+class Services(Protocol):
+    """Who else puts EMCO's services into its namespace, wired to the relay."""
+
+    def deployment(self, service: str) -> str:
+        """Name of a service's Deployment, once it is there."""
+
+    async def put(self, api: ApiClient, relay: str) -> None:
+        """Make them be there. relay: another one needs other pods. Raises HarnessTrouble."""
+
+    async def take_back(self, api: ApiClient) -> None:
+        """Wire them as they were without the harness. Raises HarnessTrouble."""
 
 
 def render(name: str, values: Mapping[str, object]) -> list[Json]:
@@ -69,9 +88,10 @@ def emco_objects(release: Release, token: str) -> list[Json]:
     """
     relay = _relay_content(release, token)
     made = [*render("namespace", {"namespace": EMCO_NAMESPACE}), *render("stores", {"image": release.image})]
-    made += release.wiring.emco_services()
-    for service in release.wiring.services:
-        made += _service(release, service, relay)
+    if release.services is None:
+        made += release.wiring.emco_services()
+        for service in release.wiring.services:
+            made += _service(release, service, relay)
     return _placed(made, EMCO_NAMESPACE)
 
 
@@ -178,7 +198,9 @@ async def install(api: ApiClient, release: Release) -> str:
 async def install_emco(api: ApiClient, release: Release, token: str) -> None:
     """Make EMCO's namespace hold it, with no pod of a service that is not of this release. token: of the relay."""
     await _apply_all(api, emco_objects(release, token))
-    names = [("deployments", service) for service in release.wiring.services]
+    if release.services is not None:
+        await release.services.put(api, _relay_content(release, token))
+    names = [("deployments", release.deployment(service)) for service in release.wiring.services]
     await rolled_out(api, EMCO_NAMESPACE, names, limit=_UPDATE_LIMIT, enough=_is_up_to_date)
 
 

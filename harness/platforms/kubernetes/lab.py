@@ -32,7 +32,7 @@ _START_LIMIT = 90.0
 _CONTAINER_LIMIT = 30.0
 _KNOWN_LIMIT = 5.0  # until the API server tells where a pod is that is at work already
 _LOG_TAIL = 4000
-_LOG_PAUSE = 0.02
+_LOG_PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +184,11 @@ class KubernetesLab:
             )
         self._at[service] = self.relay.instances[service]
         self._running.add(service)
-        log = self._log(service)
-        begins = log.stat().st_size if log.exists() else 0
         following = asyncio.ensure_future(self._follow_log(service, self._at[service]))
         self._logs.add(following)
         following.add_done_callback(self._logs.discard)
         if self.settings.is_real and service != "rsync":
-            await self._knows_schema(service, begins)
+            await self._knows_schema(service)
 
     async def _replace_stale(self, service: str) -> None:
         """Delete pods that waited too long and gave up: nobody knows when kubelet starts them again."""
@@ -205,11 +203,14 @@ class KubernetesLab:
         if pod is not None:
             self._parts.streams.follow_log(pod.path, self._log(service))
 
-    async def _knows_schema(self, service: str, begins: int) -> None:
+    async def _knows_schema(self, service: str) -> None:
         """Wait until a real service says in its log that it knows the referential schema: before that it refuses every
-        create. begins: where in the file the log of this instance begins."""
+        create."""
         deadline = asyncio.get_running_loop().time() + _START_LIMIT
-        while not knows_schema(self._log(service), begins):
+        while True:
+            pod = await self._parts.pods.running(service, address=self._at.get(service, "?"), limit=_KNOWN_LIMIT)
+            if pod is not None and knows_schema(await self._parts.streams.log(pod.path)):
+                return
             if asyncio.get_running_loop().time() > deadline:
                 raise ServiceDown(service, f"did not load the schema within {_START_LIMIT:g} s", self.log_tail(service))
             await asyncio.sleep(_LOG_PAUSE)  # the log is all that tells; bounded by the limit

@@ -211,17 +211,16 @@ class _Answers:
     async def __call__(self, log_offset: int) -> None:
         for address in self._addresses:
             await reachable(address)
-        if self._schema and not knows_schema(self._log, log_offset):
-            raise ConnectionRefusedError("the referential schema is not loaded yet")
+        if self._schema:
+            with self._log.open("rb") as log:
+                log.seek(log_offset)
+                if not knows_schema(log.read()):
+                    raise ConnectionRefusedError("the referential schema is not loaded yet")
 
 
-def knows_schema(log: Path, begins: int) -> bool:
-    """Whether a real service says in its log, which begins there in the file, that it knows the referential schema."""
-    if not log.exists():
-        return False
-    with log.open("rb") as file:
-        file.seek(begins)
-        return _SCHEMA_READY in file.read()
+def knows_schema(log: bytes) -> bool:
+    """Whether a real service says in its log that it knows the referential schema."""
+    return _SCHEMA_READY in log
 
 
 async def reachable(address: Address) -> None:
