@@ -78,6 +78,11 @@ COMMANDS = (
     Command("down", "clusters:down", "Remove clusters that were left, with all they hold."),
     Command("status", "clusters:status", "Show the clusters that were left, and what runs in them."),
     Command(
+        "get-emco",
+        "images:get",
+        "Take a release of EMCO from its container images, to run it as processes: `emco-chaos run --emco VERSION`.",
+    ),
+    Command(
         "check",
         "operators:check",
         "Is the database of a live EMCO consistent? Reads mongo and etcd, writes nothing.",

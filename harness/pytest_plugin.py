@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.pytest_options import hand_over, origin, out_folder
+from harness.pytest_options import hand_over, option, option_flag, origin, out_folder
 
 if TYPE_CHECKING:
     from harness.pytest_claims import Claims
@@ -32,6 +32,9 @@ _OPTIONS = (
     ("workload", "FILE", "emcoctl file with the calls; default: the built-in golden workload"),
     ("values", "FILE", "values file of the workload, as `emcoctl -v`; default: <workload>.values.yaml if it is there"),
     ("bin", "DIR", "folder with real EMCO binaries (DIR/<service>/<service>); default: the reference EMCO"),
+    ("version", "VERSION", "a release of EMCO: as `emco-chaos get-emco` took it from its images; on kind these images"),
+    ("charts", "DIR", "kind: install that release's services by EMCO's own Helm charts in this folder (needs helm)"),
+    ("images", "PLACE", "kind: where these are: a repository, an archive of images, or a folder of such"),
     ("reference", "DEFECTS", "defects of the reference EMCO: faithful (default), fixed, or switches such as B1,C1"),
     ("faults", "KINDS", "which points: crash, disconnect, none (calls that must be refused); default: these three"),
     ("victims", "NAMES", "whose boundaries: called (the default), and services that work beside it, such as rsync"),
@@ -61,7 +64,7 @@ _CRASH_POINT = (
 )
 _MARKERS = (
     _CRASH_POINT,
-    "emco_real: needs real EMCO binaries, skipped without --emco-bin",
+    "emco_real: needs real EMCO binaries, skipped without --emco-bin and --emco",
     "emco_slow: takes minutes; leave out with -m 'not emco_slow'",
 )
 
@@ -70,8 +73,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The group `emco`; every option is an ini setting, too: `emco_bin` for --emco-bin. Paths there are the file's."""
     group = parser.getgroup("emco", "EMCO crash points")
     for name, metavar, text in _OPTIONS:
-        flag = f"--emco-{name.replace('_', '-')}"
-        group.addoption(flag, dest=f"emco_{name}", metavar=metavar, default=None, help=text)
+        flag = option_flag(name)
+        flags = (flag, "--emco-version") if name == "version" else (flag,)
+        group.addoption(*flags, dest=f"emco_{name}", metavar=metavar, default=None, help=text)
         parser.addini(f"emco_{name}", f"as {flag}", default="")
     for name, text in _SWITCHES:
         flag = f"--emco-{name.replace('_', '-')}"
@@ -208,8 +212,8 @@ def _claims_something(item: pytest.Item) -> bool:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """emco_real: skipped without binaries."""
     config = item.config
-    if item.get_closest_marker("emco_real") and not (config.getoption("emco_bin") or config.getini("emco_bin")):
-        pytest.skip("needs real EMCO binaries: give --emco-bin DIR")
+    if item.get_closest_marker("emco_real") and not (option(config, "bin") or option(config, "version")):
+        pytest.skip("needs real EMCO binaries: give --emco-bin DIR or --emco VERSION")
 
 
 @pytest.hookimpl(wrapper=True)

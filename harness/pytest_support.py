@@ -37,7 +37,7 @@ from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.settings import CLUSTER, DEFAULT_FAULTS, EDGES, FAULTS, PLATFORMS, Settings
 from harness.pytest_options import file as _file
 from harness.pytest_options import option as _option
-from harness.pytest_options import origin, out_folder
+from harness.pytest_options import option_flag, origin, out_folder
 from harness.pytest_stages import Stages
 from harness.reporting.baseline import Baseline, BaselineError, BaselineVerdict, Entry, apply, read_baseline
 from harness.reporting.claimed import Stand, keep_stand, plan_tests, read_claimed, were_planned
@@ -362,7 +362,7 @@ class EmcoSession:
             schema=SCHEMA,
             run=self.folder.run,
             title=plan.title,
-            reference=self.settings.emco_bin is None,
+            reference=not self.settings.is_real,
             started=self._origin.began.isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - self._origin.clock, 2),
             seed=self.settings.seed,
@@ -449,9 +449,21 @@ class EmcoSession:
         """The pytest command for one test, with the options of this run that decide what is tested."""
         place = nodeid[: nodeid.rindex("]") + 1] if "]" in nodeid else nodeid  # pytest-xdist adds `@group`
         given = ["pytest", place]
-        for name in ("workload", "values", "bin", "reference", "mongo_uri", "etcd_endpoint", "edges", "baseline"):
+        for name in (
+            "workload",
+            "values",
+            "bin",
+            "version",
+            "images",
+            "charts",
+            "reference",
+            "mongo_uri",
+            "etcd_endpoint",
+            "edges",
+            "baseline",
+        ):
             if (value := self._config.getoption(f"emco_{name}")) is not None:
-                given += [f"--emco-{name.replace('_', '-')}", value]
+                given += [option_flag(name), value]
         for edge in self._config.getoption("emco_edge_kubeconfig") or ():
             given += ["--emco-edge-kubeconfig", edge]
         for name in ("platform", "cluster", "node_image"):
@@ -475,6 +487,9 @@ def _settings(config: pytest.Config) -> Settings:
             workload=_file(config, "workload") or GOLDEN,
             values=_file(config, "values"),
             emco_bin=_file(config, "bin"),
+            emco=_option(config, "version"),
+            charts=_file(config, "charts"),
+            emco_images=_option(config, "images") or os.environ.get("EMCO_CHAOS_IMAGES", ""),
             reference=_option(config, "reference") or "faithful",
             mongo_uri=_option(config, "mongo_uri"),
             etcd_endpoint=_option(config, "etcd_endpoint"),

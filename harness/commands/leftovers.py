@@ -6,6 +6,7 @@ from harness.defaults import default_folders
 from harness.faults import journal
 from harness.platforms.edges.running import CLUSTER_UNDOERS
 from harness.platforms.kind.clusters import KIND_UNDOERS
+from harness.platforms.kubernetes.splice import WIRING_UNDOERS
 
 
 def rollback() -> None:
@@ -16,7 +17,8 @@ def rollback() -> None:
         if journal.owner_alive(path):
             typer.echo(f"{path.name}: its run is still at work, left alone")
             continue
-        for sentence in journal.rollback(path, undoers={**journal.UNDOERS, **CLUSTER_UNDOERS, **KIND_UNDOERS}):
+        undoers = {**journal.UNDOERS, **CLUSTER_UNDOERS, **KIND_UNDOERS, **WIRING_UNDOERS}
+        for sentence in journal.rollback(path, undoers=undoers):
             typer.echo(sentence)
             played += 1
     typer.echo(f"{played} acts undone" if played else "nothing to undo")

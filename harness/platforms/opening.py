@@ -1,7 +1,7 @@
 """Opens an environment on whichever platform the settings name."""
 
 import contextlib
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,8 +9,10 @@ from harness.crashpoints.lab import Lab, Limits
 from harness.faults.victim import UsageError
 from harness.platforms.disruptions import Disruptable
 from harness.platforms.edges.edge import Edge
+from harness.platforms.images.named import ServiceImage
 from harness.platforms.kind.clusters import available_mib, check_kind
-from harness.platforms.kind.environment import KIND_LIMITS, open_kind_lab
+from harness.platforms.kind.environment import KIND_LIMITS, open_kind_lab, real_images
+from harness.platforms.kubernetes.charts import Charts, check_charts
 from harness.platforms.process.disruptions import ProcessDisruptions
 from harness.platforms.process.environment import open_lab
 from harness.platforms.process.lab import EdgeName
@@ -59,6 +61,18 @@ def check_platform(settings: Settings) -> None:
         raise UsageError(f"--platform {settings.platform}: {' or '.join(PLATFORMS)} is expected")
     if settings.platform == "kind":
         check_kind(settings.kind, available_mib=available_mib())
+
+
+def images_of(settings: Settings, services: Sequence[str]) -> Mapping[str, ServiceImage]:
+    """The images that the services run from, none where they run from none of their own.
+
+    Raises UsageError for one that cannot be had, and for charts that are not there.
+    """
+    if settings.platform != "kind":
+        return {}
+    if settings.charts:
+        check_charts(Charts(settings.charts, settings.chart_values), services)
+    return real_images(settings, services)
 
 
 def platform_limits(settings: Settings) -> Limits:

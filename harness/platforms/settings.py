@@ -85,6 +85,10 @@ class Settings:
 
     workload, values:  emcoctl files; sidecar: what extends them
     emco_bin:          folder of real EMCO binaries; None: the reference EMCO
+    emco_version:      of a release: on processes that folder holds what was taken from its images, on kind these run
+    charts:            kind: folder of EMCO's own Helm charts that install its services; None: small manifests do
+    chart_values:      kind: values files for them
+    emco_images:       kind: where the release's images are: a repository, or archives; empty: where EMCO publishes them
     reference:         which defects the reference EMCO has: faithful, fixed, or named switches
     mongo_uri, etcd_endpoint: running stores instead of embedded ones; they must be empty or carry the harness's marker
     edges:             what the clusters are: the emulator, or a kube-apiserver of the run's own for each
@@ -107,6 +111,10 @@ class Settings:
     values: Path | None = None
     sidecar: Path | None = None
     emco_bin: Path | None = None
+    emco_version: str = ""
+    emco_images: str = ""
+    charts: Path | None = None
+    chart_values: tuple[Path, ...] = ()
     reference: str = "faithful"
     mongo_uri: str = ""
     etcd_endpoint: str = ""
@@ -138,8 +146,10 @@ class Settings:
             raise UsageError(f"unknown victim {strangers[0] if strangers else ''!r}; known: {known}")
         if not 1 <= self.workers <= 64:
             raise UsageError(f"{self.workers} workers: a number from 1 to 64 is expected")
-        if self.emco_bin and self.reference != "faithful":
-            raise UsageError("--reference chooses defects of the reference EMCO; it has no meaning with --emco-bin")
+        if self.is_real and self.reference != "faithful":
+            raise UsageError(
+                "--reference chooses defects of the reference EMCO; it has no meaning with --emco-bin or --emco"
+            )
         self._check_edges()
         self._check_platform()
         external = bool(self.mongo_uri) or bool(self.etcd_endpoint)
@@ -155,13 +165,25 @@ class Settings:
 
     def _check_platform(self) -> None:
         if self.platform == PLATFORMS[0]:
+            if self.emco_images:
+                raise UsageError(
+                    "--emco-images is for kind; on processes `emco-chaos get-emco` takes a release from them"
+                )
+            if self.charts or self.chart_values:
+                raise UsageError("--charts is for kind: charts install into clusters")
             return
+        if self.chart_values and not self.charts:
+            raise UsageError("--chart-values needs --charts: values are for charts")
+        if self.charts and not self.emco_version:
+            raise UsageError("--charts needs --emco VERSION: EMCO's charts install real EMCO")
+        if self.emco_images and not self.emco_version:
+            raise UsageError("--emco-images needs --emco VERSION: the tag of the images")
         if self.workers > 1:
             raise UsageError("on kind there is one worker; more sets of clusters run side by side by --cluster NAME")
         if self.emco_bin or self.mongo_uri or self.etcd_endpoint or self.edge_kubeconfigs or self.edges != EDGES[0]:
             raise UsageError(
-                "on kind the reference EMCO runs with stores and edges in the cluster: --emco-bin, --mongo-uri, "
-                "--etcd-endpoint, --edges and --edge-kubeconfig have no meaning there"
+                "on kind EMCO runs with stores and edges in the cluster, real EMCO by --emco VERSION: --emco-bin, "
+                "--mongo-uri, --etcd-endpoint, --edges and --edge-kubeconfig have no meaning there"
             )
 
     def _check_edges(self) -> None:
@@ -176,6 +198,11 @@ class Settings:
                 raise UsageError(f"--edge-kubeconfig {one}: no such file")
         if named and self.workers > 1:
             raise UsageError("workers need edges of their own: with --edge-kubeconfig only one worker can run")
+
+    @property
+    def is_real(self) -> bool:
+        """Whether real EMCO runs, not the reference."""
+        return self.emco_bin is not None or self.emco_version != ""
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -199,7 +226,14 @@ class Settings:
             options += ["--workload", shown(self.workload)]
             options += ["--values", shown(self.values)] if self.values else []
         options += [] if self.isolate else ["--no-isolate"]
-        options += ["--emco-bin", shown(self.emco_bin)] if self.emco_bin else []
+        if self.emco_version:
+            options += ["--emco", self.emco_version]
+            options += ["--emco-images", self._shown_images()] if self.emco_images else []
+            options += ["--charts", shown(self.charts)] if self.charts else []
+            for path in self.chart_values:
+                options += ["--chart-values", shown(path)]
+        elif self.emco_bin:
+            options += ["--emco-bin", shown(self.emco_bin)]
         options += ["--reference", self.reference] if self.reference != "faithful" else []
         options += ["--etcd-endpoint", self.etcd_endpoint] if self.etcd_endpoint else []
         options += ["--platform", self.platform] if self.platform != PLATFORMS[0] else []
@@ -215,9 +249,14 @@ class Settings:
         values = {name: shown(value) if isinstance(value, Path) else value for name, value in values.items()}
         return values | {
             "edge_kubeconfigs": [one.shown() for one in self.edge_kubeconfigs],
+            "emco_images": self._shown_images(),
+            "chart_values": list(map(shown, self.chart_values)),
             "mongo_uri": _without_password(self.mongo_uri),
             "etcd_endpoint": _without_password(self.etcd_endpoint),
         }
+
+    def _shown_images(self) -> str:
+        return shown(Path(self.emco_images).expanduser()) if self.emco_images[:1] in ("/", "~") else self.emco_images
 
 
 _FOLDERS = ("state_folder", "cache_folder", "work_folder")

@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import harness
@@ -14,6 +14,7 @@ from harness.faults.journal import UNDOERS, Journal
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.edges.access import Access, read_kubeconfig
 from harness.platforms.edges.client import ApiClient
+from harness.platforms.images.named import ServiceImage, service_images
 from harness.platforms.kind.clusters import (
     KIND_UNDOERS,
     Cluster,
@@ -23,14 +24,16 @@ from harness.platforms.kind.clusters import (
     check_docker,
     check_kind,
 )
-from harness.platforms.kind.images import load, reference_image
+from harness.platforms.kind.images import load, load_services, reference_image
 from harness.platforms.kind.node import Exit, KindNode
+from harness.platforms.kubernetes.charts import Charts, ChartServices
 from harness.platforms.kubernetes.disruptions import KubernetesDisruptions
 from harness.platforms.kubernetes.edges import EdgesPod, emulated_kubeconfig
 from harness.platforms.kubernetes.edges_pod import ADMIN_PORT
 from harness.platforms.kubernetes.install import Release, install, rolled_out
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
 from harness.platforms.kubernetes.pods import Pods
+from harness.platforms.kubernetes.splice import WIRING_UNDOERS, Splice, Where
 from harness.platforms.kubernetes.streams import Streams
 from harness.platforms.kubernetes.wiring import (
     ASKS_PORT,
@@ -94,15 +97,26 @@ class Hub:
     token: str
 
 
-async def install_on(clusters: ClusterSet, settings: Settings, wiring: Wiring, folder: Path) -> Hub:
-    """Images into the hub, EMCO and the relay into its namespaces. Raises HarnessTrouble with what the cluster says."""
+async def install_on(clusters: ClusterSet, settings: Settings, wiring: Wiring, folder: Path, journal: Journal) -> Hub:
+    """Images into the hub, EMCO and the relay into its namespaces. Raises HarnessTrouble with what the cluster says.
+
+    journal: for how EMCO's services were wired before
+    """
     hub = clusters.hub
     image = await reference_image(ROOT, base=settings.kind.python_image, folder=folder)
     await load(hub.name, image, settings.kind.python_image)
+    real = real_images(settings, wiring.services)
+    await load_services(hub.name, tuple(real.values()))
     access = read_kubeconfig(hub.kubeconfig, hub.context)
     api = ApiClient(hub.name, access)
     try:
-        release = Release(wiring, image, settings.kind.python_image, settings.reference, settings.max_retries)
+        images = {service: one.name for service, one in real.items()}
+        release = Release(wiring, image, settings.kind.python_image, settings.reference, settings.max_retries, images)
+        if settings.charts:
+            where = Where(hub.kubeconfig, hub.context)
+            splice = Splice(wiring, where, journal, replicas=1)
+            charts = Charts(settings.charts, settings.chart_values)
+            release = replace(release, services=ChartServices(charts, images, where, splice, folder))
         token = await install(api, release)
         await rolled_out(
             api, EMCO_NAMESPACE, [("statefulsets", "mongo"), ("statefulsets", "etcd")], limit=_ROLLOUT_LIMIT
@@ -113,6 +127,13 @@ async def install_on(clusters: ClusterSet, settings: Settings, wiring: Wiring, f
         await api.close()
         raise
     return Hub(access, api, release, token)
+
+
+def real_images(settings: Settings, services: Sequence[str]) -> Mapping[str, ServiceImage]:
+    """The images of EMCO's services, none for the reference EMCO. Raises UsageError for one that cannot be had."""
+    if not settings.emco_version:
+        return {}
+    return service_images(settings.emco_images, settings.emco_version, services)
 
 
 @contextlib.asynccontextmanager
@@ -129,8 +150,12 @@ async def open_kind_lab(
     wiring = Wiring(services, tuple(map(str, edges)))
     async with contextlib.AsyncExitStack() as stack:
         clusters = await stack.enter_async_context(open_clusters(settings, undo))
-        hub = await install_on(clusters, settings, wiring, folder)
+        wired = undo.with_name(f"{undo.name.removesuffix('.undo')}.wiring.undo")
+        journal = stack.enter_context(contextlib.closing(Journal(wired, undoers=WIRING_UNDOERS)))
+        hub = await install_on(clusters, settings, wiring, folder, journal)
         stack.push_async_callback(hub.api.close)
+        if hub.release.services is not None:
+            stack.push_async_callback(hub.release.services.take_back, hub.api)
         lab, disruptions = await _lab(settings, limits, clusters, hub, folder, stack)
         yield lab, disruptions
 

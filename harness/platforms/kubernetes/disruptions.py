@@ -202,7 +202,7 @@ class KubernetesDisruptions:
 
     async def probed(self) -> None:
         """Wait until every service that runs is ready by its readiness probe. Raises HarnessTrouble."""
-        names = [("deployments", name) for name in sorted(self._lab.running)]
+        names = [("deployments", self._release.deployment(name)) for name in sorted(self._lab.running)]
         await rolled_out(self._api, EMCO_NAMESPACE, names, limit=_START_LIMIT, enough=has_a_ready_pod)
 
     async def close(self) -> None:
