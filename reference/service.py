@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -68,8 +69,10 @@ def main(service: str) -> None:
 def warm() -> None:
     """Do once what every start would do again, for a fork server before its first fork; nothing is connected to.
 
-    Routes are regular expressions: `re` keeps them once they are compiled, which took most of a start's time.
+    Routes are regular expressions: `re` keeps them once they are compiled, which took most of a start's time. gzip is
+    what tarfile imports at the first chart.
     """
+    import_module("gzip")
     asyncio.run(_mount_all())
 
 

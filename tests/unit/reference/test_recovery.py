@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytest
 
-from harness.wire.relay import Trigger
+from harness.wire.triggers import Trigger
 
 from . import bench
 from .test_conformance import FILES, TRACES
