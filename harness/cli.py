@@ -26,7 +26,7 @@ from harness.learning import learn_everything, learn_plan, print_lessons
 from harness.options import EVERYTHING, SYSTEM, with_settings
 from harness.platforms.edges.running import CLUSTER_UNDOERS
 from harness.platforms.kind.clusters import KIND_UNDOERS
-from harness.platforms.kubernetes.splice import WIRING_UNDOERS
+from harness.platforms.kubernetes.installed import INSTALLED_UNDOERS
 from harness.platforms.settings import Settings
 from harness.reporting import baseline as baselines
 from harness.reporting.compare import compare as compare_runs
@@ -189,7 +189,7 @@ def rollback() -> None:
             typer.echo(f"{path.name}: its run is still at work, left alone")
             continue
         for sentence in journal.rollback(
-            path, undoers={**journal.UNDOERS, **CLUSTER_UNDOERS, **KIND_UNDOERS, **WIRING_UNDOERS}
+            path, undoers={**journal.UNDOERS, **CLUSTER_UNDOERS, **KIND_UNDOERS, **INSTALLED_UNDOERS}
         ):
             typer.echo(sentence)
             played += 1

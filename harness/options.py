@@ -117,8 +117,13 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
             str,
             PLATFORMS[0],
             "--platform",
-            help="Where EMCO runs: process, or kind: in pods of a cluster that is made for the run.",
+            help="Where EMCO runs: process; kind: in pods of a cluster that is made for the run; kubernetes: as it is "
+            "installed in a cluster that is there.",
         ),
+        "kubeconfig": _option(
+            Path | None, None, "--kubeconfig", metavar="FILE", help="kubernetes: how that cluster is reached."
+        ),
+        "context": _option(str, "", "--context", help="kubernetes: the context; never the current one by itself."),
         "cluster": _option(str, CLUSTER, "--cluster", help="kind: name of the set of clusters; its hub is NAME-hub."),
         "node_image": _option(
             str,
@@ -155,7 +160,7 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
     }
 )
 
-KIND = ("platform", "cluster", "node_image", "keep", "reuse")
+KIND = ("platform", "kubeconfig", "context", "cluster", "node_image", "keep", "reuse")
 """Options that say where it runs."""
 
 SYSTEM = ("workload", "values", "emco_bin", "emco", "emco_images", "charts", "chart_values", "reference",
