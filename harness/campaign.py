@@ -138,6 +138,7 @@ def _title(settings: Settings) -> str:
 def emco_name(settings: Settings) -> str:
     """Which EMCO is tested, and on what kind of edges where these are not the emulator, for titles."""
     real = f"EMCO {settings.emco_version}" if settings.emco_version else "EMCO binaries"
+    real = f"EMCO in {settings.context}" if settings.context else real
     emco = real if settings.is_real else f"the reference EMCO ({settings.reference})"
     edges = "" if settings.edges == EDGES[0] else f", edges by {settings.edges}"
     edges = f" on {settings.platform}{edges}" if settings.platform != PLATFORMS[0] else edges

@@ -57,6 +57,8 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
     edges: str = "emulator",
     edge_kubeconfigs: Sequence[str] = (),
     platform: str = "process",
+    kubeconfig: Path | None = None,
+    context: str = "",
     cluster: str = CLUSTER,
     node_image: str = "",
     keep: bool = False,
@@ -66,7 +68,7 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
     assets = os.environ.get("KUBEBUILDER_ASSETS", "")
     folders = default_folders()
     beside = workload.with_name(f"{workload.stem}.values.yaml")
-    shared = mongo_uri or etcd_endpoint or edge_kubeconfigs or platform == "kind"
+    shared = mongo_uri or etcd_endpoint or edge_kubeconfigs or platform != PLATFORMS[0]
     if emco and emco_bin:
         raise UsageError("--emco names a release, --emco-bin a folder of binaries: one of them is enough")
     if values is not None and not values.is_file():
@@ -90,6 +92,8 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
         workers=1 if shared and not workers else workers or default_workers(),
         seed=seed,
         platform=platform,
+        kubeconfig=kubeconfig,
+        context=context,
         kind=KindSettings(
             name=cluster, node_image=node_image, python_image=default_python_image(), keep=keep, reuse=reuse
         ),

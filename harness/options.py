@@ -58,7 +58,6 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
             str,
             "",
             "--emco-images",
-            envvar="EMCO_CHAOS_IMAGES",
             metavar="PLACE",
             help="kind: where the images of --emco are: a repository, an archive of images, or a folder of such.",
             show_default="where EMCO publishes them",
@@ -67,7 +66,6 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
             Path | None,
             None,
             "--charts",
-            envvar="EMCO_CHAOS_CHARTS",
             metavar="DIR",
             help="kind: install the services of --emco by EMCO's own Helm charts in this folder (needs helm).",
             show_default="small manifests of the harness",
@@ -119,8 +117,13 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
             str,
             PLATFORMS[0],
             "--platform",
-            help="Where EMCO runs: process, or kind: in pods of a cluster that is made for the run.",
+            help="Where EMCO runs: process; kind: in pods of a cluster that is made for the run; kubernetes: as it is "
+            "installed in a cluster that is there.",
         ),
+        "kubeconfig": _option(
+            Path | None, None, "--kubeconfig", metavar="FILE", help="kubernetes: how that cluster is reached."
+        ),
+        "context": _option(str, "", "--context", help="kubernetes: the context; never the current one by itself."),
         "cluster": _option(str, CLUSTER, "--cluster", help="kind: name of the set of clusters; its hub is NAME-hub."),
         "node_image": _option(
             str,
@@ -157,7 +160,7 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
     }
 )
 
-KIND = ("platform", "cluster", "node_image", "keep", "reuse")
+KIND = ("platform", "kubeconfig", "context", "cluster", "node_image", "keep", "reuse")
 """Options that say where it runs."""
 
 SYSTEM = ("workload", "values", "emco_bin", "emco", "emco_images", "charts", "chart_values", "reference",

@@ -466,7 +466,7 @@ class EmcoSession:
                 given += [option_flag(name), value]
         for edge in self._config.getoption("emco_edge_kubeconfig") or ():
             given += ["--emco-edge-kubeconfig", edge]
-        for name in ("platform", "cluster", "node_image"):
+        for name in ("platform", "kubeconfig", "context", "cluster", "node_image"):
             if (value := self._config.getoption(f"emco_{name}")) is not None:
                 given += [f"--emco-{name.replace('_', '-')}", value]
         if self._config.getoption("emco_reuse"):
@@ -489,7 +489,7 @@ def _settings(config: pytest.Config) -> Settings:
             emco_bin=_file(config, "bin"),
             emco=_option(config, "version"),
             charts=_file(config, "charts"),
-            emco_images=_option(config, "images") or os.environ.get("EMCO_CHAOS_IMAGES", ""),
+            emco_images=_option(config, "images"),
             reference=_option(config, "reference") or "faithful",
             mongo_uri=_option(config, "mongo_uri"),
             etcd_endpoint=_option(config, "etcd_endpoint"),
@@ -499,6 +499,8 @@ def _settings(config: pytest.Config) -> Settings:
             seed=int(seed),
             isolate=not _option(config, "no_isolate"),
             platform=_option(config, "platform") or PLATFORMS[0],
+            kubeconfig=_file(config, "kubeconfig"),
+            context=_option(config, "context"),
             cluster=_option(config, "cluster") or CLUSTER,
             node_image=_option(config, "node_image") or os.environ.get("EMCO_CHAOS_NODE_IMAGE", ""),
             keep=_option(config, "keep"),

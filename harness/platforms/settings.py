@@ -15,7 +15,7 @@ from harness.faults.victim import UsageError
 FAULTS = ("crash", "disconnect", "none", "reset", "error")
 DEFAULT_FAULTS = ("crash", "disconnect", "none")
 EDGES = ("emulator", "kube-apiserver")
-PLATFORMS = ("process", "kind")
+PLATFORMS = ("process", "kind", "kubernetes")
 CLUSTER = "emco-chaos"
 """Name of the set of clusters where none is given."""
 
@@ -98,7 +98,8 @@ class Settings:
     victims:           whose boundaries are planned: the called service's, and those of services that work beside it
     workers:           environments side by side
     seed:              decides the order of points
-    platform:          where EMCO runs: process or kind
+    platform:          where EMCO runs: process, kind, or kubernetes: one that is installed in a cluster already
+    kubeconfig, context: kubernetes: that cluster
     kind:              the clusters of the platform kind
     isolate:           use a network namespace where the system allows it
     all_services:      start all services for every point, also those that the call has nothing to do with
@@ -129,6 +130,8 @@ class Settings:
     all_services: bool = False
     max_retries: str = ""
     platform: str = "process"
+    kubeconfig: Path | None = None
+    context: str = ""
     kind: KindSettings = KindSettings()
     state_folder: Path = Path()
     cache_folder: Path = Path()
@@ -164,6 +167,10 @@ class Settings:
                 )
 
     def _check_platform(self) -> None:
+        if self.platform == "kubernetes":
+            self._check_cluster()
+        elif self.kubeconfig or self.context:
+            raise UsageError("--kubeconfig and --context are for --platform kubernetes")
         if self.platform == PLATFORMS[0]:
             if self.emco_images:
                 raise UsageError(
@@ -179,11 +186,25 @@ class Settings:
         if self.emco_images and not self.emco_version:
             raise UsageError("--emco-images needs --emco VERSION: the tag of the images")
         if self.workers > 1:
-            raise UsageError("on kind there is one worker; more sets of clusters run side by side by --cluster NAME")
+            raise UsageError(
+                "in a cluster there is one worker; more sets of clusters run side by side by --cluster NAME"
+            )
         if self.emco_bin or self.mongo_uri or self.etcd_endpoint or self.edge_kubeconfigs or self.edges != EDGES[0]:
             raise UsageError(
-                "on kind EMCO runs with stores and edges in the cluster, real EMCO by --emco VERSION: --emco-bin, "
+                "in a cluster EMCO runs with stores and edges in the cluster, real EMCO by --emco VERSION: --emco-bin, "
                 "--mongo-uri, --etcd-endpoint, --edges and --edge-kubeconfig have no meaning there"
+            )
+
+    def _check_cluster(self) -> None:
+        """The context is always named: the current one is whatever somebody worked with last."""
+        if not (self.kubeconfig and self.context):
+            raise UsageError("--platform kubernetes needs the cluster: --kubeconfig FILE and --context NAME")
+        if not self.kubeconfig.is_file():
+            raise UsageError(f"--kubeconfig {self.kubeconfig}: no such file")
+        if self.is_named or self.charts or self.reference != "faithful":
+            raise UsageError(
+                "--platform kubernetes takes the EMCO that is there: --emco, --emco-images, --charts and --reference "
+                "have no meaning"
             )
 
     def _check_edges(self) -> None:
@@ -202,7 +223,12 @@ class Settings:
     @property
     def is_real(self) -> bool:
         """Whether real EMCO runs, not the reference."""
-        return self.emco_bin is not None or self.emco_version != ""
+        return self.emco_bin is not None or self.is_named or self.platform == "kubernetes"
+
+    @property
+    def is_named(self) -> bool:
+        """Whether a release of EMCO is named."""
+        return self.emco_version != "" or self.emco_images != ""
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -237,6 +263,7 @@ class Settings:
         options += ["--reference", self.reference] if self.reference != "faithful" else []
         options += ["--etcd-endpoint", self.etcd_endpoint] if self.etcd_endpoint else []
         options += ["--platform", self.platform] if self.platform != PLATFORMS[0] else []
+        options += ["--kubeconfig", shown(self.kubeconfig), "--context", self.context] if self.kubeconfig else []
         options += ["--cluster", self.kind.name, "--reuse"] if self.kind.reuse else []
         options += ["--edges", self.edges] if self.edges != EDGES[0] else []
         for one in self.edge_kubeconfigs:

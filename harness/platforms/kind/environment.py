@@ -3,15 +3,15 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import harness
 from harness.crashpoints.lab import Limits
 from harness.emco.endpoints import Endpoints
 from harness.faults.journal import UNDOERS, Journal
-from harness.faults.victim import HarnessTrouble
+from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.edges.access import Access, read_kubeconfig
 from harness.platforms.edges.client import ApiClient
 from harness.platforms.images.named import ServiceImage, service_images
@@ -30,7 +30,7 @@ from harness.platforms.kubernetes.charts import Charts, ChartServices
 from harness.platforms.kubernetes.disruptions import KubernetesDisruptions
 from harness.platforms.kubernetes.edges import EdgesPod, emulated_kubeconfig
 from harness.platforms.kubernetes.edges_pod import ADMIN_PORT
-from harness.platforms.kubernetes.install import Release, install, rolled_out
+from harness.platforms.kubernetes.install import Release, install, install_emco, rolled_out
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
 from harness.platforms.kubernetes.pods import Pods
 from harness.platforms.kubernetes.splice import WIRING_UNDOERS, Splice, Where
@@ -89,12 +89,17 @@ async def open_clusters(settings: Settings, undo: Path) -> AsyncIterator[Cluster
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """The cluster that EMCO runs in, with EMCO installed. token: of the relay."""
+    """The cluster that EMCO runs in, with EMCO installed.
+
+    token: of the relay;  mongo_uri, etcd_password: of stores that ask for a password, for their administrator `root`
+    """
 
     access: Access
     api: ApiClient
     release: Release
     token: str
+    mongo_uri: Callable[[str, int], str] = lambda _, __: ""
+    etcd_password: str = field(default="", repr=False)
 
 
 async def install_on(clusters: ClusterSet, settings: Settings, wiring: Wiring, folder: Path, journal: Journal) -> Hub:
@@ -103,8 +108,7 @@ async def install_on(clusters: ClusterSet, settings: Settings, wiring: Wiring, f
     journal: for how EMCO's services were wired before
     """
     hub = clusters.hub
-    image = await reference_image(ROOT, base=settings.kind.python_image, folder=folder)
-    await load(hub.name, image, settings.kind.python_image)
+    image = await prepare_image(hub.name, settings, folder)
     real = real_images(settings, wiring.services)
     await load_services(hub.name, tuple(real.values()))
     access = read_kubeconfig(hub.kubeconfig, hub.context)
@@ -121,12 +125,25 @@ async def install_on(clusters: ClusterSet, settings: Settings, wiring: Wiring, f
         await rolled_out(
             api, EMCO_NAMESPACE, [("statefulsets", "mongo"), ("statefulsets", "etcd")], limit=_ROLLOUT_LIMIT
         )
-        own = [("deployments", "relay"), *([("deployments", "edges")] if wiring.edges else [])]
-        await rolled_out(api, HARNESS_NAMESPACE, own, limit=_ROLLOUT_LIMIT)
+        await relay_is_up(api, wiring)
     except BaseException:
         await api.close()
         raise
     return Hub(access, api, release, token)
+
+
+async def prepare_image(cluster: str, settings: Settings, folder: Path) -> str:
+    """Bring what the harness runs in pods into a kind cluster: the relay's image, and that of the edges, whose name is
+    returned. Raises UsageError and CommandFails."""
+    image = await reference_image(ROOT, base=settings.kind.python_image, folder=folder)
+    await load(cluster, image, settings.kind.python_image)
+    return image
+
+
+async def relay_is_up(api: ApiClient, wiring: Wiring) -> None:
+    """Wait until relay and edges are ready. Raises HarnessTrouble with what the cluster says."""
+    own = [("deployments", "relay"), *([("deployments", "edges")] if wiring.edges else [])]
+    await rolled_out(api, HARNESS_NAMESPACE, own, limit=_ROLLOUT_LIMIT)
 
 
 def real_images(settings: Settings, services: Sequence[str]) -> Mapping[str, ServiceImage]:
@@ -156,18 +173,19 @@ async def open_kind_lab(
         stack.push_async_callback(hub.api.close)
         if hub.release.services is not None:
             stack.push_async_callback(hub.release.services.take_back, hub.api)
-        lab, disruptions = await _lab(settings, limits, clusters, hub, folder, stack)
+        lab, disruptions = await open_lab_on(settings, limits, clusters.hub.node, hub, folder, stack)
         yield lab, disruptions
 
 
-async def _lab(
+async def open_lab_on(
     settings: Settings,
     limits: Limits,
-    clusters: ClusterSet,
+    node_name: str,
     hub: Hub,
     folder: Path,
     stack: contextlib.AsyncExitStack,
 ) -> tuple[KubernetesLab, KubernetesDisruptions]:
+    """The lab in a cluster where the relay is up. node_name: the container that is its node."""
     wiring = hub.release.wiring
     pods, own = Pods(hub.api, EMCO_NAMESPACE), Pods(hub.api, HARNESS_NAMESPACE)
     for one in (pods, own):
@@ -186,10 +204,16 @@ async def _lab(
         links=[_link(spec) for spec in wiring.relay_config().links],
     )
     stack.push_async_callback(relay.close)
-    etcd = Etcd(*await door(ETCD_DOOR))
+    user = "root" if hub.etcd_password else ""
+    etcd = Etcd(*await door(ETCD_DOOR), user=user, password=hub.etcd_password)
     stack.push_async_callback(etcd.close)
-    mongo = await stack.enter_async_context(Mongo(*await door(MONGO_DOOR), limit=_STORE_LIMIT))
+    host, port = await door(MONGO_DOOR)
+    mongo = await stack.enter_async_context(Mongo(host, port, uri=hub.mongo_uri(host, port), limit=_STORE_LIMIT))
+    if hub.release.is_foreign:
+        await _check_claim(mongo, etcd)
     await _claim(mongo, etcd)
+    if hub.release.is_foreign:  # not before it is known that its stores may be used
+        await install_emco(hub.api, hub.release, hub.token)
     edges: EdgesPod | None = None
     if wiring.edges:
         edges = EdgesPod(wiring.edges, await door(ADMIN_PORT, "edges"))
@@ -200,7 +224,7 @@ async def _lab(
         for lab in told:
             lab.ended(one)
 
-    node = KindNode(clusters.hub.node, ended=ended)
+    node = KindNode(node_name, ended=ended)
     await node.begin()
     stack.push_async_callback(node.close)
     parts = ClusterParts(
@@ -236,6 +260,17 @@ def _endpoints(wiring: Wiring) -> Endpoints:
         provider, _, cluster = name.partition("+")
         kubeconfigs[provider, cluster] = emulated_kubeconfig(name, wiring.edge_address(name))
     return Endpoints(wiring.controllers(), kubeconfigs)
+
+
+async def _check_claim(mongo: Mongo, etcd: Etcd) -> None:
+    """Whether stores of somebody else may be used. Raises UsageError; they are only read."""
+    try:
+        await mongo.check()
+        await etcd.check()
+        await mongo.check_claim()
+        await etcd.check_claim()
+    except StoreError as error:
+        raise UsageError(f"the stores of the installed EMCO cannot be used: {error}") from error
 
 
 async def _claim(mongo: Mongo, etcd: Etcd) -> None:

@@ -177,6 +177,8 @@ class KubernetesDisruptions:
 
     async def wipe(self) -> tuple[str, ...]:
         """Delete EMCO's namespace and wait until it is gone, with its volumes."""
+        if self._release.is_foreign:
+            raise HarnessTrouble(f"the namespace {EMCO_NAMESPACE} is not the harness's: it is not deleted")
         running = sorted(self._lab.running)
         await self._lab.kill_services()
         volumes = await self._volumes()

@@ -43,6 +43,7 @@ class Release:
     image: of the reference EMCO, stores and edges;  python_image: of the relay
     images: of real EMCO's services; without any the reference runs, which has `defects`
     services: who puts the services there, where it is not done by the manifests
+    is_foreign: EMCO's namespace and the stores are somebody else's: nothing is made there, nothing removed
     """
 
     wiring: Wiring
@@ -52,6 +53,7 @@ class Release:
     max_retries: str = ""
     images: Mapping[str, str] = field(default_factory=dict)
     services: "Services | None" = None
+    is_foreign: bool = False
 
     def deployment(self, service: str) -> str:
         """Name of a service's Deployment."""
@@ -195,9 +197,17 @@ async def install(api: ApiClient, release: Release) -> str:
     return token
 
 
+async def install_relay(api: ApiClient, release: Release) -> str:
+    """The relay and emulated edges alone, and the relay's token. EMCO knows nothing of them yet."""
+    token = await _token(api) or secrets.token_hex(16)
+    await _apply_all(api, harness_objects(release, token))
+    return token
+
+
 async def install_emco(api: ApiClient, release: Release, token: str) -> None:
     """Make EMCO's namespace hold it, with no pod of a service that is not of this release. token: of the relay."""
-    await _apply_all(api, emco_objects(release, token))
+    if not release.is_foreign:
+        await _apply_all(api, emco_objects(release, token))
     if release.services is not None:
         await release.services.put(api, _relay_content(release, token))
     names = [("deployments", release.deployment(service)) for service in release.wiring.services]

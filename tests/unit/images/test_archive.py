@@ -71,7 +71,7 @@ def test_an_image_for_another_machine_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "data",
     [b"", b"no tar at all", gzip.compress(b"x", mtime=0)[:-3], tarred([("x", b"y")])],
-    ids=["empty", "no tar", "cut off", "another tar"],
+    ids=["empty", "text", "cut off", "other files"],
 )
 def test_what_is_no_archive_of_images_is_said_with_its_name(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.tar"
