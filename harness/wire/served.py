@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Generic, SupportsIndex, TypeVar, overload
 
 from harness.wire.effects import Effect, Observation
-from harness.wire.instances import Instances
+from harness.wire.instances import UNKNOWN, Instances
 from harness.wire.links import Address, Link, LinkProtocol, RelayError
 from harness.wire.messages import (
     LONGEST_LINE,
@@ -35,6 +35,7 @@ from harness.wire.messages import (
     write,
 )
 from harness.wire.relay import Armed, Knock, Relay, Trigger
+from harness.wire.syns import Syns
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -151,6 +152,7 @@ class ServedRelay:
         self._relay.problems = _Announced(lambda _, text: self._say({"event": "problem", "text": text}))
         self._relay.cuts = _Announced(self._cut)
         self._relay.reads = _Announced(lambda _, one: self._say({"event": "read", "one": observation_to_json(one)}))
+        self._syns = Syns(self._tried)
         self._doors = Relay()
         self._instances = Instances(config.sources, clock=self._relay.clock, changed=self._let_in)
         self._links: list[Link] = []
@@ -182,6 +184,7 @@ class ServedRelay:
         if self._asks is not None:
             self._asks.close()
         self._instances.close()
+        self._syns.close()
         await self._relay.close()
         await self._doors.close()
 
@@ -226,6 +229,12 @@ class ServedRelay:
     def _knocked(self, number: int, one: Knock) -> None:
         self._say({"event": "knocked", "number": number, "one": [one.at, one.source, one.target, one.kind, one.asked]})
 
+    def _tried(self, source: str, target: str, host: str) -> None:
+        """A connection was asked for where nobody listens; instances that wait to be let in do not count."""
+        known = self._instances.source_at((host, 0))
+        if source in (known, UNKNOWN) or source not in self._config.sources:
+            self._relay.knocked(known if source == UNKNOWN else source, target)
+
     def _cut(self, _: int, one: tuple[float, Link]) -> None:
         self._say({"event": "cut", "at": one[0], "link": self._links.index(one[1])})
 
@@ -244,6 +253,7 @@ class ServedRelay:
             writer.close()
             return
         self._part_with_master()
+        self._heal()
         master = self._master = _Master(writer)
         instances = {source: self._instances.address(source) for source in self._config.sources}
         hello = {"clock": self._relay.clock(), "seq": self._relay.seq(), "instances": instances}
@@ -267,6 +277,12 @@ class ServedRelay:
             for task in master.tasks:
                 task.cancel()
             master.writer.close()
+
+    def _heal(self) -> None:
+        """A new master finds every link healthy, whatever the one before did not come to undo."""
+        self._syns.close()
+        for link in self._links:
+            self._relay.heal(link)
 
     async def _asked(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Keep the connection for questions. It is used from inside of callbacks, with blocking calls on its socket."""
@@ -362,6 +378,15 @@ class ServedRelay:
     def _condition(self, _: _Master, order: Json) -> None:
         self._relay.set_condition(self._links[order["link"]], condition_from_json(order["condition"]))
 
+    def _count(self, _: _Master, order: Json) -> None:
+        """Whether tries to connect to links are counted that nobody accepts."""
+        links = [self._links[number] for number in order["links"]]
+        names = {self._relay.address(link): (link.source, link.target) for link in links}
+        if order["counted"]:
+            self._syns.watch(names)
+        else:
+            self._syns.forget(tuple(names))
+
     async def _answers(self, order: Json) -> str:
         """Why a source's instance does not answer on its ports within the limit; empty when it does."""
         source, ports = order["source"], [int(port) for port in order["ports"]]
@@ -424,6 +449,7 @@ _ORDERS: dict[str, Callable[[ServedRelay, _Master, Json], Any]] = {
     "disarm": ServedRelay._disarm,  # noqa: SLF001  the same
     "drop": ServedRelay._drop,  # noqa: SLF001  the same
     "condition": ServedRelay._condition,  # noqa: SLF001  the same
+    "count": ServedRelay._count,  # noqa: SLF001  the same
     "freeze": lambda relay, _, order: relay._relay.freeze(order["source"]),  # noqa: SLF001  the same
     "thaw": lambda relay, _, order: relay._relay.thaw(order["source"]),  # noqa: SLF001  the same
     "release": lambda relay, _, order: relay._relay.release(  # noqa: SLF001  the same

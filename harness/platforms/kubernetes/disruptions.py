@@ -10,13 +10,14 @@ from harness.emco.services import SERVICES
 from harness.faults.victim import Death, HarnessTrouble
 from harness.platforms.disruptions import Partition, Volume
 from harness.platforms.edges.client import MERGE_PATCH, ApiClient
+from harness.platforms.flapping import Flapping
 from harness.platforms.kubernetes.install import Release, has_a_ready_pod, install_emco, rolled_out
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
 from harness.platforms.kubernetes.pods import Pod
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE
 from harness.stores.mongo import StoreError
 from harness.wire.conditions import Cut, Healthy
-from harness.wire.links import Link
+from harness.wire.links import Link, RelayError
 
 STORES = ("mongo", "etcd")
 _GONE_LIMIT = 180.0
@@ -38,6 +39,7 @@ class KubernetesDisruptions:
         self._token = token
         self._paused: dict[str, str] = {}  # name, container
         self._down: set[str] = set()  # stores
+        self._flapping = Flapping(lab.relay)
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -150,9 +152,13 @@ class KubernetesDisruptions:
         if broken := [link for link in links if self._is_broken(link)]:
             raise HarnessTrouble(f"the link {broken[0].describe()} is broken already; heal it first")
         if how.kind in ("refused", "flapping"):
-            raise HarnessTrouble("refused connections cannot be counted in a pod; use the kind `reset`")
+            await self._count(links)
         for link in links:
             self._lab.relay.set_condition(link, how.condition())
+            if how.kind == "flapping":
+                self._flapping.begin(link, how.seconds)
+        if how.kind == "black-hole":
+            await self._count(links)  # after the relay itself has connected, which is what makes it a black hole
         await self._lab.relay.synced()
         return len(links)
 
@@ -160,6 +166,8 @@ class KubernetesDisruptions:
         links = self._links(source, target)
         if broken := [link for link in links if self._is_broken(link)]:
             raise HarnessTrouble(f"the link {broken[0].describe()} is broken already; heal it first")
+        if then is not None and then.kind in ("refused", "flapping"):
+            raise HarnessTrouble(f"what a cut link is afterwards cannot be {then.kind}: nobody could count its tries")
         for link in links:
             self._lab.relay.set_condition(link, Cut(sent, times, then.condition() if then else Healthy()))
         await self._lab.relay.synced()
@@ -171,8 +179,9 @@ class KubernetesDisruptions:
     async def _heal(self, links: Sequence[Link]) -> int:
         broken = [link for link in links if self._is_broken(link)]
         for link in broken:
+            await self._flapping.end(link)
             self._lab.relay.heal(link)
-        await self._lab.relay.synced()
+        await self._lab.relay.count_unaccepted(broken, counted=False)
         return len(broken)
 
     async def wipe(self) -> tuple[str, ...]:
@@ -206,7 +215,7 @@ class KubernetesDisruptions:
         await rolled_out(self._api, EMCO_NAMESPACE, names, limit=_START_LIMIT, enough=has_a_ready_pod)
 
     async def close(self) -> None:
-        """Nothing goes on by itself."""
+        await self._flapping.close()
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
@@ -275,4 +284,11 @@ class KubernetesDisruptions:
         return found
 
     def _is_broken(self, link: Link) -> bool:
-        return not isinstance(self._lab.relay.condition(link), Healthy)
+        return link in self._flapping or not isinstance(self._lab.relay.condition(link), Healthy)
+
+    async def _count(self, links: Sequence[Link]) -> None:
+        """Let tries count that nobody accepts."""
+        try:
+            await self._lab.relay.count_unaccepted(links, counted=True)
+        except RelayError as error:
+            raise HarnessTrouble(str(error)) from error
