@@ -261,12 +261,20 @@ class Campaign:
         return tuple(lessons)
 
     async def _surveyed(self) -> None:
-        """Look what the other victims do because of the calls, unless that was done."""
+        """Look what the other victims do because of the calls, unless that was done, in whichever environment.
+
+        A survey names effects, not addresses: what was seen on processes is planned in pods, too.
+        """
+        folders = self._settings.cache_folder.glob(f"{self.work.digest}-*")
+        libraries = [self.library, *(Library(one) for one in sorted(folders) if one != self.library.folder)]
         for lesson in self._lessons:
             name = lesson.subject.call.name
-            if _worth_a_survey(lesson, self.work, self._settings) and self.library.survey(name) is None:
-                found = await survey(self.lab, PROFILE, self.limits, lesson, self._settings.others)
-                self.library.keep_survey(found)
+            if not _worth_a_survey(lesson, self.work, self._settings) or self.library.survey(name) is not None:
+                continue
+            known = next((found for one in libraries if (found := one.survey(name)) is not None), None)
+            self.library.keep_survey(
+                known or await survey(self.lab, PROFILE, self.limits, lesson, self._settings.others)
+            )
 
     async def _next_before(self, lesson: Lesson) -> Snapshot:
         """The state for the next call: what a restart would change by itself is changed here, once for all."""

@@ -62,6 +62,7 @@ _CRASH_POINT = (
 _MARKERS = (
     _CRASH_POINT,
     "emco_real: needs real EMCO binaries, skipped without --emco-bin",
+    "emco_kind: needs EMCO in a cluster, skipped without --emco-platform kind",
     "emco_slow: takes minutes; leave out with -m 'not emco_slow'",
 )
 
@@ -206,8 +207,11 @@ def _claims_something(item: pytest.Item) -> bool:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """emco_real: skipped without binaries."""
+    """emco_real: skipped without binaries; emco_kind: skipped on processes."""
     config = item.config
+    platform = config.getoption("emco_platform") or config.getini("emco_platform")
+    if item.get_closest_marker("emco_kind") and platform != "kind":
+        pytest.skip("needs EMCO in a cluster: give --emco-platform kind")
     if item.get_closest_marker("emco_real") and not (config.getoption("emco_bin") or config.getini("emco_bin")):
         pytest.skip("needs real EMCO binaries: give --emco-bin DIR")
 

@@ -10,7 +10,7 @@ import shlex
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -33,7 +33,15 @@ from harness.evidence.encoding import from_json, redacted
 from harness.evidence.redaction import Redactor
 from harness.evidence.run_folder import RESULTS, RunFolder, create_run_folder, read_lines, run_id
 from harness.faults.victim import HarnessTrouble, UsageError
-from harness.platforms.settings import CLUSTER, DEFAULT_FAULTS, EDGES, FAULTS, PLATFORMS, Settings
+from harness.platforms.settings import (
+    CLUSTER,
+    DEFAULT_FAULTS,
+    EDGES,
+    FAULTS,
+    PLATFORMS,
+    KindSettings,
+    Settings,
+)
 from harness.pytest_options import file as _file
 from harness.pytest_options import option as _option
 from harness.pytest_options import origin, out_folder
@@ -200,11 +208,24 @@ class EmcoSession:
                 reporter.rewrite(f"emco: learning {index + 1}/{total} {call}", erase=True)
 
         try:
-            self.environment.do(lambda campaign: campaign.learn(told))
+            if self.settings.platform == PLATFORMS[0]:
+                self.environment.do(lambda campaign: campaign.learn(told))
+            else:
+                self._learn_on_processes(told)
         except HarnessTrouble as trouble:
             raise pytest.UsageError(f"the workload cannot be learned: {trouble}") from trouble
         if reporter is not None and reporter.isatty:
             reporter.rewrite("", erase=True)
+
+    def _learn_on_processes(self, told: Callable[[int, str], None]) -> None:
+        """For a plan on another platform: ids are the same on every one, and on processes it takes seconds."""
+        settings = dataclasses.replace(self.wide, platform=PLATFORMS[0], kind=KindSettings())
+        environment = Background(settings, prepare(settings), name="plan")
+        try:
+            environment.open()
+            environment.do(lambda campaign: campaign.learn(told))
+        finally:
+            environment.close()
 
     def handover(self) -> str:
         """For a worker."""
@@ -289,6 +310,8 @@ class EmcoSession:
         if self._failed:
             raise HarnessTrouble(self._failed)
         if self._background is None:
+            if "stages" in vars(self):
+                self._one_at_a_time(self.stages.close)
             name = getattr(self._config, "workerinput", {}).get("workerid", "pytest")
             self._background = Background(self.wide, self.work, name=name)
             self._tidy_on_sigterm()
@@ -312,15 +335,24 @@ class EmcoSession:
     def stages(self) -> Stages:
         """The EMCOs of this process on which experiments are run."""
         self._tidy_on_sigterm()
-        return Stages(self.settings, worker=getattr(self._config, "workerinput", {}).get("workerid", "pytest"))
+        worker = getattr(self._config, "workerinput", {}).get("workerid", "pytest")
+        return Stages(self.settings, worker=worker, make_room=lambda: self._one_at_a_time(self._close_environment))
+
+    def _one_at_a_time(self, close_the_other: Callable[[], None]) -> None:
+        """A set of clusters holds one EMCO: that of crash points, or that of experiments."""
+        if self.settings.platform != PLATFORMS[0]:
+            close_the_other()
+
+    def _close_environment(self) -> None:
+        background, self._background = self._background, None
+        if background is not None:
+            background.close()
 
     def close(self) -> None:
         """Take down what is up."""
         if "stages" in vars(self):
             self.stages.close()
-        background, self._background = self._background, None
-        if background is not None:
-            background.close()
+        self._close_environment()
 
     def leave(self) -> None:
         """The last thing of a session: nothing stays up, signals mean what they meant before."""

@@ -5,13 +5,17 @@ has to be found in one place. This is the only state of the package that outlive
 experiment in a process at a time.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from chaoslib.exceptions import ActivityFailed
 
+from harness.campaign import Campaign
 from harness.chaos.stage import Stage
+from harness.platforms.disruptions import InCluster
 
+_CLUSTER = ("KUBECONFIG", "KUBERNETES_CONTEXT")
 _STAGES: list[Stage] = []  # the one that is in force is the last
 
 
@@ -31,9 +35,25 @@ def is_set() -> bool:
 
 @contextmanager
 def acting_on(one: Stage) -> Iterator[None]:
-    """Let experiments act on this stage meanwhile."""
+    """Let experiments act on this stage meanwhile, those activities of chaostoolkit-kubernetes included that they have.
+
+    These go by environment variables: where EMCO runs in a cluster, they name it and no other.
+    """
     _STAGES.append(one)
+    before = {name: os.environ.get(name) for name in _CLUSTER}
+    os.environ.update(one.act(_cluster))
     try:
         yield
     finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
         _STAGES.remove(one)
+
+
+async def _cluster(campaign: Campaign) -> Mapping[str, str]:
+    if not isinstance(campaign.disruptions, InCluster):
+        return {}
+    file, context = campaign.disruptions.kubeconfig
+    return dict(zip(_CLUSTER, (str(file), context), strict=True))

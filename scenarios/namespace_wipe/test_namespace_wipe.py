@@ -72,6 +72,14 @@ def test_data_key(other: str, request: pytest.FixtureRequest, experiment: Run, c
     wipe.claim_works(claims, ran, "everything else is made")
 
 
+@pytest.mark.emco_kind
+def test_volumes_are_kept(experiment: Run, claims: "Claims") -> None:
+    ran = experiment("retained.yaml")
+    wipe.about(claims, ran, "retained")
+    wipe.claim_retained(claims, ran)
+    wipe.claim_works(claims, ran)
+
+
 def test_without_a_backup(experiment: Run, claims: "Claims") -> None:
     ran = experiment("lost.yaml")
     wipe.about(claims, ran, "no-backup", by="mongo is lost")

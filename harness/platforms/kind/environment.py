@@ -5,6 +5,7 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import harness
@@ -24,7 +25,7 @@ from harness.platforms.kind.clusters import (
     check_kind,
 )
 from harness.platforms.kind.images import load, reference_image
-from harness.platforms.kind.node import Exit, KindNode
+from harness.platforms.kind.node import Exit, KindNode, remove_on_node
 from harness.platforms.kubernetes.disruptions import KubernetesDisruptions
 from harness.platforms.kubernetes.edges import EdgesPod, emulated_kubeconfig
 from harness.platforms.kubernetes.edges_pod import ADMIN_PORT
@@ -32,6 +33,7 @@ from harness.platforms.kubernetes.install import Release, install, rolled_out
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
 from harness.platforms.kubernetes.pods import Pods
 from harness.platforms.kubernetes.streams import Streams
+from harness.platforms.kubernetes.volumes import RetainedVolumes
 from harness.platforms.kubernetes.wiring import (
     ASKS_PORT,
     CONTROL_PORT,
@@ -103,6 +105,7 @@ async def install_on(clusters: ClusterSet, settings: Settings, wiring: Wiring, f
     api = ApiClient(hub.name, access)
     try:
         release = Release(wiring, image, settings.kind.python_image, settings.reference, settings.max_retries)
+        await RetainedVolumes(api, partial(remove_on_node, hub.node)).remove()  # of a run that was killed
         token = await install(api, release)
         await rolled_out(
             api, EMCO_NAMESPACE, [("statefulsets", "mongo"), ("statefulsets", "etcd")], limit=_ROLLOUT_LIMIT
@@ -190,6 +193,7 @@ async def _lab(
         doors={service: await door(wiring.rest_door(service)) for service in wiring.services},
         endpoints=_endpoints(wiring),
         logs=folder,
+        kubeconfig=(clusters.hub.kubeconfig, clusters.hub.context),
     )
     if relay.let_nobody_in and own.only("relay").restarts:  # it has forgotten who was at work already
         for pod in (pod for service in wiring.services for pod in pods.of(service)):

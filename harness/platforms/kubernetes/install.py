@@ -6,7 +6,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -29,6 +29,7 @@ _PLURALS = {
     "Service": "services",
     "Deployment": "deployments",
     "StatefulSet": "statefulsets",
+    "PersistentVolume": "persistentvolumes",
 }
 _PAUSE = 0.2
 _UPDATE_LIMIT = 120.0
@@ -39,6 +40,7 @@ class Release:
     """What is installed.
 
     image: of the reference EMCO, stores and edges;  python_image: of the relay
+    store_classes: storage classes of the stores' volumes, by store; the cluster's default where there is none
     """
 
     wiring: Wiring
@@ -46,6 +48,7 @@ class Release:
     python_image: str
     defects: str
     max_retries: str = ""
+    store_classes: Mapping[str, str] = field(default_factory=dict)
 
 
 def render(name: str, values: Mapping[str, object]) -> list[Json]:
@@ -64,7 +67,9 @@ def emco_objects(release: Release, token: str) -> list[Json]:
     Its pods are replaced together with the relay: one that was at work through another relay must not pass for new.
     """
     relay = _relay_content(release, token)
-    made = [*render("namespace", {"namespace": EMCO_NAMESPACE}), *render("stores", {"image": release.image})]
+    classes = {f"{store}_class": release.store_classes.get(store) for store in ("mongo", "etcd")}
+    made = render("namespace", {"namespace": EMCO_NAMESPACE})
+    made += render("stores", {"image": release.image, **classes})
     made += release.wiring.emco_services()
     for service in release.wiring.services:
         made += _service(release, service, relay)

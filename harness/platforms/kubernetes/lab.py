@@ -38,6 +38,7 @@ class ClusterParts:
     """What an environment in a cluster is made of.
 
     doors: where the harness reaches the services' APIs;  logs: folder for the logs of the pods
+    kubeconfig: file and context of the cluster
     """
 
     wiring: Wiring
@@ -51,6 +52,7 @@ class ClusterParts:
     doors: Mapping[str, Address]
     endpoints: Endpoints
     logs: Path
+    kubeconfig: tuple[Path, str]
 
 
 class KubernetesLab:
