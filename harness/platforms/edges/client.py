@@ -1,5 +1,6 @@
 """A client of a Kubernetes API server, as small as the harness needs it: ask, list, watch, and where kinds live."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
@@ -14,6 +15,7 @@ MERGE_PATCH = "application/merge-patch+json"
 _ANSWER_LIMIT = 30.0
 _WATCH_LIMIT = 600
 _LONGEST_LINE = 16 * 1024 * 1024
+_PAUSE = 0.2
 
 
 class Refused(HarnessTrouble):
@@ -97,6 +99,15 @@ class ApiClient:
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
+
+
+async def gone(api: ApiClient, path: str, *, limit: float) -> None:
+    """Wait until something is not there any more. Raises HarnessTrouble when it is after `limit` seconds."""
+    deadline = asyncio.get_running_loop().time() + limit
+    while (await api.ask("GET", path, accept=(404,))).get("kind") != "Status":
+        if asyncio.get_running_loop().time() > deadline:
+            raise HarnessTrouble(f"{path.rsplit('/', 1)[-1]} is not gone within {limit:g} s")
+        await asyncio.sleep(_PAUSE)  # only the API server knows; bounded by the limit
 
 
 def base_path(api_version: str) -> str:

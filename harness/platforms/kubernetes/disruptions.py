@@ -11,12 +11,12 @@ import aiohttp
 from harness.emco.services import SERVICES
 from harness.faults.victim import Death, HarnessTrouble, ServiceDown
 from harness.platforms.disruptions import Partition, Volume
-from harness.platforms.edges.client import MERGE_PATCH, ApiClient
+from harness.platforms.edges.client import MERGE_PATCH, ApiClient, gone
 from harness.platforms.flapping import Flapping
 from harness.platforms.kubernetes.install import Release, has_a_ready_pod, install_emco, rolled_out
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
 from harness.platforms.kubernetes.pods import Pod
-from harness.platforms.kubernetes.volumes import RETAINED, RetainedVolumes, gone, remove_stores
+from harness.platforms.kubernetes.volumes import RETAINED, RetainedVolumes, remove_stores
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE
 from harness.stores.mongo import StoreError
 from harness.wire.conditions import Cut, Healthy

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from harness.faults.victim import HarnessTrouble
-from harness.platforms.edges.client import ApiClient, base_path
+from harness.platforms.edges.client import ApiClient, base_path, gone
 from harness.platforms.edges.running import ALLOWED
 from harness.platforms.kubernetes.bundle import relay_bundle
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, HARNESS_NAMESPACE, HEALTH_PORT, Wiring
@@ -33,6 +33,7 @@ _PLURALS = {
 }
 _PAUSE = 0.2
 _UPDATE_LIMIT = 120.0
+_GONE_LIMIT = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,8 @@ async def install(api: ApiClient, release: Release) -> str:
     Raises HarnessTrouble when a namespace is somebody else's: it exists and lacks the label that allows it.
     """
     for namespace in (EMCO_NAMESPACE, HARNESS_NAMESPACE):
+        if _is_ending(await api.ask("GET", f"/api/v1/namespaces/{namespace}", accept=(404,))):  # wiped, by a killed run
+            await gone(api, f"/api/v1/namespaces/{namespace}", limit=_GONE_LIMIT)
         found = await api.ask("GET", f"/api/v1/namespaces/{namespace}", accept=(404,))
         if found.get("kind") == "Namespace" and (found["metadata"].get("labels") or {}).get(ALLOWED) != "true":
             raise HarnessTrouble(
@@ -158,6 +161,10 @@ async def install(api: ApiClient, release: Release) -> str:
     token = await _token(api) or secrets.token_hex(16)
     await asyncio.gather(install_emco(api, release, token), _apply_all(api, harness_objects(release, token)))
     return token
+
+
+def _is_ending(found: Json) -> bool:
+    return found.get("kind") == "Namespace" and "deletionTimestamp" in found["metadata"]
 
 
 async def install_emco(api: ApiClient, release: Release, token: str) -> None:

@@ -1,12 +1,10 @@
 """Volumes of the stores as EMCO's charts make them: on a path of the node, and kept when their claim is gone."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from harness.faults.victim import HarnessTrouble
-from harness.platforms.edges.client import MERGE_PATCH, ApiClient
+from harness.platforms.edges.client import MERGE_PATCH, ApiClient, gone
 from harness.platforms.kubernetes.install import apply, render
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE
 
@@ -16,7 +14,6 @@ RETAINED: Mapping[str, str] = MappingProxyType({store: f"emco-chaos-{store}" for
 _FOLDER = "/var/lib/emco-chaos"
 _VOLUMES = "/api/v1/persistentvolumes"
 _GONE_LIMIT = 120.0
-_PAUSE = 0.2
 
 
 class RetainedVolumes:
@@ -70,12 +67,3 @@ async def remove_stores(api: ApiClient) -> None:
     for store in RETAINED:
         await gone(api, f"{sets}/{store}", limit=_GONE_LIMIT)
         await gone(api, f"{claims}/data-{store}-0", limit=_GONE_LIMIT)
-
-
-async def gone(api: ApiClient, path: str, *, limit: float) -> None:
-    """Wait until something is not there any more. Raises HarnessTrouble when it is after `limit` seconds."""
-    deadline = asyncio.get_running_loop().time() + limit
-    while (await api.ask("GET", path, accept=(404,))).get("kind") != "Status":
-        if asyncio.get_running_loop().time() > deadline:
-            raise HarnessTrouble(f"{path.rsplit('/', 1)[-1]} is not gone within {limit:g} s")
-        await asyncio.sleep(_PAUSE)  # only the API server knows; bounded by the limit
