@@ -303,6 +303,8 @@ class Campaign:
             result = await replayer.run(point)
         except (StoreError, RelayError, PyMongoError, OSError) as error:
             result = _trouble(point, error)
+        if result.outcome is Outcome.UNKNOWN:
+            await self.lab.keep_evidence(point.id)
         return replace(result, replay=self._settings.replay(point.id))
 
     async def _untrue(self, subject: Subject, state: Snapshot) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import tempfile
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 
 from harness.campaign import prepare
 from harness.defaults import default_folders
+from harness.evidence.run_folder import run_id
 from harness.faults.journal import process_started
 from harness.faults.victim import UsageError
 from harness.options import with_settings
@@ -34,7 +36,8 @@ def up(
     kind = replace(settings.kind, edges=edges, keep=True)
     sets = Sets(settings.state_folder)
     kind = replace(kind, reuse=kind.reuse and sets.get(kind.name) is not None)
-    settings = replace(settings, platform="kind", workers=1, kind=kind)
+    place = Path("reports", "out", run_id(datetime.now(UTC), "up")).absolute()  # made when something goes wrong
+    settings = replace(settings, platform="kind", workers=1, kind=kind, evidence_folder=place)
     work = prepare(settings)
     undo = settings.state_folder / "undo" / f"{os.getpid()}-{process_started(os.getpid())}.up.undo"
     with tempfile.TemporaryDirectory(prefix="emco-chaos-") as folder:

@@ -238,6 +238,12 @@ def pytest_runtest_makereport(
     report = yield
     if report.skipped and call.when == "setup" and _claims_something(item):
         emco_session(item.config).skip_claims(item.nodeid)
+    if (
+        report.failed
+        and (session := _existing(item.config)) is not None
+        and (place := session.keep_evidence(item.name))
+    ):
+        report.sections.append(("evidence of the cluster", place))
     return report
 
 

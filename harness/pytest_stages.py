@@ -54,6 +54,12 @@ class Stages:
         self._open = (wanted, environment, stage)
         return stage
 
+    def keep_evidence(self, about: str) -> str:
+        """Keep what surrounds the EMCO that is open; where, empty for nowhere. Raises HarnessTrouble."""
+        if self._open is None:
+            return ""
+        return self._open[2].act(lambda campaign: campaign.lab.keep_evidence(about))
+
     def close(self) -> None:
         """Take down what is open."""
         opened, self._open = self._open, None

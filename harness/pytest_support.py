@@ -313,7 +313,8 @@ class EmcoSession:
             if "stages" in vars(self):
                 self._one_at_a_time(self.stages.close)
             name = getattr(self._config, "workerinput", {}).get("workerid", "pytest")
-            self._background = Background(self.wide, self.work, name=name)
+            settings = dataclasses.replace(self.wide, evidence_folder=self.folder.path.absolute())
+            self._background = Background(settings, self.work, name=name)
             self._tidy_on_sigterm()
             try:
                 self._background.open()
@@ -336,7 +337,8 @@ class EmcoSession:
         """The EMCOs of this process on which experiments are run."""
         self._tidy_on_sigterm()
         worker = getattr(self._config, "workerinput", {}).get("workerid", "pytest")
-        return Stages(self.settings, worker=worker, make_room=lambda: self._one_at_a_time(self._close_environment))
+        settings = dataclasses.replace(self.settings, evidence_folder=self.folder.path.absolute())
+        return Stages(settings, worker=worker, make_room=lambda: self._one_at_a_time(self._close_environment))
 
     def _one_at_a_time(self, close_the_other: Callable[[], None]) -> None:
         """A set of clusters holds one EMCO: that of crash points, or that of experiments."""
@@ -347,6 +349,17 @@ class EmcoSession:
         background, self._background = self._background, None
         if background is not None:
             background.close()
+
+    def keep_evidence(self, about: str) -> str:
+        """Keep what surrounds the EMCO that a test failed on; where, or why not, and empty for nowhere."""
+        try:
+            if "stages" in vars(self) and (place := self.stages.keep_evidence(about)):
+                return place
+            if self._background is not None:
+                return self._background.do(lambda campaign: campaign.lab.keep_evidence(about))
+        except HarnessTrouble as trouble:
+            return f"none: {trouble}"
+        return ""
 
     def close(self) -> None:
         """Take down what is up."""

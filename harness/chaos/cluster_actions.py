@@ -1,7 +1,7 @@
 """Actions on an EMCO in a cluster. As those of harness.chaos.actions, each fails with a sentence; on processes all do.
 
-While an experiment acts on an EMCO in a cluster, KUBECONFIG and KUBERNETES_CONTEXT name that cluster, so that the
-actions and probes of chaostoolkit-kubernetes (`chaosk8s`) act on it and on no other.
+While an experiment acts on an EMCO in a cluster, the environment variables of chaostoolkit-kubernetes name that
+cluster, so that the actions and probes of `chaosk8s` act on it and on no other.
 """
 
 from collections.abc import Callable, Coroutine

@@ -14,8 +14,8 @@ from chaoslib.exceptions import ActivityFailed
 from harness.campaign import Campaign
 from harness.chaos.stage import Stage
 from harness.platforms.disruptions import InCluster
+from harness.platforms.edges.access import write_client_files
 
-_CLUSTER = ("KUBECONFIG", "KUBERNETES_CONTEXT")
 _STAGES: list[Stage] = []  # the one that is in force is the last
 
 
@@ -37,11 +37,12 @@ def is_set() -> bool:
 def acting_on(one: Stage) -> Iterator[None]:
     """Let experiments act on this stage meanwhile, those activities of chaostoolkit-kubernetes included that they have.
 
-    These go by environment variables: where EMCO runs in a cluster, they name it and no other.
+    These go by environment variables: where EMCO runs in a cluster, they name it, and no kubeconfig is read.
     """
     _STAGES.append(one)
-    before = {name: os.environ.get(name) for name in _CLUSTER}
-    os.environ.update(one.act(_cluster))
+    named = one.act(_cluster)
+    before = {name: os.environ.get(name) for name in named}
+    os.environ.update(named)
     try:
         yield
     finally:
@@ -55,5 +56,13 @@ def acting_on(one: Stage) -> Iterator[None]:
 async def _cluster(campaign: Campaign) -> Mapping[str, str]:
     if not isinstance(campaign.disruptions, InCluster):
         return {}
-    file, context = campaign.disruptions.kubeconfig
-    return dict(zip(_CLUSTER, (str(file), context), strict=True))
+    folder = campaign.lab.folder
+    files = write_client_files(*campaign.disruptions.kubeconfig, folder)
+    return {
+        "KUBECONFIG": str(folder / "none"),
+        "KUBERNETES_HOST": files.url,
+        "KUBERNETES_CA_CERT_FILE": str(files.authority),
+        "KUBERNETES_CERT_FILE": str(files.certificate),
+        "KUBERNETES_KEY_FILE": str(files.key),
+        "KUBERNETES_VERIFY_SSL": "true",
+    }

@@ -124,7 +124,7 @@ class InCluster(Protocol):
 
     @property
     def kubeconfig(self) -> tuple[Path, str]:
-        """A file, and the context in it, with which chaostoolkit-kubernetes and people reach the cluster."""
+        """A file, and the context in it, with which the cluster is reached."""
 
     async def retain_volumes(self) -> tuple[str, ...]:
         """Give the stores, empty, volumes as EMCO's charts make them; their names. `make_whole` takes them away."""

@@ -101,6 +101,7 @@ class Settings:
     state_folder:      undo journals and locks
     cache_folder:      what was learned
     work_folder:       data and logs of environments
+    evidence_folder:   where it is kept what a cluster says when something goes wrong; None: nowhere
     """
 
     workload: Path
@@ -125,6 +126,7 @@ class Settings:
     state_folder: Path = Path()
     cache_folder: Path = Path()
     work_folder: Path = Path()
+    evidence_folder: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.workload.is_file():
@@ -220,7 +222,7 @@ class Settings:
         }
 
 
-_FOLDERS = ("state_folder", "cache_folder", "work_folder")
+_FOLDERS = ("state_folder", "cache_folder", "work_folder", "evidence_folder")
 
 
 def shown(path: Path) -> str:

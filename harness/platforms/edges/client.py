@@ -68,6 +68,20 @@ class ApiClient:
             raise Refused(status, f"edge {self.name}: {method} {path} was answered {status}: {why}")
         return read
 
+    async def text(self, path: str, *, query: str = "") -> str:
+        """What is answered where that is no JSON, such as a log. Raises Refused for a status from 400 on."""
+        try:
+            async with self._session.get(f"{self._url}{path}{'?' + query if query else ''}") as answer:
+                text = await answer.text(errors="backslashreplace")
+                status = answer.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise HarnessTrouble(
+                f"edge {self.name}: no answer to GET {path}: {type(error).__name__} {error}"
+            ) from error
+        if status >= 400:
+            raise Refused(status, f"edge {self.name}: GET {path} was answered {status}: {text[:200]}")
+        return text
+
     async def watch(self, path: str, *, query: str, since: str) -> AsyncIterator[Json]:
         """Events of a collection from this version on, until the server ends the watch."""
         asked = f"{self._url}{path}?watch=1&resourceVersion={since}&timeoutSeconds={_WATCH_LIMIT}&{query}"

@@ -26,6 +26,7 @@ from harness.platforms.settings import KindSettings
 _CREATE_LIMIT = 300.0
 _DELETE_LIMIT = 120.0
 _ASK_LIMIT = 30.0
+_EXPORT_LIMIT = 120.0
 _WAIT = "180s"
 _LABEL = "io.x-k8s.kind.cluster"
 _SET_FILE = "set.json"
@@ -214,6 +215,17 @@ class Sets:
 async def is_running(cluster: Cluster) -> bool:
     """Whether its node is a running container."""
     return cluster.name in (await _nodes(running_only=True)).values()
+
+
+async def export_logs(cluster: Cluster, folder: Path) -> None:
+    """What kind gathers of a cluster's nodes: logs of kubelet, the runtime, all containers. Raises CommandFails."""
+    await command("kind", "export", "logs", str(folder), "--name", cluster.name, limit=_EXPORT_LIMIT)
+
+
+async def versions() -> Mapping[str, str]:
+    """Of what clusters are made with. Raises CommandFails."""
+    docker = await command("docker", "version", "--format", "{{.Server.Version}}", limit=_ASK_LIMIT)
+    return {"docker": docker.strip(), "kind": (await command("kind", "version", limit=_ASK_LIMIT)).strip()}
 
 
 async def _create(cluster: Cluster, settings: KindSettings, config_folder: Path) -> None:

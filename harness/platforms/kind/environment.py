@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import itertools
+import os
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +13,7 @@ from pathlib import Path
 import harness
 from harness.crashpoints.lab import Limits
 from harness.emco.endpoints import Endpoints
+from harness.evidence.redaction import redactor
 from harness.faults.journal import UNDOERS, Journal
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.edges.access import Access, read_kubeconfig
@@ -23,12 +26,15 @@ from harness.platforms.kind.clusters import (
     available_mib,
     check_docker,
     check_kind,
+    export_logs,
+    versions,
 )
 from harness.platforms.kind.images import load, reference_image
 from harness.platforms.kind.node import Exit, KindNode, remove_on_node
 from harness.platforms.kubernetes.disruptions import KubernetesDisruptions
 from harness.platforms.kubernetes.edges import EdgesPod, emulated_kubeconfig
 from harness.platforms.kubernetes.edges_pod import ADMIN_PORT
+from harness.platforms.kubernetes.evidence import ClusterEvidence
 from harness.platforms.kubernetes.install import Release, install, rolled_out
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
 from harness.platforms.kubernetes.pods import Pods
@@ -94,6 +100,7 @@ class Hub:
     api: ApiClient
     release: Release
     token: str
+    evidence: ClusterEvidence | None
 
 
 async def install_on(clusters: ClusterSet, settings: Settings, wiring: Wiring, folder: Path) -> Hub:
@@ -103,6 +110,7 @@ async def install_on(clusters: ClusterSet, settings: Settings, wiring: Wiring, f
     await load(hub.name, image, settings.kind.python_image)
     access = read_kubeconfig(hub.kubeconfig, hub.context)
     api = ApiClient(hub.name, access)
+    evidence = _evidence(api, hub, settings)
     try:
         release = Release(wiring, image, settings.kind.python_image, settings.reference, settings.max_retries)
         await RetainedVolumes(api, partial(remove_on_node, hub.node)).remove()  # of a run that was killed
@@ -112,10 +120,27 @@ async def install_on(clusters: ClusterSet, settings: Settings, wiring: Wiring, f
         )
         own = [("deployments", "relay"), *([("deployments", "edges")] if wiring.edges else [])]
         await rolled_out(api, HARNESS_NAMESPACE, own, limit=_ROLLOUT_LIMIT)
+    except HarnessTrouble as trouble:
+        place = await evidence.keep("install") if evidence is not None else ""
+        await api.close()
+        raise HarnessTrouble(f"{trouble}{f'; evidence: {place}' if place else ''}") from trouble
     except BaseException:
         await api.close()
         raise
-    return Hub(access, api, release, token)
+    return Hub(access, api, release, token, evidence)
+
+
+def _evidence(api: ApiClient, hub: Cluster, settings: Settings) -> ClusterEvidence | None:
+    if settings.evidence_folder is None:
+        return None
+    return ClusterEvidence(
+        api,
+        (EMCO_NAMESPACE, HARNESS_NAMESPACE),
+        settings.evidence_folder,
+        redactor(salt=secrets.token_bytes(16), environment=os.environ),
+        export=partial(export_logs, hub),
+        versions=versions,
+    )
 
 
 @contextlib.asynccontextmanager
@@ -193,6 +218,7 @@ async def _lab(
         doors={service: await door(wiring.rest_door(service)) for service in wiring.services},
         endpoints=_endpoints(wiring),
         logs=folder,
+        evidence=hub.evidence,
         kubeconfig=(clusters.hub.kubeconfig, clusters.hub.context),
     )
     if relay.let_nobody_in and own.only("relay").restarts:  # it has forgotten who was at work already

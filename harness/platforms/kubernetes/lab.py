@@ -14,6 +14,7 @@ from harness.faults.victim import Death, HarnessTrouble, ServiceDown, Victim
 from harness.platforms.edges.edge import Edge
 from harness.platforms.kind.node import Exit, KindNode
 from harness.platforms.kubernetes.edges import EdgesPod, PodEdge
+from harness.platforms.kubernetes.evidence import ClusterEvidence
 from harness.platforms.kubernetes.pods import Pods
 from harness.platforms.kubernetes.streams import Streams
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, Wiring
@@ -53,6 +54,7 @@ class ClusterParts:
     endpoints: Endpoints
     logs: Path
     kubeconfig: tuple[Path, str]
+    evidence: ClusterEvidence | None
 
 
 class KubernetesLab:
@@ -217,6 +219,10 @@ class KubernetesLab:
     async def snapshot(self) -> Snapshot:
         mongo, etcd, edges = await asyncio.gather(self.mongo.snapshot(), self.etcd.snapshot(), self.edge_objects())
         return Snapshot(self.environment, mongo, etcd, edges)
+
+    async def keep_evidence(self, about: str) -> str:
+        """Keep what the cluster says of its pods; where, empty where that was done often enough or nowhere is named."""
+        return await self._parts.evidence.keep(about) if self._parts.evidence is not None else ""
 
     async def edge_objects(self) -> Mapping[str, tuple[dict[str, Any], ...]]:
         """What EMCO's edges hold, by their names."""
