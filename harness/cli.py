@@ -26,6 +26,7 @@ from harness.learning import learn_everything, learn_plan, print_lessons
 from harness.options import EVERYTHING, SYSTEM, with_settings
 from harness.platforms.edges.running import CLUSTER_UNDOERS
 from harness.platforms.kind.clusters import KIND_UNDOERS
+from harness.platforms.kind.machine import MACHINE_UNDOERS
 from harness.platforms.settings import Settings
 from harness.reporting import baseline as baselines
 from harness.reporting.compare import compare as compare_runs
@@ -187,7 +188,9 @@ def rollback() -> None:
         if journal.owner_alive(path):
             typer.echo(f"{path.name}: its run is still at work, left alone")
             continue
-        for sentence in journal.rollback(path, undoers={**journal.UNDOERS, **CLUSTER_UNDOERS, **KIND_UNDOERS}):
+        for sentence in journal.rollback(
+            path, undoers={**journal.UNDOERS, **CLUSTER_UNDOERS, **KIND_UNDOERS, **MACHINE_UNDOERS}
+        ):
             typer.echo(sentence)
             played += 1
     typer.echo(f"{played} acts undone" if played else "nothing to undo")

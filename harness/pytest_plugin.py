@@ -43,7 +43,11 @@ _OPTIONS = (
     ("platform", "NAME", "where EMCO runs: process (default), or kind: in pods of a cluster"),
     ("cluster", "NAME", "kind: name of the set of clusters (default: emco-chaos)"),
     ("node_image", "IMAGE", "kind: image of the nodes; default: $EMCO_CHAOS_NODE_IMAGE, or kind's own"),
-    ("edges", "KIND", "emulator (default), or kube-apiserver: one of the run's own for each, from $KUBEBUILDER_ASSETS"),
+    (
+        "edges",
+        "KIND",
+        "emulator (default), kube-apiserver: one of the run's own for each, from $KUBEBUILDER_ASSETS, or kind",
+    ),
 )
 _EDGE_KUBECONFIG = (
     "a running cluster in the place of one of the workload's, PROVIDER+CLUSTER=FILE or =FILE#CONTEXT; may be repeated. "
@@ -62,7 +66,7 @@ _CRASH_POINT = (
 _MARKERS = (
     _CRASH_POINT,
     "emco_real: needs real EMCO binaries, skipped without --emco-bin",
-    "emco_kind: needs EMCO in a cluster, skipped without --emco-platform kind",
+    "emco_kind(edges=''): needs EMCO in a cluster, skipped without --emco-platform kind; edges: of which kind",
     "emco_slow: takes minutes; leave out with -m 'not emco_slow'",
 )
 
@@ -210,8 +214,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """emco_real: skipped without binaries; emco_kind: skipped on processes."""
     config = item.config
     platform = config.getoption("emco_platform") or config.getini("emco_platform")
-    if item.get_closest_marker("emco_kind") and platform != "kind":
-        pytest.skip("needs EMCO in a cluster: give --emco-platform kind")
+    if (marker := item.get_closest_marker("emco_kind")) is not None:
+        if platform != "kind":
+            pytest.skip("needs EMCO in a cluster: give --emco-platform kind")
+        edges = marker.kwargs.get("edges", "")
+        if edges and edges != (config.getoption("emco_edges") or config.getini("emco_edges")):
+            pytest.skip(f"needs edges that are clusters: give --emco-edges {edges}")
     if item.get_closest_marker("emco_real") and not (config.getoption("emco_bin") or config.getini("emco_bin")):
         pytest.skip("needs real EMCO binaries: give --emco-bin DIR")
 

@@ -208,7 +208,7 @@ class EmcoSession:
                 reporter.rewrite(f"emco: learning {index + 1}/{total} {call}", erase=True)
 
         try:
-            if self.settings.platform == PLATFORMS[0]:
+            if self.settings.platform == PLATFORMS[0] or self.settings.edges != EDGES[0]:
                 self.environment.do(lambda campaign: campaign.learn(told))
             else:
                 self._learn_on_processes(told)

@@ -16,7 +16,15 @@ from harness.chaos.sentences import in_sentences
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.disruptions import InCluster
 
-__all__ = ["delete_pod", "reclaim_volumes", "retain_volumes", "stale_volumes"]
+__all__ = [
+    "delete_pod",
+    "disconnect_edge",
+    "reclaim_volumes",
+    "reconnect_edge",
+    "restart_node",
+    "retain_volumes",
+    "stale_volumes",
+]
 
 T = TypeVar("T")
 
@@ -64,6 +72,31 @@ def delete_pod(store: str, limit: float = 60.0) -> str:
     found = here.until(others, limit=float(limit), what=f"another pod of {store}")
     here.mark(outages.ended_mark(store))
     return f"the pod {', '.join(before)} was deleted, and {', '.join(found)} was made by the cluster"
+
+
+@in_sentences
+def disconnect_edge(edge: str) -> str:
+    """Take an edge that is a cluster off the network; rollbacks with `make_whole` put it back. Marked `partition`."""
+    address = stage().act(lambda campaign: _cluster(campaign).disconnect(edge))
+    stage().mark(f"partition {edge}")
+    return f"{edge}, which was at {address}, is off the network"
+
+
+@in_sentences
+def reconnect_edge(edge: str) -> str:
+    """Put it on the network again, and wait until its API answers. Marked `heal`."""
+    stage().act(lambda campaign: _cluster(campaign).reconnect(edge))
+    stage().mark(f"heal {edge}")
+    return f"{edge} is on the network, and its API answers"
+
+
+@in_sentences
+def restart_node(edge: str) -> str:
+    """Switch the machine of an edge that is a cluster off and on, and wait until its API answers."""
+    stage().mark(f"restart {edge}")
+    stage().act(lambda campaign: _cluster(campaign).restart_node(edge))
+    seconds = stage().since(f"restart {edge}")
+    return f"the node of {edge} was switched off and on, and its API answers after {seconds:.1f} s"
 
 
 def _read(what: Callable[[InCluster], T]) -> Callable[[Campaign], Coroutine[Any, Any, T]]:

@@ -135,6 +135,15 @@ class InCluster(Protocol):
     async def reclaim_volumes(self) -> tuple[str, ...]:
         """Let new claims have them, with what is in them; their names."""
 
+    async def disconnect(self, edge: str) -> str:
+        """Take an edge that is a cluster off the network, and leave it so; where it was."""
+
+    async def reconnect(self, edge: str) -> None:
+        """Put it on the network again, and return when its API answers."""
+
+    async def restart_node(self, edge: str) -> None:
+        """Switch the machine of an edge off and on, and return when its API answers."""
+
     def pods(self, name: str) -> tuple[str, ...]:
         """The pods of a service or a store as the cluster knows them: name and uid of each."""
 

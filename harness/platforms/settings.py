@@ -14,7 +14,8 @@ from harness.faults.victim import UsageError
 
 FAULTS = ("crash", "disconnect", "none", "reset", "error")
 DEFAULT_FAULTS = ("crash", "disconnect", "none")
-EDGES = ("emulator", "kube-apiserver")
+KIND_EDGES = "kind"
+EDGES = ("emulator", "kube-apiserver", KIND_EDGES)
 PLATFORMS = ("process", "kind")
 CLUSTER = "emco-chaos"
 """Name of the set of clusters where none is given."""
@@ -87,7 +88,7 @@ class Settings:
     emco_bin:          folder of real EMCO binaries; None: the reference EMCO
     reference:         which defects the reference EMCO has: faithful, fixed, or named switches
     mongo_uri, etcd_endpoint: running stores instead of embedded ones; they must be empty or carry the harness's marker
-    edges:             what the clusters are: the emulator, or a kube-apiserver of the run's own for each
+    edges:             what the clusters are: the emulator, a kube-apiserver of the run's own for each, or kind clusters
     edge_assets:       folder with etcd and kube-apiserver
     edge_kubeconfigs:  running clusters in the place of some of the workload's
     faults:            which kinds of points are planned
@@ -160,15 +161,21 @@ class Settings:
             return
         if self.workers > 1:
             raise UsageError("on kind there is one worker; more sets of clusters run side by side by --cluster NAME")
-        if self.emco_bin or self.mongo_uri or self.etcd_endpoint or self.edge_kubeconfigs or self.edges != EDGES[0]:
+        if self.edges not in (EDGES[0], KIND_EDGES):
+            raise UsageError(f"on kind edges are {EDGES[0]} or {KIND_EDGES}, not {self.edges}")
+        if self.emco_bin or self.mongo_uri or self.etcd_endpoint or self.edge_kubeconfigs:
             raise UsageError(
-                "on kind the reference EMCO runs with stores and edges in the cluster: --emco-bin, --mongo-uri, "
-                "--etcd-endpoint, --edges and --edge-kubeconfig have no meaning there"
+                "on kind the reference EMCO runs with stores in the cluster: --emco-bin, --mongo-uri, --etcd-endpoint "
+                "and --edge-kubeconfig have no meaning there"
             )
 
     def _check_edges(self) -> None:
         if self.edges not in EDGES:
             raise UsageError(f"--edges {self.edges}: {' or '.join(EDGES)} is expected")
+        if self.edges == KIND_EDGES and self.platform == PLATFORMS[0]:
+            raise UsageError(
+                "--edges kind goes with --platform kind; where EMCO runs as processes, --edge-kubeconfig names clusters"
+            )
         named = [f"{one.provider}+{one.cluster}" for one in self.edge_kubeconfigs]
         for name in named:
             if named.count(name) > 1:

@@ -15,6 +15,7 @@ import hmac
 import json
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from typing import Any, Generic, SupportsIndex, TypeVar, overload
 
 from harness.wire.effects import Effect, Observation
 from harness.wire.instances import UNKNOWN, Instances
-from harness.wire.links import Address, Link, LinkProtocol, RelayError
+from harness.wire.links import Address, Link, LinkProtocol, RelayError, Tls
 from harness.wire.messages import (
     LONGEST_LINE,
     MalformedMessage,
@@ -51,6 +52,8 @@ class LinkSpec:
 
     upstream: host and port; with `instance` the host is wherever that source's instance is
     gated:    the link is used by its source alone, and only by the instance that was let in. Otherwise several use it
+    tls:      where files stand with which TLS is ended and begun again: `TLS.server.pem` is shown to the source,
+              `TLS.authority.pem` is believed of the target, `TLS.client.pem` is shown to it. Empty: nobody speaks TLS
     """
 
     source: str
@@ -61,6 +64,7 @@ class LinkSpec:
     instance: bool = False
     gated: bool = True
     streams: tuple[str, ...] = ()
+    tls: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class ServedConfig:
 
     def to_json(self) -> str:
         """As `from_json` reads it."""
-        names = ("source", "target", "protocol", "listen", "upstream", "instance", "gated", "streams")
+        names = ("source", "target", "protocol", "listen", "upstream", "instance", "gated", "streams", "tls")
 
         def specs(links: tuple[LinkSpec, ...]) -> list[Json]:
             return [{name: getattr(link, name) for name in names} for link in links]
@@ -208,6 +212,7 @@ class ServedRelay:
             identify=self._instances.source_at if several else None,
             gate=self._instances.gate(spec.source) if gated else self._instances.common_gate if several else None,
             locate=partial(self._locate, spec.upstream) if spec.instance else None,
+            tls=_tls(spec.tls) if spec.tls else None,
         )
 
     def _locate(self, upstream: Address) -> Address:
@@ -426,6 +431,15 @@ class ServedRelay:
 
     async def _ended(self, order: Json) -> tuple[int, int]:
         return await self._relay.ended(order["source"], limit=order["limit"])
+
+
+def _tls(files: str) -> Tls:
+    """Raises OSError when a file cannot be read, or is no certificate."""
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(f"{files}.server.pem")
+    client = ssl.create_default_context(cafile=f"{files}.authority.pem")
+    client.load_cert_chain(f"{files}.client.pem")
+    return Tls(server, client)
 
 
 async def _well(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -16,8 +16,8 @@ from harness.platforms.edges.client import ApiClient, Refused
 from harness.platforms.edges.controllers import Controllers
 from harness.platforms.edges.objects import SELECTOR, Collection, collection_of, creation_order, intent, kept, listed
 from harness.wire.connection import Bell
+from harness.wire.control import RelayControl
 from harness.wire.links import Address, Tls
-from harness.wire.relay import Relay
 
 Json = dict[str, Any]
 Found = list[tuple[Key, Json]]
@@ -76,7 +76,7 @@ class ApiEdge:
         self._client = client
         self._controllers = controllers
         self._guard = guard
-        self._relay: Relay | None = None
+        self._relay: RelayControl | None = None
         self._read_to = 0
         self._bell = Bell()
         self._changed = asyncio.Event()
@@ -96,7 +96,7 @@ class ApiEdge:
         url = "https://{}:{}".format(*listen)
         return write_kubeconfig(self.name, url, authority=self._ways.authority.pem, token=self._ways.relay.token)
 
-    def follow(self, relay: Relay) -> None:
+    def follow(self, relay: RelayControl) -> None:
         self._relay, self._read_to = relay, relay.seq()
         self._tasks = [asyncio.ensure_future(self._follow(relay)), asyncio.ensure_future(self._care())]
 
@@ -148,6 +148,10 @@ class ApiEdge:
         for _, thing in await self.leftovers():
             await self._place(thing)
         await self.restore(())
+
+    def recovered(self) -> None:
+        """The cluster was away on purpose, and is back: what could not be done meanwhile is nobody's trouble."""
+        self._trouble = ""
 
     async def stop(self) -> None:
         try:
@@ -228,7 +232,7 @@ class ApiEdge:
         self._changed.set()
         self._bell.ring()
 
-    async def _follow(self, relay: Relay) -> None:
+    async def _follow(self, relay: RelayControl) -> None:
         """Begin to watch a kind when EMCO first writes one of it."""
         while True:
             await relay.moved(self._read_to, limit=_LONG)

@@ -6,7 +6,7 @@ import itertools
 import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from harness.evidence.redaction import redactor
 from harness.faults.journal import UNDOERS, Journal
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.edges.access import Access, read_kubeconfig
+from harness.platforms.edges.authority import Authority, open_authority
 from harness.platforms.edges.client import ApiClient
 from harness.platforms.kind.clusters import (
     KIND_UNDOERS,
@@ -29,10 +30,12 @@ from harness.platforms.kind.clusters import (
     export_logs,
     versions,
 )
+from harness.platforms.kind.edges import machines, open_kind_edges, relay_files, upstreams
 from harness.platforms.kind.images import load, reference_image
+from harness.platforms.kind.machine import MACHINE_UNDOERS
 from harness.platforms.kind.node import Exit, KindNode, remove_on_node
 from harness.platforms.kubernetes.disruptions import KubernetesDisruptions
-from harness.platforms.kubernetes.edges import EdgesPod, emulated_kubeconfig
+from harness.platforms.kubernetes.edges import EdgeGroup, EdgesPod
 from harness.platforms.kubernetes.edges_pod import ADMIN_PORT
 from harness.platforms.kubernetes.evidence import ClusterEvidence
 from harness.platforms.kubernetes.install import Release, install, rolled_out
@@ -50,7 +53,7 @@ from harness.platforms.kubernetes.wiring import (
     Wiring,
 )
 from harness.platforms.process.lab import EdgeName
-from harness.platforms.settings import Settings
+from harness.platforms.settings import KIND_EDGES, Settings
 from harness.stores.etcd import Etcd
 from harness.stores.mongo import Mongo, StoreError
 from harness.stores.snapshot import Snapshot
@@ -69,19 +72,25 @@ KIND_LIMITS = Limits(
 
 
 @contextlib.asynccontextmanager
-async def open_clusters(settings: Settings, undo: Path) -> AsyncIterator[ClusterSet]:
-    """The clusters that the settings ask for: made and removed at the end, or kept. Raises UsageError."""
+async def open_clusters(settings: Settings, undo: Path) -> AsyncIterator[tuple[ClusterSet, Journal]]:
+    """The clusters that the settings ask for: made and removed at the end, or kept. Raises UsageError.
+
+    With the journal in which the undo of what is done to them is written.
+    """
     kind, sets = settings.kind, Sets(settings.state_folder)
     check_kind(kind, available_mib=available_mib())
-    with sets.locked(kind.name), contextlib.closing(Journal(undo, undoers={**UNDOERS, **KIND_UNDOERS})) as journal:
+    with (
+        sets.locked(kind.name),
+        contextlib.closing(Journal(undo, undoers={**UNDOERS, **KIND_UNDOERS, **MACHINE_UNDOERS})) as journal,
+    ):
         await check_docker(kind)
         if kind.reuse:
-            yield await sets.reuse(kind)
+            yield await sets.reuse(kind), journal
             return
         made, undos = await sets.create(kind, journal, config_folder=CONFIG)
         keep = kind.keep
         try:
-            yield made
+            yield made, journal
         except Exception:  # whoever ends a run early, by cancelling it, still may want what is there
             keep = False
             raise
@@ -112,13 +121,20 @@ async def install_on(clusters: ClusterSet, settings: Settings, wiring: Wiring, f
     api = ApiClient(hub.name, access)
     evidence = _evidence(api, hub, settings)
     try:
-        release = Release(wiring, image, settings.kind.python_image, settings.reference, settings.max_retries)
+        release = Release(
+            wiring,
+            image,
+            settings.kind.python_image,
+            settings.reference,
+            settings.max_retries,
+            relay_files(clusters, wiring, _authority(settings)) if wiring.clusters else {},
+        )
         await RetainedVolumes(api, partial(remove_on_node, hub.node)).remove()  # of a run that was killed
         token = await install(api, release)
         await rolled_out(
             api, EMCO_NAMESPACE, [("statefulsets", "mongo"), ("statefulsets", "etcd")], limit=_ROLLOUT_LIMIT
         )
-        own = [("deployments", "relay"), *([("deployments", "edges")] if wiring.edges else [])]
+        own = [("deployments", "relay"), *([("deployments", "edges")] if wiring.emulated else [])]
         await rolled_out(api, HARNESS_NAMESPACE, own, limit=_ROLLOUT_LIMIT)
     except HarnessTrouble as trouble:
         place = await evidence.keep("install") if evidence is not None else ""
@@ -154,23 +170,27 @@ async def open_kind_lab(
     undo: Path,
 ) -> AsyncIterator[tuple[KubernetesLab, KubernetesDisruptions]]:
     """As harness.platforms.process.environment.open_lab, on kind, with what disrupts it."""
-    wiring = Wiring(services, tuple(map(str, edges)))
+    names = tuple(map(str, edges))
+    if settings.edges == KIND_EDGES:
+        settings = replace(settings, kind=replace(settings.kind, edges=len(names)))
     async with contextlib.AsyncExitStack() as stack:
-        clusters = await stack.enter_async_context(open_clusters(settings, undo))
-        hub = await install_on(clusters, settings, wiring, folder)
+        clusters, journal = await stack.enter_async_context(open_clusters(settings, undo))
+        real = upstreams(clusters, names) if settings.edges == KIND_EDGES else {}
+        hub = await install_on(clusters, settings, Wiring(services, names, real), folder)
         stack.push_async_callback(hub.api.close)
-        lab, disruptions = await _lab(settings, limits, clusters, hub, folder, stack)
+        lab, disruptions = await _lab(settings, limits, (clusters, journal), hub, folder, stack)
         yield lab, disruptions
 
 
 async def _lab(
     settings: Settings,
     limits: Limits,
-    clusters: ClusterSet,
+    opened: tuple[ClusterSet, Journal],
     hub: Hub,
     folder: Path,
     stack: contextlib.AsyncExitStack,
 ) -> tuple[KubernetesLab, KubernetesDisruptions]:
+    clusters, journal = opened
     wiring = hub.release.wiring
     pods, own = Pods(hub.api, EMCO_NAMESPACE), Pods(hub.api, HARNESS_NAMESPACE)
     for one in (pods, own):
@@ -193,8 +213,11 @@ async def _lab(
     stack.push_async_callback(etcd.close)
     mongo = await stack.enter_async_context(Mongo(*await door(MONGO_DOOR), limit=_STORE_LIMIT))
     await _claim(mongo, etcd)
-    edges: EdgesPod | None = None
-    if wiring.edges:
+    edges: EdgeGroup | None = None
+    if wiring.clusters:
+        edges = kind_edges = await open_kind_edges(clusters, wiring, _authority(settings), stack)
+        kind_edges.follow(relay)
+    elif wiring.edges:
         edges = EdgesPod(wiring.edges, await door(ADMIN_PORT, "edges"))
         stack.push_async_callback(edges.close)
     told: list[KubernetesLab] = []
@@ -216,9 +239,10 @@ async def _lab(
         edges=edges,
         relay=relay,
         doors={service: await door(wiring.rest_door(service)) for service in wiring.services},
-        endpoints=_endpoints(wiring),
+        endpoints=_endpoints(wiring, edges),
         logs=folder,
         evidence=hub.evidence,
+        machines=machines(clusters, tuple(wiring.clusters), journal),
         kubeconfig=(clusters.hub.kubeconfig, clusters.hub.context),
     )
     if relay.let_nobody_in and own.only("relay").restarts:  # it has forgotten who was at work already
@@ -235,12 +259,18 @@ def _link(spec: LinkSpec) -> Link:
     return Link(spec.source, spec.target, spec.protocol, spec.listen, spec.upstream)
 
 
-def _endpoints(wiring: Wiring) -> Endpoints:
+def _endpoints(wiring: Wiring, edges: EdgeGroup | None) -> Endpoints:
     kubeconfigs = {}
-    for name in wiring.edges:
-        provider, _, cluster = name.partition("+")
-        kubeconfigs[provider, cluster] = emulated_kubeconfig(name, wiring.edge_address(name))
+    if edges is not None:
+        for name in wiring.edges:
+            provider, _, cluster = name.partition("+")
+            kubeconfigs[provider, cluster] = edges.edge(name).kubeconfig(wiring.edge_address(name))
     return Endpoints(wiring.controllers(), kubeconfigs)
+
+
+def _authority(settings: Settings) -> Authority:
+    """With what was learned, and as long: snapshots hold kubeconfigs that name it."""
+    return open_authority(settings.cache_folder / "authority")
 
 
 async def _claim(mongo: Mongo, etcd: Etcd) -> None:

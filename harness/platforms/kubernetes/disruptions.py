@@ -13,6 +13,7 @@ from harness.faults.victim import Death, HarnessTrouble, ServiceDown
 from harness.platforms.disruptions import Partition, Volume
 from harness.platforms.edges.client import MERGE_PATCH, ApiClient, gone
 from harness.platforms.flapping import Flapping
+from harness.platforms.kind.machine import Machine
 from harness.platforms.kubernetes.install import Release, has_a_ready_pod, install_emco, rolled_out
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
 from harness.platforms.kubernetes.pods import Pod
@@ -143,6 +144,10 @@ class KubernetesDisruptions:
         for one in paused:
             await self.resume(one)
         told = [f"{one} runs again" for one in paused]
+        for edge, machine in self._parts.machines.items():
+            if name in ("*", edge) and machine.is_off:
+                await self.reconnect(edge)
+                told.append(f"{edge} is on the network again")
         if links := await self._heal([one for one in self._lab.relay.links() if name in ("*", one.source, one.target)]):
             told.append(f"{links} links are healthy again")
         if name == "*" and self._release.store_classes:
@@ -220,6 +225,27 @@ class KubernetesDisruptions:
     @property
     def kubeconfig(self) -> tuple[Path, str]:
         return self._parts.kubeconfig
+
+    async def disconnect(self, edge: str) -> str:
+        return await self._machine(edge).disconnect()
+
+    async def reconnect(self, edge: str) -> None:
+        await self._machine(edge).connect()
+        self._recovered(edge)
+
+    async def restart_node(self, edge: str) -> None:
+        await self._machine(edge).restart()
+        self._recovered(edge)
+
+    def _recovered(self, edge: str) -> None:
+        if self._parts.edges is not None:
+            self._parts.edges.recovered(edge)
+
+    def _machine(self, edge: str) -> Machine:
+        if edge not in self._parts.machines:
+            known = ", ".join(self._parts.machines) or "none; --edges kind makes clusters"
+            raise HarnessTrouble(f"{edge} is no edge with a machine of its own; there are {known}")
+        return self._parts.machines[edge]
 
     def pods(self, name: str) -> tuple[str, ...]:
         if name not in STORES:

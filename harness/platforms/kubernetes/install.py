@@ -41,6 +41,7 @@ class Release:
     """What is installed.
 
     image: of the reference EMCO, stores and edges;  python_image: of the relay
+    edge_files: for TLS between the relay and edges that are clusters, as harness.wire.served.LinkSpec has it
     store_classes: storage classes of the stores' volumes, by store; the cluster's default where there is none
     """
 
@@ -49,6 +50,7 @@ class Release:
     python_image: str
     defects: str
     max_retries: str = ""
+    edge_files: Mapping[str, bytes] = field(default_factory=dict)
     store_classes: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -94,10 +96,12 @@ def harness_objects(release: Release, token: str) -> list[Json]:
         "data": {"relay.json": config},
         "binaryData": {"relay.pyz": code},
     }
-    made = [*render("namespace", {"namespace": HARNESS_NAMESPACE}), content, *render("relay", settings)]
+    files = {name: base64.b64encode(data).decode() for name, data in release.edge_files.items()}
+    keys = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "relay-edges"}, "data": files}
+    made = [*render("namespace", {"namespace": HARNESS_NAMESPACE}), content, keys, *render("relay", settings)]
     made += wiring.harness_services()
-    if wiring.edges:
-        made += render("edges", {"image": release.image, "names": list(wiring.edges)})
+    if wiring.emulated:
+        made += render("edges", {"image": release.image, "names": list(wiring.emulated)})
     return _placed(made, HARNESS_NAMESPACE)
 
 
@@ -107,7 +111,8 @@ def _relay_files(release: Release) -> tuple[str, str]:
 
 
 def _relay_content(release: Release, token: str) -> str:
-    return _digest(*_relay_files(release), release.python_image, token)
+    edges = [f"{name} {hashlib.sha256(data).hexdigest()}" for name, data in sorted(release.edge_files.items())]
+    return _digest(*_relay_files(release), release.python_image, token, *edges)
 
 
 def _placed(made: list[Json], namespace: str) -> list[Json]:
