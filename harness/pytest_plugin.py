@@ -67,6 +67,7 @@ _MARKERS = (
     _CRASH_POINT,
     "emco_real: needs real EMCO binaries, skipped without --emco-bin",
     "emco_kind(edges=''): needs EMCO in a cluster, skipped without --emco-platform kind; edges: of which kind",
+    "emco_processes(why): cannot be done in pods, skipped there",
     "emco_slow: takes minutes; leave out with -m 'not emco_slow'",
 )
 
@@ -211,9 +212,11 @@ def _claims_something(item: pytest.Item) -> bool:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """emco_real: skipped without binaries; emco_kind: skipped on processes."""
+    """emco_real: skipped without binaries; emco_kind and emco_processes: on the other platform."""
     config = item.config
     platform = config.getoption("emco_platform") or config.getini("emco_platform")
+    if platform == "kind" and (marker := item.get_closest_marker("emco_processes")) is not None:
+        pytest.skip(f"cannot be done in pods: {marker.args[0]}")
     if (marker := item.get_closest_marker("emco_kind")) is not None:
         if platform != "kind":
             pytest.skip("needs EMCO in a cluster: give --emco-platform kind")

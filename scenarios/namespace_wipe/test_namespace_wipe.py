@@ -64,6 +64,7 @@ def test_refused(experiment: Run, claims: "Claims") -> None:
     wipe.claim_refused(claims, ran)
 
 
+@pytest.mark.emco_processes("services in pods are given no other EMCO_DATA_KEY by the harness")
 @pytest.mark.parametrize("other", ["another one", pytest.param("", marks=SLOW)], ids=["another", "none"])
 def test_data_key(other: str, request: pytest.FixtureRequest, experiment: Run, claims: "Claims") -> None:
     ran = experiment("data_key.yaml", other_key=other)

@@ -27,7 +27,7 @@ _GONE_LIMIT = 90.0  # seconds until everything that was deleted is gone: pods ge
 _SERVED_LIMIT = 30.0
 _AGAIN = 0.2
 _LONG = 3600.0
-_INVALID, _CONFLICT, _MISSING = 422, 409, 404
+_INVALID, _CONFLICT, _MISSING, _BUSY = 422, 409, 404, 429
 _AT_ONCE = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
 
 
@@ -127,13 +127,20 @@ class ApiEdge:
         definitions = Collection(f"{CRD_GROUP}/v1", CRD_PLURAL).path
         made = await self._client.ask("POST", definitions, bundle_state_definition(), accept=(_CONFLICT,))
         deadline = asyncio.get_running_loop().time() + _SERVED_LIMIT
-        while all(entry["name"] != PLURAL for entry in await self._client.resources(f"{GROUP}/v1alpha1")):
+        while not await self._serves_reports():
             if asyncio.get_running_loop().time() > deadline:
                 raise HarnessTrouble(
                     f"edge {self.name}: {PLURAL} are not served {_SERVED_LIMIT:g} s after they were defined"
                 )
             await asyncio.sleep(0.05)  # discovery cannot be watched; bounded by the limit
         return made.get("kind") == "CustomResourceDefinition"
+
+    async def _serves_reports(self) -> bool:
+        """Whether ResourceBundleStates can be listed: discovery names them before their storage is ready."""
+        if all(entry["name"] != PLURAL for entry in await self._client.resources(f"{GROUP}/v1alpha1")):
+            return False
+        listed = await self._client.ask("GET", Collection(f"{GROUP}/v1alpha1", PLURAL).path, accept=(_BUSY, _MISSING))
+        return listed.get("kind") != "Status"
 
     async def leftovers(self) -> list[tuple[Key, Json]]:
         """Everything on the cluster that carries EMCO's label, of whatever kind."""

@@ -112,10 +112,9 @@ class Hub:
     evidence: ClusterEvidence | None
 
 
-async def install_on(clusters: ClusterSet, settings: Settings, wiring: Wiring, folder: Path) -> Hub:
+async def install_on(clusters: ClusterSet, settings: Settings, wiring: Wiring, image: str) -> Hub:
     """Images into the hub, EMCO and the relay into its namespaces. Raises HarnessTrouble with what the cluster says."""
     hub = clusters.hub
-    image = await reference_image(ROOT, base=settings.kind.python_image, folder=folder)
     await load(hub.name, image, settings.kind.python_image)
     access = read_kubeconfig(hub.kubeconfig, hub.context)
     api = ApiClient(hub.name, access)
@@ -174,12 +173,21 @@ async def open_kind_lab(
     if settings.edges == KIND_EDGES:
         settings = replace(settings, kind=replace(settings.kind, edges=len(names)))
     async with contextlib.AsyncExitStack() as stack:
+        # Both take their time, and mostly wait: the image is there when the cluster is.
+        image = asyncio.ensure_future(reference_image(ROOT, base=settings.kind.python_image, folder=folder))
+        stack.push_async_callback(_ended, image)
         clusters, journal = await stack.enter_async_context(open_clusters(settings, undo))
         real = upstreams(clusters, names) if settings.edges == KIND_EDGES else {}
-        hub = await install_on(clusters, settings, Wiring(services, names, real), folder)
+        hub = await install_on(clusters, settings, Wiring(services, names, real), await image)
         stack.push_async_callback(hub.api.close)
         lab, disruptions = await _lab(settings, limits, (clusters, journal), hub, folder, stack)
         yield lab, disruptions
+
+
+async def _ended(task: "asyncio.Future[str]") -> None:
+    """Leave nothing behind that goes on by itself."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _lab(
