@@ -40,8 +40,7 @@ class Machine:
         """Take it off kind's network; the address that it had. Raises HarnessTrouble when it is not on it."""
         if self._off is not None:
             raise HarnessTrouble(f"{self._node} is off the network already")
-        form = "{{with index .NetworkSettings.Networks " + f'"{NETWORK}"' + "}}{{.IPAddress}}{{end}}"
-        address = (await command("docker", "inspect", "--format", form, self._node, limit=_LIMIT)).strip()
+        address = await self._address()
         if not address:
             raise HarnessTrouble(f"{self._node} has no address on the network {NETWORK}")
         self._off = address, self._journal.record(UNDO, node=self._node, address=address)
@@ -53,10 +52,21 @@ class Machine:
         if self._off is None:
             raise HarnessTrouble(f"{self._node} is on the network")
         address, undo = self._off
-        await command("docker", "network", "connect", "--ip", address, NETWORK, self._node, limit=_LIMIT)
+        # Without naming the address: docker takes one only where somebody chose the subnet. It gives the lowest that is
+        # free, which this one was a moment ago.
+        await command("docker", "network", "connect", NETWORK, self._node, limit=_LIMIT)
         self._off = None
         self._journal.done(undo)
+        if (now := await self._address()) != address:
+            raise HarnessTrouble(
+                f"{self._node} was at {address} and is at {now} now, as somebody else took its address meanwhile; its "
+                "certificates do not name that one: make the clusters anew"
+            )
         await self.answers()
+
+    async def _address(self) -> str:
+        form = "{{with index .NetworkSettings.Networks " + f'"{NETWORK}"' + "}}{{.IPAddress}}{{end}}"
+        return (await command("docker", "inspect", "--format", form, self._node, limit=_LIMIT)).strip()
 
     async def restart(self) -> None:
         """Switch it off and on, and return when its API server answers."""
@@ -85,8 +95,8 @@ class Machine:
 
 def _reconnect(arguments: Mapping[str, str]) -> str:
     """Put a node on the network again that a killed run took off; for `emco-chaos rollback`."""
-    node, address = arguments["node"], arguments["address"]
-    asked = ["docker", "network", "connect", "--ip", address, NETWORK, node]
+    node = arguments["node"]
+    asked = ["docker", "network", "connect", NETWORK, node]
     ended = subprocess.run(asked, capture_output=True, text=True, timeout=_LIMIT, check=False)
     return f"{node} is on the network {NETWORK} again" if ended.returncode == 0 else f"{node}: {ended.stderr.strip()}"
 
