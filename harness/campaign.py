@@ -52,7 +52,15 @@ from harness.emco.truth import untruths
 from harness.emco.workload import read_workload
 from harness.faults.journal import MARKER, Journal, process_started
 from harness.faults.victim import ServiceDown, UsageError
-from harness.platforms.opening import EmcoLab, Ending, check_platform, open_environment, platform_limits
+from harness.platforms.images.named import ServiceImage
+from harness.platforms.opening import (
+    EmcoLab,
+    Ending,
+    check_platform,
+    images_of,
+    open_environment,
+    platform_limits,
+)
 from harness.platforms.process.edges import check_edges
 from harness.platforms.process.lab import EdgeName
 from harness.platforms.process.programs import find_binaries
@@ -109,9 +117,10 @@ def prepare(settings: Settings) -> Work:
     edges = tuple(EdgeName(*pair) for pair in clusters(calls))
     check_edges(settings, edges)
     check_platform(settings)
+    images = images_of(settings, needed)
     return Work(
         title=_title(settings),
-        digest=_digest(settings, calls, refused, needed),
+        digest=_digest(settings, calls, refused, needed, images),
         subjects=tuple(_subject(call, calls) for call in calls),
         refused=tuple(_refused(one, calls) for one in refused) if "none" in settings.faults else (),
         setup=frozenset(call.name for call in calls if call.setup),
@@ -127,7 +136,9 @@ def _title(settings: Settings) -> str:
 
 def emco_name(settings: Settings) -> str:
     """Which EMCO is tested, and on what kind of edges where these are not the emulator, for titles."""
-    emco = "EMCO binaries" if settings.emco_bin else f"the reference EMCO ({settings.reference})"
+    real = f"EMCO {settings.emco_version}" if settings.emco_version else "EMCO binaries"
+    real = f"EMCO in {settings.context}" if settings.context else real
+    emco = real if settings.is_real else f"the reference EMCO ({settings.reference})"
     edges = "" if settings.edges == EDGES[0] else f", edges by {settings.edges}"
     edges = f" on {settings.platform}{edges}" if settings.platform != PLATFORMS[0] else edges
     return emco + edges + (f", {len(settings.edge_kubeconfigs)} running clusters" if settings.edge_kubeconfigs else "")
@@ -186,7 +197,11 @@ def _repairers(call: Call) -> frozenset[str]:
 
 
 def _digest(
-    settings: Settings, calls: tuple[Call, ...], refused: tuple[RefusedCall, ...], needed: tuple[str, ...]
+    settings: Settings,
+    calls: tuple[Call, ...],
+    refused: tuple[RefusedCall, ...],
+    needed: tuple[str, ...],
+    images: Mapping[str, ServiceImage],
 ) -> str:
     """Whatever changes what is learned changes the digest: workload, defects or binaries, and the code itself."""
     content = hashlib.sha256(digest(calls, refused).encode())
@@ -199,6 +214,9 @@ def _digest(
         for binary in find_binaries(settings.emco_bin, needed).values():
             stat = binary.program.stat()
             content.update(f"{binary.service} {stat.st_size} {stat.st_mtime_ns}".encode())
+    content.update(b"charts" * bool(settings.charts) + b" ".join(path.read_bytes() for path in settings.chart_values))
+    for service, image in images.items():
+        content.update(f"{service} {image.name} {image.digest}".encode())
     root = Path(__file__).parent.parent
     for package in ("harness", "reference"):
         for source in sorted((root / package).rglob("*.py")):

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from harness import cli_operators
+from harness import cli_images, cli_operators
 from harness.campaign import prepare
 from harness.clusters import down, status, up
 from harness.crashpoints.model import kind_of
@@ -27,6 +27,7 @@ from harness.options import EVERYTHING, SYSTEM, with_settings
 from harness.platforms.edges.running import CLUSTER_UNDOERS
 from harness.platforms.kind.clusters import KIND_UNDOERS
 from harness.platforms.kind.machine import MACHINE_UNDOERS
+from harness.platforms.kubernetes.installed import INSTALLED_UNDOERS
 from harness.platforms.settings import Settings
 from harness.reporting import baseline as baselines
 from harness.reporting.compare import compare as compare_runs
@@ -189,7 +190,8 @@ def rollback() -> None:
             typer.echo(f"{path.name}: its run is still at work, left alone")
             continue
         for sentence in journal.rollback(
-            path, undoers={**journal.UNDOERS, **CLUSTER_UNDOERS, **KIND_UNDOERS, **MACHINE_UNDOERS}
+            path,
+            undoers={**journal.UNDOERS, **CLUSTER_UNDOERS, **KIND_UNDOERS, **MACHINE_UNDOERS, **INSTALLED_UNDOERS},
         ):
             typer.echo(sentence)
             played += 1
@@ -198,6 +200,7 @@ def rollback() -> None:
 
 for _command in (up, down, status):
     app.command()(_command)
+app.command("get-emco")(cli_images.get)
 cli_operators.register(app)
 
 

@@ -24,7 +24,19 @@ Platform = Annotated[str, typer.Option("--platform", help="Only kind has anythin
 Name = Annotated[str, typer.Option("--cluster", help="Name of the set of clusters: its hub is NAME-hub.")]
 
 
-@with_settings("workload", "values", "reference", "cluster", "node_image", "reuse")
+@with_settings(
+    "workload",
+    "values",
+    "emco",
+    "emco_images",
+    "charts",
+    "chart_values",
+    "reference",
+    "cluster",
+    "node_image",
+    "reuse",
+    platform="kind",
+)
 def up(
     *,
     settings: Settings,

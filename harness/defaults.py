@@ -9,7 +9,8 @@ from pathlib import Path
 from harness.crashpoints.model import CALLED
 from harness.evidence.redaction import Redactor, redactor
 from harness.faults.victim import UsageError
-from harness.platforms.settings import CLUSTER, KindSettings, Settings, parse_edge_kubeconfig
+from harness.platforms.images.cache import Cache
+from harness.platforms.settings import CLUSTER, PLATFORMS, KindSettings, Settings, parse_edge_kubeconfig
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "fixtures" / "workloads" / "golden.yaml"
@@ -49,9 +50,15 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
     workers: int,
     seed: int,
     isolate: bool,
+    emco: str = "",
+    emco_images: str = "",
+    charts: Path | None = None,
+    chart_values: Sequence[Path] = (),
     edges: str = "emulator",
     edge_kubeconfigs: Sequence[str] = (),
     platform: str = "process",
+    kubeconfig: Path | None = None,
+    context: str = "",
     cluster: str = CLUSTER,
     node_image: str = "",
     keep: bool = False,
@@ -61,13 +68,19 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
     assets = os.environ.get("KUBEBUILDER_ASSETS", "")
     folders = default_folders()
     beside = workload.with_name(f"{workload.stem}.values.yaml")
-    shared = mongo_uri or etcd_endpoint or edge_kubeconfigs or platform == "kind"
+    shared = mongo_uri or etcd_endpoint or edge_kubeconfigs or platform != PLATFORMS[0]
+    if emco and emco_bin:
+        raise UsageError("--emco names a release, --emco-bin a folder of binaries: one of them is enough")
     if values is not None and not values.is_file():
         raise UsageError(f"--values {values}: no such file")
     return Settings(
         workload=workload,
         values=values or (beside if beside.is_file() else None),
-        emco_bin=emco_bin,
+        emco_bin=_release(emco, folders["cache_folder"]) if emco and platform == PLATFORMS[0] else emco_bin,
+        emco_version=emco,
+        emco_images=emco_images,
+        charts=charts,
+        chart_values=tuple(chart_values),
         reference=reference,
         mongo_uri=mongo_uri,
         etcd_endpoint=etcd_endpoint,
@@ -79,6 +92,8 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
         workers=1 if shared and not workers else workers or default_workers(),
         seed=seed,
         platform=platform,
+        kubeconfig=kubeconfig,
+        context=context,
         kind=KindSettings(
             name=cluster, node_image=node_image, python_image=default_python_image(), keep=keep, reuse=reuse
         ),
@@ -87,6 +102,11 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
         cache_folder=folders["cache_folder"],
         work_folder=folders["work_folder"],
     )
+
+
+def _release(version: str, cache_folder: Path) -> Path:
+    place, _ = Cache(cache_folder).whole(version)
+    return place
 
 
 def listed(text: str) -> tuple[str, ...]:
@@ -98,7 +118,7 @@ def default_baseline(settings: Settings) -> Path | None:
     """The baseline that belongs to what is run: the reference's defects are known, those of real binaries are yours."""
     path = ROOT / "fixtures" / "baselines" / f"reference-{settings.reference}.yaml"
     golden = settings.workload.resolve() == GOLDEN.resolve()
-    return path if settings.emco_bin is None and golden and path.is_file() else None
+    return path if not settings.is_real and golden and path.is_file() else None
 
 
 def make_redactor(salt: bytes | None = None) -> Redactor:

@@ -43,6 +43,40 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
             help="Folder with real EMCO binaries, laid out as `DIR/SERVICE/SERVICE`.",
             show_default="the reference EMCO",
         ),
+        "emco": _option(
+            str,
+            "",
+            "--emco",
+            "--emco-version",
+            metavar="VERSION",
+            help="A release of EMCO: on processes as `get-emco` took it from its images, on kind these images.",
+            show_default="the reference EMCO",
+        ),
+        "emco_images": _option(
+            str,
+            "",
+            "--emco-images",
+            envvar="EMCO_CHAOS_IMAGES",
+            metavar="PLACE",
+            help="kind: where the images of --emco are: a repository, an archive of images, or a folder of such.",
+            show_default="where EMCO publishes them",
+        ),
+        "charts": _option(
+            Path | None,
+            None,
+            "--charts",
+            envvar="EMCO_CHAOS_CHARTS",
+            metavar="DIR",
+            help="kind: install the services of --emco by EMCO's own Helm charts in this folder (needs helm).",
+            show_default="small manifests of the harness",
+        ),
+        "chart_values": _option(
+            list[Path],
+            (),
+            "--chart-values",
+            metavar="FILE",
+            help="kind: values for these charts; may be repeated.",
+        ),
         "reference": _option(
             str,
             "faithful",
@@ -83,8 +117,13 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
             str,
             PLATFORMS[0],
             "--platform",
-            help="Where EMCO runs: process, or kind: in pods of a cluster that is made for the run.",
+            help="Where EMCO runs: process; kind: in pods of a cluster that is made for the run; kubernetes: as it is "
+            "installed in a cluster that is there.",
         ),
+        "kubeconfig": _option(
+            Path | None, None, "--kubeconfig", metavar="FILE", help="kubernetes: how that cluster is reached."
+        ),
+        "context": _option(str, "", "--context", help="kubernetes: the context; never the current one by itself."),
         "cluster": _option(str, CLUSTER, "--cluster", help="kind: name of the set of clusters; its hub is NAME-hub."),
         "node_image": _option(
             str,
@@ -121,22 +160,22 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
     }
 )
 
-KIND = ("platform", "cluster", "node_image", "keep", "reuse")
+KIND = ("platform", "kubeconfig", "context", "cluster", "node_image", "keep", "reuse")
 """Options that say where it runs."""
 
-SYSTEM = ("workload", "values", "emco_bin", "reference", "mongo_uri", "etcd_endpoint", "edges", "edge_kubeconfigs",
-          "isolate", *KIND)  # fmt: skip
+SYSTEM = ("workload", "values", "emco_bin", "emco", "emco_images", "charts", "chart_values", "reference",
+          "mongo_uri", "etcd_endpoint", "edges", "edge_kubeconfigs", "isolate", *KIND)  # fmt: skip
 """Options that say what is tested."""
 
 EVERYTHING = (*SYSTEM, "faults", "victims", "workers", "seed")
 """These, and what is done to it."""
 
 
-def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_settings(*names: str, **fixed: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the named options in the place of its argument `settings`, which is made from them.
 
-    Without the option `workers` there is one worker; the others have their defaults. The command raises UsageError for
-    settings that are wrong before anything else.
+    Without the option `workers` there is one worker; the others are as `fixed`, or have their defaults. The command
+    raises UsageError for settings that are wrong before anything else.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -151,7 +190,7 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
 
         @functools.wraps(command)
         def with_options(**given: Any) -> None:
-            values = {name: default for name, (_, default) in _OPTIONS.items()} | {"workers": 1}
+            values = {name: default for name, (_, default) in _OPTIONS.items()} | {"workers": 1} | fixed
             values |= {name: given.pop(name) for name in names}
             command(settings=make_settings(**values), **given)
 

@@ -50,6 +50,11 @@ def option(config: pytest.Config, name: str) -> Any:
     return given if given is not None else config.getini(f"emco_{name}")
 
 
+def option_flag(name: str) -> str:
+    """How an option is written on the command line."""
+    return "--emco" if name == "version" else f"--emco-{name.replace('_', '-')}"
+
+
 def file(config: pytest.Config, name: str) -> Path | None:
     """An option that names a file or folder: from where pytest was called, or from the ini file's folder."""
     if given := config.getoption(f"emco_{name}"):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.pytest_options import hand_over, origin, out_folder
+from harness.pytest_options import hand_over, option, option_flag, origin, out_folder
 
 if TYPE_CHECKING:
     from harness.pytest_claims import Claims
@@ -32,6 +32,9 @@ _OPTIONS = (
     ("workload", "FILE", "emcoctl file with the calls; default: the built-in golden workload"),
     ("values", "FILE", "values file of the workload, as `emcoctl -v`; default: <workload>.values.yaml if it is there"),
     ("bin", "DIR", "folder with real EMCO binaries (DIR/<service>/<service>); default: the reference EMCO"),
+    ("version", "VERSION", "a release of EMCO: as `emco-chaos get-emco` took it from its images; on kind these images"),
+    ("charts", "DIR", "kind: install that release's services by EMCO's own Helm charts in this folder (needs helm)"),
+    ("images", "PLACE", "kind: where these are: a repository, an archive of images, or a folder of such"),
     ("reference", "DEFECTS", "defects of the reference EMCO: faithful (default), fixed, or switches such as B1,C1"),
     ("faults", "KINDS", "which points: crash, disconnect, none (calls that must be refused); default: these three"),
     ("victims", "NAMES", "whose boundaries: called (the default), and services that work beside it, such as rsync"),
@@ -40,7 +43,9 @@ _OPTIONS = (
     ("out", "DIR", "where the run's folder is made; default: reports/out below the root directory"),
     ("mongo_uri", "URI", "a running standalone mongo, empty or marked as the harness's; default: an embedded one"),
     ("etcd_endpoint", "HOST:PORT", "a running etcd, empty or marked as the harness's; default: an embedded one"),
-    ("platform", "NAME", "where EMCO runs: process (default), or kind: in pods of a cluster"),
+    ("platform", "NAME", "where EMCO runs: process (default), kind: in pods, or kubernetes: as it is installed there"),
+    ("kubeconfig", "FILE", "kubernetes: how that cluster is reached"),
+    ("context", "NAME", "kubernetes: the context; never the current one by itself"),
     ("cluster", "NAME", "kind: name of the set of clusters (default: emco-chaos)"),
     ("node_image", "IMAGE", "kind: image of the nodes; default: $EMCO_CHAOS_NODE_IMAGE, or kind's own"),
     (
@@ -65,7 +70,7 @@ _CRASH_POINT = (
 )
 _MARKERS = (
     _CRASH_POINT,
-    "emco_real: needs real EMCO binaries, skipped without --emco-bin",
+    "emco_real: needs real EMCO binaries, skipped without --emco-bin and --emco",
     "emco_kind(edges=''): needs EMCO in a cluster, skipped without --emco-platform kind; edges: of which kind",
     "emco_processes(why): cannot be done in pods, skipped there",
     "emco_slow: takes minutes; leave out with -m 'not emco_slow'",
@@ -76,8 +81,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The group `emco`; every option is an ini setting, too: `emco_bin` for --emco-bin. Paths there are the file's."""
     group = parser.getgroup("emco", "EMCO crash points")
     for name, metavar, text in _OPTIONS:
-        flag = f"--emco-{name.replace('_', '-')}"
-        group.addoption(flag, dest=f"emco_{name}", metavar=metavar, default=None, help=text)
+        flag = option_flag(name)
+        flags = (flag, "--emco-version") if name == "version" else (flag,)
+        group.addoption(*flags, dest=f"emco_{name}", metavar=metavar, default=None, help=text)
         parser.addini(f"emco_{name}", f"as {flag}", default="")
     for name, text in _SWITCHES:
         flag = f"--emco-{name.replace('_', '-')}"
@@ -214,17 +220,17 @@ def _claims_something(item: pytest.Item) -> bool:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """emco_real: skipped without binaries; emco_kind and emco_processes: on the other platform."""
     config = item.config
-    platform = config.getoption("emco_platform") or config.getini("emco_platform")
-    if platform == "kind" and (marker := item.get_closest_marker("emco_processes")) is not None:
+    platform = option(config, "platform") or "process"
+    if platform != "process" and (marker := item.get_closest_marker("emco_processes")) is not None:
         pytest.skip(f"cannot be done in pods: {marker.args[0]}")
     if (marker := item.get_closest_marker("emco_kind")) is not None:
         if platform != "kind":
             pytest.skip("needs EMCO in a cluster: give --emco-platform kind")
         edges = marker.kwargs.get("edges", "")
-        if edges and edges != (config.getoption("emco_edges") or config.getini("emco_edges")):
+        if edges and edges != option(config, "edges"):
             pytest.skip(f"needs edges that are clusters: give --emco-edges {edges}")
-    if item.get_closest_marker("emco_real") and not (config.getoption("emco_bin") or config.getini("emco_bin")):
-        pytest.skip("needs real EMCO binaries: give --emco-bin DIR")
+    if item.get_closest_marker("emco_real") and not (option(config, "bin") or option(config, "version")):
+        pytest.skip("needs real EMCO binaries: give --emco-bin DIR or --emco VERSION")
 
 
 @pytest.hookimpl(wrapper=True)

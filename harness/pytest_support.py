@@ -44,7 +44,7 @@ from harness.platforms.settings import (
 )
 from harness.pytest_options import file as _file
 from harness.pytest_options import option as _option
-from harness.pytest_options import origin, out_folder
+from harness.pytest_options import option_flag, origin, out_folder
 from harness.pytest_stages import Stages
 from harness.reporting.baseline import Baseline, BaselineError, BaselineVerdict, Entry, apply, read_baseline
 from harness.reporting.claimed import Stand, keep_stand, plan_tests, read_claimed, were_planned
@@ -208,17 +208,18 @@ class EmcoSession:
                 reporter.rewrite(f"emco: learning {index + 1}/{total} {call}", erase=True)
 
         try:
-            if self.settings.platform == PLATFORMS[0] or self.settings.edges != EDGES[0]:
-                self.environment.do(lambda campaign: campaign.learn(told))
-            else:
+            one = self.settings
+            if one.platform == "kind" and one.edges == EDGES[0] and not one.is_named:
                 self._learn_on_processes(told)
+            else:
+                self.environment.do(lambda campaign: campaign.learn(told))
         except HarnessTrouble as trouble:
             raise pytest.UsageError(f"the workload cannot be learned: {trouble}") from trouble
         if reporter is not None and reporter.isatty:
             reporter.rewrite("", erase=True)
 
     def _learn_on_processes(self, told: Callable[[int, str], None]) -> None:
-        """For a plan on another platform: ids are the same on every one, and on processes it takes seconds."""
+        """For a plan of the reference in pods: ids are the same everywhere, and on processes it takes seconds."""
         settings = dataclasses.replace(self.wide, platform=PLATFORMS[0], kind=KindSettings())
         environment = Background(settings, prepare(settings), name="plan")
         try:
@@ -406,7 +407,7 @@ class EmcoSession:
             schema=SCHEMA,
             run=self.folder.run,
             title=plan.title,
-            reference=self.settings.emco_bin is None,
+            reference=not self.settings.is_real,
             started=self._origin.began.isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - self._origin.clock, 2),
             seed=self.settings.seed,
@@ -493,12 +494,24 @@ class EmcoSession:
         """The pytest command for one test, with the options of this run that decide what is tested."""
         place = nodeid[: nodeid.rindex("]") + 1] if "]" in nodeid else nodeid  # pytest-xdist adds `@group`
         given = ["pytest", place]
-        for name in ("workload", "values", "bin", "reference", "mongo_uri", "etcd_endpoint", "edges", "baseline"):
+        for name in (
+            "workload",
+            "values",
+            "bin",
+            "version",
+            "images",
+            "charts",
+            "reference",
+            "mongo_uri",
+            "etcd_endpoint",
+            "edges",
+            "baseline",
+        ):
             if (value := self._config.getoption(f"emco_{name}")) is not None:
-                given += [f"--emco-{name.replace('_', '-')}", value]
+                given += [option_flag(name), value]
         for edge in self._config.getoption("emco_edge_kubeconfig") or ():
             given += ["--emco-edge-kubeconfig", edge]
-        for name in ("platform", "cluster", "node_image"):
+        for name in ("platform", "kubeconfig", "context", "cluster", "node_image"):
             if (value := self._config.getoption(f"emco_{name}")) is not None:
                 given += [f"--emco-{name.replace('_', '-')}", value]
         if self._config.getoption("emco_reuse"):
@@ -519,6 +532,9 @@ def _settings(config: pytest.Config) -> Settings:
             workload=_file(config, "workload") or GOLDEN,
             values=_file(config, "values"),
             emco_bin=_file(config, "bin"),
+            emco=_option(config, "version"),
+            charts=_file(config, "charts"),
+            emco_images=_option(config, "images") or os.environ.get("EMCO_CHAOS_IMAGES", ""),
             reference=_option(config, "reference") or "faithful",
             mongo_uri=_option(config, "mongo_uri"),
             etcd_endpoint=_option(config, "etcd_endpoint"),
@@ -528,6 +544,8 @@ def _settings(config: pytest.Config) -> Settings:
             seed=int(seed),
             isolate=not _option(config, "no_isolate"),
             platform=_option(config, "platform") or PLATFORMS[0],
+            kubeconfig=_file(config, "kubeconfig"),
+            context=_option(config, "context"),
             cluster=_option(config, "cluster") or CLUSTER,
             node_image=_option(config, "node_image") or os.environ.get("EMCO_CHAOS_NODE_IMAGE", ""),
             keep=_option(config, "keep"),

@@ -19,8 +19,8 @@ from harness.faults.victim import HarnessTrouble
 from harness.platforms.settings import Settings
 from harness.worker import read_result
 
-_READY_LIMITS = {"process": 120.0, "kind": 900.0}  # seconds, by platform
-_CLOSE_LIMITS = {"process": 30.0, "kind": 180.0}
+_READY_LIMITS = {"process": 120.0, "kind": 900.0, "kubernetes": 900.0}  # seconds, by platform
+_CLOSE_LIMITS = {"process": 30.0, "kind": 180.0, "kubernetes": 300.0}
 _POINT_LIMIT = 300.0
 _MOST_LINE = 64 * 1024 * 1024
 

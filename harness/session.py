@@ -124,7 +124,7 @@ def run(
         schema=SCHEMA,
         run=folder.run,
         title=work.title,
-        reference=settings.emco_bin is None,
+        reference=not settings.is_real,
         started=began.isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - clock, 2),
         seed=settings.seed,

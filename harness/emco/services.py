@@ -24,6 +24,7 @@ class ServiceInfo:
     stores:        what it talks to at start
     registered_as: names under which it is registered as a controller
     alive:         a path whose GET makes it look into its store; empty where it has no API or none is known
+    program:       file name of the program in its image; empty where it is the service's
     """
 
     name: str
@@ -34,11 +35,12 @@ class ServiceInfo:
     stores: tuple[str, ...] = ("mongo", "etcd")
     registered_as: tuple[str, ...] = ()
     alive: str = ""
+    program: str = ""
 
     @property
     def binary(self) -> str:
-        """File name of the binary; EMCO names it as the service."""
-        return self.name
+        """File name of the binary; EMCO names most as the service."""
+        return self.program or self.name
 
     @property
     def grpc_name(self) -> str:
@@ -60,7 +62,7 @@ KNOWN_SERVICES: tuple[ServiceInfo, ...] = (
     ServiceInfo("dcm", 9077, 9078, "emco-dcm", _JSON, alive="/v2/projects/none/logical-clouds"),
     ServiceInfo("ncm", 9081, 9082, "emco-ncm", _JSON, alive="/v2/cluster-providers/none/clusters/none/networks"),
     ServiceInfo("dtc", 9018, 9048, "emco-dtc", _JSON),
-    ServiceInfo("gac", 9020, 9033, "emco-gac", _JSON),
+    ServiceInfo("gac", 9020, 9033, "emco-gac", _JSON, program="genericactioncontroller"),
     ServiceInfo("ovnaction", 9051, 9032, "emco-ovn", _JSON),
     ServiceInfo("nps", 9036, 9038, "emco-nps"),
     ServiceInfo("sds", 9035, 9039, "emco-sds"),
@@ -73,7 +75,7 @@ KNOWN_SERVICES: tuple[ServiceInfo, ...] = (
     ServiceInfo("tac", 9064, 9065, "emco-tac", _JSON),
     ServiceInfo("workflowmgr", 9095, 9097, "emco-workflowmgr", _JSON),
     ServiceInfo("ca-certs", 9036, 9035, "emco-ca-certs", _JSON),
-    ServiceInfo("policy", 9060, 9062, "emco-policy"),
+    ServiceInfo("policy", 9060, 9062, "emco-policy", program="sacontroller"),
 )
 
 SERVICES: Mapping[str, ServiceInfo] = MappingProxyType({info.name: info for info in KNOWN_SERVICES})

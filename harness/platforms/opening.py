@@ -1,16 +1,20 @@
 """Opens an environment on whichever platform the settings name."""
 
 import contextlib
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness.crashpoints.lab import Lab, Limits
 from harness.faults.victim import UsageError
+from harness.platforms.commands import need
 from harness.platforms.disruptions import Disruptable
 from harness.platforms.edges.edge import Edge
+from harness.platforms.images.named import ServiceImage
 from harness.platforms.kind.clusters import available_mib, check_kind
-from harness.platforms.kind.environment import KIND_LIMITS, open_kind_lab
+from harness.platforms.kind.environment import KIND_LIMITS, open_kind_lab, real_images
+from harness.platforms.kubernetes.charts import Charts, check_charts
+from harness.platforms.kubernetes.installed import check_installed, open_installed_lab
 from harness.platforms.process.disruptions import ProcessDisruptions
 from harness.platforms.process.environment import open_lab
 from harness.platforms.process.lab import EdgeName
@@ -62,11 +66,28 @@ def check_platform(settings: Settings) -> None:
         raise UsageError(f"--platform {settings.platform}: {' or '.join(PLATFORMS)} is expected")
     if settings.platform == "kind":
         check_kind(settings.kind, available_mib=available_mib())
+    if settings.platform == "kubernetes":
+        need("docker", "the platform kubernetes, which kills on the nodes of kind,")
+        need("kind", "the platform kubernetes, which loads images into the nodes of kind,")
+
+
+def images_of(settings: Settings, services: Sequence[str]) -> Mapping[str, ServiceImage]:
+    """The images that the services run from, none where they run from none of their own.
+
+    Raises UsageError for one that cannot be had, and for charts that are not there.
+    """
+    if settings.platform == "kubernetes":
+        return check_installed(settings, services)
+    if settings.platform != "kind":
+        return {}
+    if settings.charts:
+        check_charts(Charts(settings.charts, settings.chart_values), services)
+    return real_images(settings, services)
 
 
 def platform_limits(settings: Settings) -> Limits:
     """The waits that fit the platform."""
-    return KIND_LIMITS if settings.platform == "kind" else Limits()
+    return KIND_LIMITS if settings.platform != PLATFORMS[0] else Limits()
 
 
 @contextlib.asynccontextmanager
@@ -83,8 +104,9 @@ async def open_environment(
 
     edges: clusters to have;  folder: for logs and data;  undo: the journal. Raises UsageError and HarnessTrouble.
     """
-    if settings.platform == "kind":
-        async with open_kind_lab(settings, limits, services=services, edges=edges, folder=folder, undo=undo) as (
+    if settings.platform != PLATFORMS[0]:
+        opening = open_kind_lab if settings.platform == "kind" else open_installed_lab
+        async with opening(settings, limits, services=services, edges=edges, folder=folder, undo=undo) as (
             lab,
             disruptions,
         ):

@@ -16,7 +16,7 @@ FAULTS = ("crash", "disconnect", "none", "reset", "error")
 DEFAULT_FAULTS = ("crash", "disconnect", "none")
 KIND_EDGES = "kind"
 EDGES = ("emulator", "kube-apiserver", KIND_EDGES)
-PLATFORMS = ("process", "kind")
+PLATFORMS = ("process", "kind", "kubernetes")
 CLUSTER = "emco-chaos"
 """Name of the set of clusters where none is given."""
 
@@ -86,6 +86,10 @@ class Settings:
 
     workload, values:  emcoctl files; sidecar: what extends them
     emco_bin:          folder of real EMCO binaries; None: the reference EMCO
+    emco_version:      of a release: on processes that folder holds what was taken from its images, on kind these run
+    charts:            kind: folder of EMCO's own Helm charts that install its services; None: small manifests do
+    chart_values:      kind: values files for them
+    emco_images:       kind: where the release's images are: a repository, or archives; empty: where EMCO publishes them
     reference:         which defects the reference EMCO has: faithful, fixed, or named switches
     mongo_uri, etcd_endpoint: running stores instead of embedded ones; they must be empty or carry the harness's marker
     edges:             what the clusters are: the emulator, a kube-apiserver of the run's own for each, or kind clusters
@@ -95,7 +99,8 @@ class Settings:
     victims:           whose boundaries are planned: the called service's, and those of services that work beside it
     workers:           environments side by side
     seed:              decides the order of points
-    platform:          where EMCO runs: process or kind
+    platform:          where EMCO runs: process, kind, or kubernetes: one that is installed in a cluster already
+    kubeconfig, context: kubernetes: that cluster
     kind:              the clusters of the platform kind
     isolate:           use a network namespace where the system allows it
     all_services:      start all services for every point, also those that the call has nothing to do with
@@ -109,6 +114,10 @@ class Settings:
     values: Path | None = None
     sidecar: Path | None = None
     emco_bin: Path | None = None
+    emco_version: str = ""
+    emco_images: str = ""
+    charts: Path | None = None
+    chart_values: tuple[Path, ...] = ()
     reference: str = "faithful"
     mongo_uri: str = ""
     etcd_endpoint: str = ""
@@ -123,6 +132,8 @@ class Settings:
     all_services: bool = False
     max_retries: str = ""
     platform: str = "process"
+    kubeconfig: Path | None = None
+    context: str = ""
     kind: KindSettings = KindSettings()
     state_folder: Path = Path()
     cache_folder: Path = Path()
@@ -141,8 +152,10 @@ class Settings:
             raise UsageError(f"unknown victim {strangers[0] if strangers else ''!r}; known: {known}")
         if not 1 <= self.workers <= 64:
             raise UsageError(f"{self.workers} workers: a number from 1 to 64 is expected")
-        if self.emco_bin and self.reference != "faithful":
-            raise UsageError("--reference chooses defects of the reference EMCO; it has no meaning with --emco-bin")
+        if self.is_real and self.reference != "faithful":
+            raise UsageError(
+                "--reference chooses defects of the reference EMCO; it has no meaning with --emco-bin or --emco"
+            )
         self._check_edges()
         self._check_platform()
         external = bool(self.mongo_uri) or bool(self.etcd_endpoint)
@@ -157,16 +170,47 @@ class Settings:
                 )
 
     def _check_platform(self) -> None:
+        if self.platform == "kubernetes":
+            self._check_cluster()
+        elif self.kubeconfig or self.context:
+            raise UsageError("--kubeconfig and --context are for --platform kubernetes")
         if self.platform == PLATFORMS[0]:
+            if self.emco_images:
+                raise UsageError(
+                    "--emco-images is for kind; on processes `emco-chaos get-emco` takes a release from them"
+                )
+            if self.charts or self.chart_values:
+                raise UsageError("--charts is for kind: charts install into clusters")
             return
+        if self.chart_values and not self.charts:
+            raise UsageError("--chart-values needs --charts: values are for charts")
+        if self.charts and not self.emco_version:
+            raise UsageError("--charts needs --emco VERSION: EMCO's charts install real EMCO")
+        if self.emco_images and not self.emco_version:
+            raise UsageError("--emco-images needs --emco VERSION: the tag of the images")
         if self.workers > 1:
-            raise UsageError("on kind there is one worker; more sets of clusters run side by side by --cluster NAME")
-        if self.edges not in (EDGES[0], KIND_EDGES):
-            raise UsageError(f"on kind edges are {EDGES[0]} or {KIND_EDGES}, not {self.edges}")
+            raise UsageError(
+                "in a cluster there is one worker; more sets of clusters run side by side by --cluster NAME"
+            )
+        own = (EDGES[0], KIND_EDGES) if self.platform == "kind" else (EDGES[0],)
+        if self.edges not in own:
+            raise UsageError(f"on {self.platform} edges are {' or '.join(own)}, not {self.edges}")
         if self.emco_bin or self.mongo_uri or self.etcd_endpoint or self.edge_kubeconfigs:
             raise UsageError(
-                "on kind the reference EMCO runs with stores in the cluster: --emco-bin, --mongo-uri, --etcd-endpoint "
-                "and --edge-kubeconfig have no meaning there"
+                "in a cluster EMCO runs with stores and edges in the cluster, real EMCO by --emco VERSION: --emco-bin, "
+                "--mongo-uri, --etcd-endpoint and --edge-kubeconfig have no meaning there"
+            )
+
+    def _check_cluster(self) -> None:
+        """The context is always named: the current one is whatever somebody worked with last."""
+        if not (self.kubeconfig and self.context):
+            raise UsageError("--platform kubernetes needs the cluster: --kubeconfig FILE and --context NAME")
+        if not self.kubeconfig.is_file():
+            raise UsageError(f"--kubeconfig {self.kubeconfig}: no such file")
+        if self.is_named or self.charts or self.reference != "faithful":
+            raise UsageError(
+                "--platform kubernetes takes the EMCO that is there: --emco, --emco-images, --charts and --reference "
+                "have no meaning"
             )
 
     def _check_edges(self) -> None:
@@ -185,6 +229,16 @@ class Settings:
                 raise UsageError(f"--edge-kubeconfig {one}: no such file")
         if named and self.workers > 1:
             raise UsageError("workers need edges of their own: with --edge-kubeconfig only one worker can run")
+
+    @property
+    def is_real(self) -> bool:
+        """Whether real EMCO runs, not the reference."""
+        return self.emco_bin is not None or self.is_named or self.platform == "kubernetes"
+
+    @property
+    def is_named(self) -> bool:
+        """Whether a release of EMCO is named."""
+        return self.emco_version != "" or self.emco_images != ""
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -208,10 +262,18 @@ class Settings:
             options += ["--workload", shown(self.workload)]
             options += ["--values", shown(self.values)] if self.values else []
         options += [] if self.isolate else ["--no-isolate"]
-        options += ["--emco-bin", shown(self.emco_bin)] if self.emco_bin else []
+        if self.emco_version:
+            options += ["--emco", self.emco_version]
+            options += ["--emco-images", self._shown_images()] if self.emco_images else []
+            options += ["--charts", shown(self.charts)] if self.charts else []
+            for path in self.chart_values:
+                options += ["--chart-values", shown(path)]
+        elif self.emco_bin:
+            options += ["--emco-bin", shown(self.emco_bin)]
         options += ["--reference", self.reference] if self.reference != "faithful" else []
         options += ["--etcd-endpoint", self.etcd_endpoint] if self.etcd_endpoint else []
         options += ["--platform", self.platform] if self.platform != PLATFORMS[0] else []
+        options += ["--kubeconfig", shown(self.kubeconfig), "--context", self.context] if self.kubeconfig else []
         options += ["--cluster", self.kind.name, "--reuse"] if self.kind.reuse else []
         options += ["--edges", self.edges] if self.edges != EDGES[0] else []
         for one in self.edge_kubeconfigs:
@@ -224,9 +286,14 @@ class Settings:
         values = {name: shown(value) if isinstance(value, Path) else value for name, value in values.items()}
         return values | {
             "edge_kubeconfigs": [one.shown() for one in self.edge_kubeconfigs],
+            "emco_images": self._shown_images(),
+            "chart_values": list(map(shown, self.chart_values)),
             "mongo_uri": _without_password(self.mongo_uri),
             "etcd_endpoint": _without_password(self.etcd_endpoint),
         }
+
+    def _shown_images(self) -> str:
+        return shown(Path(self.emco_images).expanduser()) if self.emco_images[:1] in ("/", "~") else self.emco_images
 
 
 _FOLDERS = ("state_folder", "cache_folder", "work_folder", "evidence_folder")

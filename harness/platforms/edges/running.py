@@ -85,6 +85,17 @@ async def _let_go(edge: ApiEdge | None, client: ApiClient) -> None:
     await (edge.stop() if edge is not None else client.close())
 
 
+async def check_open(api: ApiClient, namespace: str) -> None:
+    """Raises HarnessTrouble for a namespace that is not open to the harness, or is there for the cluster itself."""
+    found = await api.ask("GET", f"/api/v1/namespaces/{namespace}", accept=(404,))
+    labels = (found.get("metadata") or {}).get("labels") or {}
+    if namespace in _NEVER or found.get("kind") != "Namespace" or labels.get(ALLOWED) != "true":
+        raise HarnessTrouble(
+            f"the namespace {namespace} of {api.name} is not open to the harness: nothing is touched in it. Open it by "
+            f"kubectl label namespace {namespace} {ALLOWED}=true"
+        )
+
+
 async def _allowed(name: str, client: ApiClient) -> frozenset[str]:
     answer = await client.ask("GET", "/api/v1/namespaces", query=f"labelSelector={ALLOWED.replace('/', '%2F')}%3Dtrue")
     found = frozenset(item["metadata"]["name"] for item in answer.get("items") or ())

@@ -5,8 +5,8 @@ import contextlib
 import itertools
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from harness.crashpoints.lab import Limits
 from harness.emco.endpoints import Endpoints
 from harness.evidence.redaction import redactor
 from harness.faults.journal import UNDOERS, Journal
-from harness.faults.victim import HarnessTrouble
+from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.edges.access import Access, read_kubeconfig
 from harness.platforms.edges.authority import Authority, open_authority
 from harness.platforms.edges.client import ApiClient
+from harness.platforms.images.named import ServiceImage, service_images
 from harness.platforms.kind.clusters import (
     KIND_UNDOERS,
     Cluster,
@@ -31,16 +32,18 @@ from harness.platforms.kind.clusters import (
     versions,
 )
 from harness.platforms.kind.edges import machines, open_kind_edges, relay_files, upstreams
-from harness.platforms.kind.images import load, reference_image
-from harness.platforms.kind.machine import MACHINE_UNDOERS
+from harness.platforms.kind.images import load, load_services, reference_image
+from harness.platforms.kind.machine import MACHINE_UNDOERS, Machine
 from harness.platforms.kind.node import Exit, KindNode, remove_on_node
+from harness.platforms.kubernetes.charts import Charts, ChartServices
 from harness.platforms.kubernetes.disruptions import KubernetesDisruptions
 from harness.platforms.kubernetes.edges import EdgeGroup, EdgesPod
 from harness.platforms.kubernetes.edges_pod import ADMIN_PORT
 from harness.platforms.kubernetes.evidence import ClusterEvidence
-from harness.platforms.kubernetes.install import Release, install, rolled_out
+from harness.platforms.kubernetes.install import Release, install, install_emco, rolled_out
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
 from harness.platforms.kubernetes.pods import Pods
+from harness.platforms.kubernetes.splice import WIRING_UNDOERS, Splice, Where
 from harness.platforms.kubernetes.streams import Streams
 from harness.platforms.kubernetes.volumes import RetainedVolumes
 from harness.platforms.kubernetes.wiring import (
@@ -103,46 +106,67 @@ async def open_clusters(settings: Settings, undo: Path) -> AsyncIterator[tuple[C
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """The cluster that EMCO runs in, with EMCO installed. token: of the relay."""
+    """The cluster that EMCO runs in, with EMCO installed.
+
+    token: of the relay;  mongo_uri, etcd_password: of stores that ask for a password, for their administrator `root`
+    clusters, machines: where it is one of the harness's own, and of those edges that are clusters
+    """
 
     access: Access
     api: ApiClient
     release: Release
     token: str
-    evidence: ClusterEvidence | None
+    mongo_uri: Callable[[str, int], str] = lambda _, __: ""
+    etcd_password: str = field(default="", repr=False)
+    evidence: ClusterEvidence | None = None
+    clusters: ClusterSet | None = None
+    machines: Mapping[str, Machine] = field(default_factory=dict)
 
 
-async def install_on(clusters: ClusterSet, settings: Settings, wiring: Wiring, image: str) -> Hub:
-    """Images into the hub, EMCO and the relay into its namespaces. Raises HarnessTrouble with what the cluster says."""
-    hub = clusters.hub
+async def install_on(
+    clusters: ClusterSet, settings: Settings, wiring: Wiring, image: str, place: tuple[Path, Journal]
+) -> Hub:
+    """Images into the hub, EMCO and the relay into its namespaces. Raises HarnessTrouble with what the cluster says.
+
+    image: as `reference_image` names it;  place: a folder, and a journal for how EMCO's services were wired before
+    """
+    hub, (folder, journal) = clusters.hub, place
     await load(hub.name, image, settings.kind.python_image)
+    real = real_images(settings, wiring.services)
+    await load_services(hub.name, tuple(real.values()))
     access = read_kubeconfig(hub.kubeconfig, hub.context)
     api = ApiClient(hub.name, access)
     evidence = _evidence(api, hub, settings)
     try:
+        images = {service: one.name for service, one in real.items()}
         release = Release(
             wiring,
             image,
             settings.kind.python_image,
             settings.reference,
             settings.max_retries,
-            relay_files(clusters, wiring, _authority(settings)) if wiring.clusters else {},
+            images,
+            edge_files=relay_files(clusters, wiring, _authority(settings)) if wiring.clusters else {},
         )
+        if settings.charts:
+            where = Where(hub.kubeconfig, hub.context)
+            splice = Splice(wiring, where, journal, replicas=1)
+            charts = Charts(settings.charts, settings.chart_values)
+            release = replace(release, services=ChartServices(charts, images, where, splice, folder))
         await RetainedVolumes(api, partial(remove_on_node, hub.node)).remove()  # of a run that was killed
         token = await install(api, release)
         await rolled_out(
             api, EMCO_NAMESPACE, [("statefulsets", "mongo"), ("statefulsets", "etcd")], limit=_ROLLOUT_LIMIT
         )
-        own = [("deployments", "relay"), *([("deployments", "edges")] if wiring.emulated else [])]
-        await rolled_out(api, HARNESS_NAMESPACE, own, limit=_ROLLOUT_LIMIT)
+        await relay_is_up(api, wiring)
     except HarnessTrouble as trouble:
-        place = await evidence.keep("install") if evidence is not None else ""
+        kept = await evidence.keep("install") if evidence is not None else ""
         await api.close()
-        raise HarnessTrouble(f"{trouble}{f'; evidence: {place}' if place else ''}") from trouble
+        raise HarnessTrouble(f"{trouble}{f'; evidence: {kept}' if kept else ''}") from trouble
     except BaseException:
         await api.close()
         raise
-    return Hub(access, api, release, token, evidence)
+    return Hub(access, api, release, token, evidence=evidence)
 
 
 def _evidence(api: ApiClient, hub: Cluster, settings: Settings) -> ClusterEvidence | None:
@@ -156,6 +180,27 @@ def _evidence(api: ApiClient, hub: Cluster, settings: Settings) -> ClusterEviden
         export=partial(export_logs, hub),
         versions=versions,
     )
+
+
+async def prepare_image(cluster: str, settings: Settings, folder: Path) -> str:
+    """Bring what the harness runs in pods into a kind cluster: the relay's image, and that of the edges, whose name is
+    returned. Raises UsageError and CommandFails."""
+    image = await reference_image(ROOT, base=settings.kind.python_image, folder=folder)
+    await load(cluster, image, settings.kind.python_image)
+    return image
+
+
+async def relay_is_up(api: ApiClient, wiring: Wiring) -> None:
+    """Wait until relay and edges are ready. Raises HarnessTrouble with what the cluster says."""
+    own = [("deployments", "relay"), *([("deployments", "edges")] if wiring.emulated else [])]
+    await rolled_out(api, HARNESS_NAMESPACE, own, limit=_ROLLOUT_LIMIT)
+
+
+def real_images(settings: Settings, services: Sequence[str]) -> Mapping[str, ServiceImage]:
+    """The images of EMCO's services, none for the reference EMCO. Raises UsageError for one that cannot be had."""
+    if not settings.emco_version:
+        return {}
+    return service_images(settings.emco_images, settings.emco_version, services)
 
 
 @contextlib.asynccontextmanager
@@ -178,9 +223,14 @@ async def open_kind_lab(
         stack.push_async_callback(_ended, image)
         clusters, journal = await stack.enter_async_context(open_clusters(settings, undo))
         real = upstreams(clusters, names) if settings.edges == KIND_EDGES else {}
-        hub = await install_on(clusters, settings, Wiring(services, names, real), await image)
+        wired = undo.with_name(f"{undo.name.removesuffix('.undo')}.wiring.undo")
+        wiring_journal = stack.enter_context(contextlib.closing(Journal(wired, undoers=WIRING_UNDOERS)))
+        hub = await install_on(clusters, settings, Wiring(services, names, real), await image, (folder, wiring_journal))
         stack.push_async_callback(hub.api.close)
-        lab, disruptions = await _lab(settings, limits, (clusters, journal), hub, folder, stack)
+        if hub.release.services is not None:
+            stack.push_async_callback(hub.release.services.take_back, hub.api)
+        hub = replace(hub, clusters=clusters, machines=machines(clusters, tuple(real), journal))
+        lab, disruptions = await open_lab_on(settings, limits, clusters.hub.node, hub, folder, stack)
         yield lab, disruptions
 
 
@@ -190,15 +240,15 @@ async def _ended(task: "asyncio.Future[str]") -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def _lab(
+async def open_lab_on(
     settings: Settings,
     limits: Limits,
-    opened: tuple[ClusterSet, Journal],
+    node_name: str,
     hub: Hub,
     folder: Path,
     stack: contextlib.AsyncExitStack,
 ) -> tuple[KubernetesLab, KubernetesDisruptions]:
-    clusters, journal = opened
+    """The lab in a cluster where the relay is up. node_name: the container that is its node."""
     wiring = hub.release.wiring
     pods, own = Pods(hub.api, EMCO_NAMESPACE), Pods(hub.api, HARNESS_NAMESPACE)
     for one in (pods, own):
@@ -217,13 +267,19 @@ async def _lab(
         links=[_link(spec) for spec in wiring.relay_config().links],
     )
     stack.push_async_callback(relay.close)
-    etcd = Etcd(*await door(ETCD_DOOR))
+    user = "root" if hub.etcd_password else ""
+    etcd = Etcd(*await door(ETCD_DOOR), user=user, password=hub.etcd_password)
     stack.push_async_callback(etcd.close)
-    mongo = await stack.enter_async_context(Mongo(*await door(MONGO_DOOR), limit=_STORE_LIMIT))
+    host, port = await door(MONGO_DOOR)
+    mongo = await stack.enter_async_context(Mongo(host, port, uri=hub.mongo_uri(host, port), limit=_STORE_LIMIT))
+    if hub.release.is_foreign:
+        await _check_claim(mongo, etcd)
     await _claim(mongo, etcd)
+    if hub.release.is_foreign:  # not before it is known that its stores may be used
+        await install_emco(hub.api, hub.release, hub.token)
     edges: EdgeGroup | None = None
-    if wiring.clusters:
-        edges = kind_edges = await open_kind_edges(clusters, wiring, _authority(settings), stack)
+    if wiring.clusters and hub.clusters is not None:
+        edges = kind_edges = await open_kind_edges(hub.clusters, wiring, _authority(settings), stack)
         kind_edges.follow(relay)
     elif wiring.edges:
         edges = EdgesPod(wiring.edges, await door(ADMIN_PORT, "edges"))
@@ -234,7 +290,7 @@ async def _lab(
         for lab in told:
             lab.ended(one)
 
-    node = KindNode(clusters.hub.node, ended=ended)
+    node = KindNode(node_name, ended=ended)
     await node.begin()
     stack.push_async_callback(node.close)
     parts = ClusterParts(
@@ -250,8 +306,8 @@ async def _lab(
         endpoints=_endpoints(wiring, edges),
         logs=folder,
         evidence=hub.evidence,
-        machines=machines(clusters, tuple(wiring.clusters), journal),
-        kubeconfig=(clusters.hub.kubeconfig, clusters.hub.context),
+        machines=hub.machines,
+        kubeconfig=_kubeconfig(settings, hub),
     )
     if relay.let_nobody_in and own.only("relay").restarts:  # it has forgotten who was at work already
         for pod in (pod for service in wiring.services for pod in pods.of(service)):
@@ -261,6 +317,13 @@ async def _lab(
     told.append(lab)
     stack.push_async_callback(lab.close)
     return lab, KubernetesDisruptions(lab, parts, hub.api, hub.release, hub.token)
+
+
+def _kubeconfig(settings: Settings, hub: Hub) -> tuple[Path, str]:
+    if hub.clusters is not None:
+        return hub.clusters.hub.kubeconfig, hub.clusters.hub.context
+    assert settings.kubeconfig is not None, "a cluster that was there before is named by one"
+    return settings.kubeconfig, settings.context
 
 
 def _link(spec: LinkSpec) -> Link:
@@ -279,6 +342,17 @@ def _endpoints(wiring: Wiring, edges: EdgeGroup | None) -> Endpoints:
 def _authority(settings: Settings) -> Authority:
     """With what was learned, and as long: snapshots hold kubeconfigs that name it."""
     return open_authority(settings.cache_folder / "authority")
+
+
+async def _check_claim(mongo: Mongo, etcd: Etcd) -> None:
+    """Whether stores of somebody else may be used. Raises UsageError; they are only read."""
+    try:
+        await mongo.check()
+        await etcd.check()
+        await mongo.check_claim()
+        await etcd.check_claim()
+    except StoreError as error:
+        raise UsageError(f"the stores of the installed EMCO cannot be used: {error}") from error
 
 
 async def _claim(mongo: Mongo, etcd: Etcd) -> None:

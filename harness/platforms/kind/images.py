@@ -3,13 +3,15 @@
 import asyncio
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.platforms.commands import CommandFails, command
+from harness.platforms.images.named import ServiceImage
 from harness.platforms.kubernetes.image import image_name, write_context
 
 _BUILD_LIMIT = 300.0
-_LOAD_LIMIT = 180.0
+_LOAD_LIMIT = 600.0
 _ASK_LIMIT = 30.0
 
 
@@ -38,6 +40,14 @@ async def reference_image(root: Path, *, base: str, folder: Path) -> str:
         )  # fmt: skip
         shutil.rmtree(context)
     return name
+
+
+async def load_services(cluster: str, images: Sequence[ServiceImage]) -> None:
+    """Bring the images of EMCO's services into the nodes of a cluster, of archives all that these hold."""
+    if named := sorted({one.name for one in images if one.archive is None}):
+        await load(cluster, *named)
+    for archive in sorted({one.archive for one in images if one.archive is not None}):
+        await command("kind", "load", "image-archive", "--name", cluster, str(archive), limit=_LOAD_LIMIT)
 
 
 async def load(cluster: str, *images: str) -> None:

@@ -202,6 +202,8 @@ class KubernetesDisruptions:
 
     async def wipe(self) -> tuple[str, ...]:
         """Delete EMCO's namespace and wait until it is gone, with its volumes."""
+        if self._release.is_foreign:
+            raise HarnessTrouble(f"the namespace {EMCO_NAMESPACE} is not the harness's: it is not deleted")
         running = sorted(self._lab.running)
         await self._lab.kill_services()
         claimed = await self._claimed()
@@ -258,6 +260,8 @@ class KubernetesDisruptions:
         return EMCO_NAMESPACE, f"app={name}"
 
     async def retain_volumes(self) -> tuple[str, ...]:
+        if self._release.is_foreign:
+            raise HarnessTrouble("the stores are somebody else's: they keep the volumes that they have")
         await self._lab.kill_services()
         await remove_stores(self._api)
         await self._volumes.make()
@@ -279,7 +283,7 @@ class KubernetesDisruptions:
 
     async def probed(self) -> None:
         """Wait until every service that runs is ready by its readiness probe. Raises HarnessTrouble."""
-        names = [("deployments", name) for name in sorted(self._lab.running)]
+        names = [("deployments", self._release.deployment(name)) for name in sorted(self._lab.running)]
         await rolled_out(self._api, EMCO_NAMESPACE, names, limit=_START_LIMIT, enough=has_a_ready_pod)
 
     async def close(self) -> None:

@@ -9,13 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
+from harness.emco.services import SERVICES
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.edges.client import ApiClient, base_path, gone
 from harness.platforms.edges.running import ALLOWED
+from harness.platforms.images.contents import PLACE
 from harness.platforms.kubernetes.bundle import relay_bundle
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, HARNESS_NAMESPACE, HEALTH_PORT, Wiring
 
@@ -41,6 +43,9 @@ class Release:
     """What is installed.
 
     image: of the reference EMCO, stores and edges;  python_image: of the relay
+    images: of real EMCO's services; without any the reference runs, which has `defects`
+    services: who puts the services there, where it is not done by the manifests
+    is_foreign: EMCO's namespace and the stores are somebody else's: nothing is made there, nothing removed
     edge_files: for TLS between the relay and edges that are clusters, as harness.wire.served.LinkSpec has it
     store_classes: storage classes of the stores' volumes, by store; the cluster's default where there is none
     """
@@ -50,8 +55,28 @@ class Release:
     python_image: str
     defects: str
     max_retries: str = ""
+    images: Mapping[str, str] = field(default_factory=dict)
+    services: "Services | None" = None
+    is_foreign: bool = False
     edge_files: Mapping[str, bytes] = field(default_factory=dict)
     store_classes: Mapping[str, str] = field(default_factory=dict)
+
+    def deployment(self, service: str) -> str:
+        """Name of a service's Deployment."""
+        return service if self.services is None else self.services.deployment(service)
+
+
+class Services(Protocol):
+    """Who else puts EMCO's services into its namespace, wired to the relay."""
+
+    def deployment(self, service: str) -> str:
+        """Name of a service's Deployment, once it is there."""
+
+    async def put(self, api: ApiClient, relay: str) -> None:
+        """Make them be there. relay: another one needs other pods. Raises HarnessTrouble."""
+
+    async def take_back(self, api: ApiClient) -> None:
+        """Wire them as they were without the harness. Raises HarnessTrouble."""
 
 
 def render(name: str, values: Mapping[str, object]) -> list[Json]:
@@ -73,9 +98,10 @@ def emco_objects(release: Release, token: str) -> list[Json]:
     classes = {f"{store}_class": release.store_classes.get(store) for store in ("mongo", "etcd")}
     made = render("namespace", {"namespace": EMCO_NAMESPACE})
     made += render("stores", {"image": release.image, **classes})
-    made += release.wiring.emco_services()
-    for service in release.wiring.services:
-        made += _service(release, service, relay)
+    if release.services is None:
+        made += release.wiring.emco_services()
+        for service in release.wiring.services:
+            made += _service(release, service, relay)
     return _placed(made, EMCO_NAMESPACE)
 
 
@@ -137,13 +163,29 @@ def _service(release: Release, service: str, relay: str) -> list[Json]:
     config = json.dumps(settings, indent=1)
     values = {
         "service": service,
-        "image": release.image,
         "config": config,
         "content": _digest(config, relay),
-        "defects": release.defects,
         "probe_port": wiring.ports(service)[-1],
     }
-    return render("service", values)
+    return render("service", {**values, **_program(release, service)})
+
+
+def _program(release: Release, service: str) -> Mapping[str, object]:
+    """Image, command, working directory, in which config.json is, and environment of a service."""
+    environment = {"EMCO_METRICS_POLLING_INTERVAL_SECS": "-1"}  # else every service reads all of mongo every 15 s
+    if image := release.images.get(service):
+        folder, command = f"{PLACE}/{service}", [f"./{SERVICES[service].binary}"]
+    else:
+        image, folder, command = release.image, "/etc/emco", ["python", "-m", "reference", service]
+        environment |= {"REFERENCE_EMCO_LISTEN": "0.0.0.0", "REFERENCE_EMCO_DEFECTS": release.defects}  # noqa: S104  the pod's
+    listed = [{"name": name, "value": value} for name, value in environment.items()]
+    return {
+        "image": image,
+        "command": command,
+        "folder": folder,
+        "config_file": f"{folder}/config.json",
+        "environment": listed,
+    }
 
 
 def _digest(*texts: str) -> str:
@@ -172,10 +214,20 @@ def _is_ending(found: Json) -> bool:
     return found.get("kind") == "Namespace" and "deletionTimestamp" in found["metadata"]
 
 
+async def install_relay(api: ApiClient, release: Release) -> str:
+    """The relay and emulated edges alone, and the relay's token. EMCO knows nothing of them yet."""
+    token = await _token(api) or secrets.token_hex(16)
+    await _apply_all(api, harness_objects(release, token))
+    return token
+
+
 async def install_emco(api: ApiClient, release: Release, token: str) -> None:
     """Make EMCO's namespace hold it, with no pod of a service that is not of this release. token: of the relay."""
-    await _apply_all(api, emco_objects(release, token))
-    names = [("deployments", service) for service in release.wiring.services]
+    if not release.is_foreign:
+        await _apply_all(api, emco_objects(release, token))
+    if release.services is not None:
+        await release.services.put(api, _relay_content(release, token))
+    names = [("deployments", release.deployment(service)) for service in release.wiring.services]
     await rolled_out(api, EMCO_NAMESPACE, names, limit=_UPDATE_LIMIT, enough=_is_up_to_date)
 
 

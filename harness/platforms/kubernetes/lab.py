@@ -20,6 +20,7 @@ from harness.platforms.kubernetes.pods import Pods
 from harness.platforms.kubernetes.streams import Streams
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, Wiring
 from harness.platforms.process.lab import EdgeName
+from harness.platforms.process.programs import knows_schema
 from harness.platforms.rest import RestClient
 from harness.platforms.settings import Settings
 from harness.stores.etcd import Etcd
@@ -33,6 +34,7 @@ _START_LIMIT = 90.0
 _CONTAINER_LIMIT = 30.0
 _KNOWN_LIMIT = 5.0  # until the API server tells where a pod is that is at work already
 _LOG_TAIL = 4000
+_LOG_PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +178,13 @@ class KubernetesLab:
 
     async def let_in(self, service: str) -> None:
         """Let a pod that waits go on, and return when it answers. Raises ServiceDown with its log."""
-        for pod in self._parts.pods.of(service):
-            if pod.is_stale:  # it waited too long and gave up; nobody knows when kubelet starts it again
-                await self._parts.pods.delete(pod)
         self.relay.want(service)
-        why = await self.relay.answers(service, self._parts.wiring.ports(service), limit=_START_LIMIT)
+        giving_up = asyncio.ensure_future(self._replace_stale(service))
+        try:
+            why = await self.relay.answers(service, self._parts.wiring.ports(service), limit=_START_LIMIT)
+        finally:
+            giving_up.cancel()
+            await asyncio.gather(giving_up, return_exceptions=True)
         if why:
             raise ServiceDown(
                 service, f"did not answer within {_START_LIMIT:g} s of its start: {why}", self.log_tail(service)
@@ -190,11 +194,33 @@ class KubernetesLab:
         following = asyncio.ensure_future(self._follow_log(service, self._at[service]))
         self._logs.add(following)
         following.add_done_callback(self._logs.discard)
+        if self.settings.is_real and service != "rsync":
+            await self._knows_schema(service)
+
+    async def _replace_stale(self, service: str) -> None:
+        """Delete pods that waited too long and gave up: nobody knows when kubelet starts them again."""
+        while True:
+            for pod in self._parts.pods.of(service):
+                if pod.is_stale:
+                    await self._parts.pods.delete(pod)
+            await self._parts.pods.changed()
 
     async def _follow_log(self, service: str, address: str) -> None:
         pod = await self._parts.pods.running(service, address=address, limit=_KNOWN_LIMIT)
         if pod is not None:
             self._parts.streams.follow_log(pod.path, self._log(service))
+
+    async def _knows_schema(self, service: str) -> None:
+        """Wait until a real service says in its log that it knows the referential schema: before that it refuses every
+        create."""
+        deadline = asyncio.get_running_loop().time() + _START_LIMIT
+        while True:
+            pod = await self._parts.pods.running(service, address=self._at.get(service, "?"), limit=_KNOWN_LIMIT)
+            if pod is not None and knows_schema(await self._parts.streams.log(pod.path)):
+                return
+            if asyncio.get_running_loop().time() > deadline:
+                raise ServiceDown(service, f"did not load the schema within {_START_LIMIT:g} s", self.log_tail(service))
+            await asyncio.sleep(_LOG_PAUSE)  # the log is all that tells; bounded by the limit
 
     def ended(self, one: Exit) -> None:
         """A container's process ended, and the lab did not kill it: as a service it counts as ended by itself."""

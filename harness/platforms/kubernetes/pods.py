@@ -11,6 +11,7 @@ from harness.wire.connection import Bell
 Json = dict[str, Any]
 _AT_ONCE = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
 _AGAIN = 0.2
+_LONGEST_WAIT = 60.0
 _ENDED = frozenset({"CrashLoopBackOff", "Error", "Completed", "OOMKilled"})
 
 
@@ -86,6 +87,10 @@ class Pods:
             if left <= 0:
                 return None
             await self._bell.wait(left)
+
+    async def changed(self) -> None:
+        """Wait until something becomes of one of them."""
+        await self._bell.wait(_LONGEST_WAIT)
 
     async def delete(self, pod: Pod) -> None:
         """Delete at once, without grace; its workload makes another. The process may live on for seconds."""

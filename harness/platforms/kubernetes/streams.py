@@ -17,6 +17,7 @@ _DATA, _ERROR = 0, 1
 _PORT = struct.Struct("<H")
 _CHUNK = 256 * 1024
 _OPEN_LIMIT = 15.0
+_MOST_OF_A_LOG = 1024 * 1024
 _LARGEST_MESSAGE = 0  # aiohttp: no limit; what arrives was sent by our own relay
 
 
@@ -85,6 +86,13 @@ class Streams:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    async def log(self, pod: str) -> bytes:
+        """What a pod's container has printed so far, its beginning; nothing where that cannot be had now."""
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):  # whoever waits for something in it asks again
+            async with self._session.get(f"{self._url}{pod}/log", params={"limitBytes": str(_MOST_OF_A_LOG)}) as answer:
+                return await answer.read() if answer.status == 200 else b""
+        return b""
 
     async def _follow(self, pod: str, file: Path) -> None:
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):  # the pod is gone: its log ends

@@ -15,16 +15,31 @@ from harness.platforms.process.layout import ETCD_PORT, MONGO_PORT, Address, Lay
 from harness.platforms.supervisor import ProcessSpec
 
 REFERENCE_SERVICES = ("orchestrator", "clm", "dcm", "rsync")
+LIBRARIES = "lib"
+"""Name of the folder beside a program that holds its loader and libraries; a static program has none."""
 _SCHEMA_READY = b"successfully processed the referential schema"
 
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """A real EMCO service as EMCO's build leaves it: the program, and the folders that must stand beside it."""
+    """A real EMCO service as EMCO's build leaves it: the program, and the folders that must stand beside it.
+
+    loader: of a program that brings its own, and its libraries, in the folder `lib` beside it
+    """
 
     service: str
     program: Path
     folders: tuple[Path, ...]
+    loader: Path | None = None
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """What starts it."""
+        program = str(self.program.resolve())
+        if self.loader is None:
+            return (program,)
+        loader = self.loader.resolve()
+        return (str(loader), "--library-path", str(loader.parent), program)
 
 
 def find_binaries(folder: Path, wanted: tuple[str, ...]) -> Mapping[str, Binary]:
@@ -54,6 +69,7 @@ def _with_schemas(service: str, program: Path) -> Binary:
         service,
         program,
         tuple(program.parent / name for name in ("json-schemas", "ref-schemas") if (program.parent / name).is_dir()),
+        next(iter(sorted((program.parent / LIBRARIES).glob("ld-*.so*"))), None),
     )
 
 
@@ -165,14 +181,14 @@ def service_spec(
         link = work / source.name
         if not link.exists():
             link.symlink_to(source.resolve())
-    program = binary.program.resolve()
+    program = Path(binary.argv[-1])
     temporary = _folder(work, "tmp")
     place = next(
         place for place in _PLACES if not any(str(path).startswith(f"{place}/") for path in (program, work.resolve()))
     )
     env["TMPDIR"] = place
     ready = _Answers(service, layout, log, schema=service != "rsync")
-    return ProcessSpec(service, work, env, log, ready, argv=(str(program),), mount=(str(temporary), place))
+    return ProcessSpec(service, work, env, log, ready, argv=binary.argv, mount=(str(temporary), place))
 
 
 # EMCO's orchestrator cleans up after rendering a chart by removing /<first>/<second>/ of its temporary path
@@ -198,8 +214,13 @@ class _Answers:
         if self._schema:
             with self._log.open("rb") as log:
                 log.seek(log_offset)
-                if _SCHEMA_READY not in log.read():
+                if not knows_schema(log.read()):
                     raise ConnectionRefusedError("the referential schema is not loaded yet")
+
+
+def knows_schema(log: bytes) -> bool:
+    """Whether a real service says in its log that it knows the referential schema."""
+    return _SCHEMA_READY in log
 
 
 async def reachable(address: Address) -> None:

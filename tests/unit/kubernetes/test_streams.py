@@ -78,3 +78,16 @@ def test_a_pod_that_cannot_be_reached_ends_the_connection() -> None:
         await streams.close()
 
     asyncio.run(scenario())
+
+
+def test_the_log_so_far_is_had_and_nothing_where_there_is_none() -> None:
+    async def scenario() -> None:
+        runner = await _api([], asyncio.Event())
+        streams = Streams(Access(runner.addresses[0][:2], None))
+        assert await streams.log(POD) == b"first line\nlast line\n"
+        assert await streams.log(f"{POD}-gone") == b""
+        await runner.cleanup()
+        assert await streams.log(POD) == b""
+        await streams.close()
+
+    asyncio.run(scenario())

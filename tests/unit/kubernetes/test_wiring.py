@@ -150,3 +150,23 @@ def test_stores_get_the_clusters_volumes_unless_others_are_named() -> None:
 
     assert classes(RELEASE) == [None, None]
     assert classes(replace(RELEASE, store_classes=RETAINED)) == ["emco-chaos-mongo", "emco-chaos-etcd"]
+
+
+def container(release: Release, service: str) -> Any:
+    (one,) = named(emco_objects(release, "t"), "Deployment", service)["spec"]["template"]["spec"]["containers"]
+    return one
+
+
+def test_a_real_service_runs_from_its_image_in_the_folder_that_holds_its_schemas() -> None:
+    release = replace(RELEASE, images={"clm": "r/emco-clm:22.09"})
+    clm = container(release, "clm")
+    assert (clm["image"], clm["command"], clm["workingDir"]) == ("r/emco-clm:22.09", ["./clm"], "/opt/emco/clm")
+    (mount,) = clm["volumeMounts"]
+    assert (mount["mountPath"], mount["subPath"]) == ("/opt/emco/clm/config.json", "config.json")
+    assert [one["name"] for one in clm["env"]] == ["EMCO_METRICS_POLLING_INTERVAL_SECS"]
+
+
+def test_without_images_the_reference_runs_with_its_defects() -> None:
+    clm = container(RELEASE, "clm")
+    assert (clm["image"], clm["command"]) == ("emco:1", ["python", "-m", "reference", "clm"])
+    assert {"name": "REFERENCE_EMCO_DEFECTS", "value": "faithful"} in clm["env"]

@@ -1,0 +1,68 @@
+"""The images of EMCO's services as a cluster runs them: found, or pulled, before anything is made."""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.faults.victim import UsageError
+from harness.platforms.commands import need
+from harness.platforms.images.get import REPOSITORY, reference_of
+from harness.platforms.images.sources import Archives
+
+_ASK_LIMIT, _PULL_LIMIT = 30.0, 1800.0
+_MOST_SHOWN = 300
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceImage:
+    """name: as pods have it;  digest: of its configuration;  archive: what holds it; None: the container daemon"""
+
+    name: str
+    digest: str
+    archive: Path | None = None
+
+
+def service_images(place: str, version: str, services: Sequence[str]) -> Mapping[str, ServiceImage]:
+    """The image of every service. Raises UsageError for one that cannot be had.
+
+    place: a repository, an archive of images, a folder of such; empty: where EMCO publishes them
+    """
+    here = Path(place).expanduser() if place else None
+    if here is not None and here.exists():
+        archives = Archives(here, option="--emco-images")
+        return {service: _archived(archives, reference_of(service, version, REPOSITORY)) for service in services}
+    if place.startswith(("/", ".", "~")):
+        raise UsageError(f"--emco-images {place}: there is no such file or folder")
+    need("docker", "the images of EMCO")
+    return {service: _daemons(reference_of(service, version, place or REPOSITORY)) for service in services}
+
+
+def _archived(archives: Archives, reference: str) -> ServiceImage:
+    path, image = archives.find(reference)
+    name = next((name for name in image.names if ":" in name.rpartition("/")[2]), "")
+    if not name:
+        raise UsageError(f"the image for {reference} in {path} has no name with a tag, by which a pod could name it")
+    return ServiceImage(name, image.digest, path)
+
+
+def _daemons(reference: str) -> ServiceImage:
+    """Of the container daemon, which pulls it when it has it not."""
+    asked = ("docker", "image", "inspect", "--format", "{{.Id}}", reference)
+    found = _run(*asked, limit=_ASK_LIMIT)
+    if found.returncode != 0:
+        pulled = _run("docker", "pull", "--quiet", reference, limit=_PULL_LIMIT)
+        if pulled.returncode != 0:
+            said = pulled.stderr.strip()[-_MOST_SHOWN:]
+            raise UsageError(f"the image {reference} is not here and cannot be had: {said}")
+        found = _run(*asked, limit=_ASK_LIMIT)
+    return ServiceImage(reference, found.stdout.strip())
+
+
+def _run(*command: str, limit: float) -> "subprocess.CompletedProcess[str]":
+    try:
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UsageError(f"`{' '.join(command)}` did not end within {limit:g} s") from error

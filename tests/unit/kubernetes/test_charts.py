@@ -1,0 +1,128 @@
+"""EMCO's charts: what is refused beforehand, and what helm is asked."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import yaml
+
+from harness.faults.victim import HarnessTrouble, UsageError
+from harness.platforms.edges.client import ApiClient
+from harness.platforms.kubernetes.charts import Charts, ChartServices, check_charts, values_of
+from harness.platforms.kubernetes.splice import Splice, Where
+
+
+@pytest.fixture
+def helm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A helm on PATH that notes what it is asked, and is refused charts named `broken`."""
+    folder, asked = tmp_path / "bin", tmp_path / "asked"
+    folder.mkdir()
+    script = f'#!/bin/sh\necho "$@" >> {asked}\ncase "$*" in *broken*) echo no template >&2; exit 1;; esac\n'
+    (folder / "helm").write_text(script)
+    (folder / "helm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}/bin{os.pathsep}/usr/bin")
+    return asked
+
+
+@pytest.fixture
+def charts(tmp_path: Path) -> Charts:
+    for name in ("common", "clm", "broken"):
+        (tmp_path / "charts" / name).mkdir(parents=True)
+        (tmp_path / "charts" / name / "Chart.yaml").touch()
+    return Charts(tmp_path / "charts")
+
+
+def test_a_chart_that_is_missing_is_named(helm: Path, charts: Charts) -> None:
+    check_charts(charts, ["clm"])
+    with pytest.raises(UsageError, match=r"there is no rsync/Chart\.yaml"):
+        check_charts(charts, ["clm", "rsync"])
+
+
+def test_without_helm_nothing_is_begun(charts: Charts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="helm is not on PATH; --charts needs it"):
+        check_charts(charts, ["clm"])
+
+
+def test_values_that_are_not_there_are_named(helm: Path, charts: Charts, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--chart-values .*none: no such file"):
+        check_charts(Charts(charts.place, (tmp_path / "none",)), ["clm"])
+
+
+def test_values_name_the_image_as_emcos_charts_do_and_start_nothing() -> None:
+    values = values_of("host:5000/a/b/emco-clm:22.09")
+    assert (values["image"], values["replicaCount"]) == ("emco-clm", 0)
+    assert values["global"]["repository"] + values["image"] + ":" + values["global"]["emcoTag"] == (
+        "host:5000/a/b/emco-clm:22.09"
+    )
+
+
+@pytest.mark.parametrize("image", ["emco-clm", "a/emco-clm@sha256:00", ""])
+def test_an_image_without_a_tag_is_refused(image: str) -> None:
+    with pytest.raises(HarnessTrouble, match="has no name and tag"):
+        values_of(image)
+
+
+class Cluster:
+    """Holds Deployments of Helm's, and takes what the splice would do."""
+
+    def __init__(self, images: dict[str, str]) -> None:
+        self.images = images
+        self.put_for: list[str] = []
+
+    async def ask(self, method: str, path: str, *, query: str) -> dict[str, Any]:
+        def deployment(app: str, image: str) -> dict[str, Any]:
+            spec = {"template": {"spec": {"containers": [{"image": image}]}}}
+            return {"metadata": {"labels": {"app": app}}, "spec": spec}
+
+        return {"items": [deployment(*one) for one in self.images.items()]}
+
+    async def put(self, api: ApiClient, relay: str) -> None:
+        self.put_for.append(relay)
+
+
+def install(cluster: Cluster, charts: Charts, folder: Path, service: str = "clm") -> None:
+    where = Where(folder / "kubeconfig", "kind-x")
+    splice = cast("Splice", cluster)
+    services = ChartServices(charts, {service: f"r/emco-{service}:22.09"}, where, splice, folder)
+    asyncio.run(services.put(cast("ApiClient", cluster), "relay-1"))
+
+
+def test_helm_is_told_cluster_namespace_and_values_and_the_users_come_last(
+    helm: Path, charts: Charts, tmp_path: Path
+) -> None:
+    (tmp_path / "own.yaml").touch()
+    folder = tmp_path / "run"
+    folder.mkdir()
+    cluster = Cluster({})
+    install(cluster, Charts(charts.place, (tmp_path / "own.yaml",)), folder)
+    update, upgrade = helm.read_text().splitlines()
+    assert update == f"dependency update {folder}/charts/clm"
+    assert upgrade == (
+        f"upgrade --install emco-clm {folder}/charts/clm --namespace emco --kubeconfig {folder}/kubeconfig "
+        f"--kube-context kind-x --values {folder}/clm.values.yaml --values {tmp_path}/own.yaml"
+    )
+    assert yaml.safe_load((folder / "clm.values.yaml").read_text())["global"]["disableDbAuth"] is True
+    assert cluster.put_for == ["relay-1"]
+    assert not (charts.place / "clm" / "charts").exists()
+
+
+@pytest.mark.parametrize("there,asked", [("r/emco-clm:22.09", False), ("r/emco-clm:22.06", True)])
+def test_what_is_installed_already_from_the_same_image_is_left(
+    helm: Path, charts: Charts, tmp_path: Path, there: str, asked: bool
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    cluster = Cluster({"clm": there})
+    install(cluster, charts, folder)
+    assert helm.exists() is asked
+    assert cluster.put_for == ["relay-1"]
+
+
+def test_a_chart_that_cannot_be_installed_is_said_with_helms_words(helm: Path, charts: Charts, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.raises(HarnessTrouble, match=r"the chart of broken cannot be installed: .*no template"):
+        install(Cluster({}), charts, folder, "broken")
