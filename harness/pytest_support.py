@@ -534,7 +534,7 @@ def _settings(config: pytest.Config) -> Settings:
             emco_bin=_file(config, "bin"),
             emco=_option(config, "version"),
             charts=_file(config, "charts"),
-            emco_images=_option(config, "images") or os.environ.get("EMCO_CHAOS_IMAGES", ""),
+            emco_images=_option(config, "images"),
             reference=_option(config, "reference") or "faithful",
             mongo_uri=_option(config, "mongo_uri"),
             etcd_endpoint=_option(config, "etcd_endpoint"),

@@ -1,0 +1,197 @@
+"""Real EMCO on a real cluster, as a user: from its images, by its charts, and as somebody installed it.
+
+Settings: EMCO_CHAOS_TEST_EMCO=VERSION, of the images that docker has or that EMCO_CHAOS_TEST_IMAGES names (a
+repository, or archives); EMCO_CHAOS_TEST_CHARTS: EMCO's charts, for the tests that need them.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+VERSION, IMAGES, CHARTS = (os.environ.get(f"EMCO_CHAOS_TEST_{name}", "") for name in ("EMCO", "IMAGES", "CHARTS"))
+SAMPLE = ("clm/clusters/create-c1@*", "dcm/logical-clouds/create-lc1@*")
+SERVICES = ("clm", "dcm", "orchestrator", "rsync")
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Outcomes = dict[str, str]
+
+
+def _missing() -> str:
+    if os.environ.get("EMCO_CHAOS_KIND") != "1":
+        return "takes clusters and minutes: `make chaos-kind` runs it"
+    if not VERSION:
+        return "needs images of EMCO: EMCO_CHAOS_TEST_EMCO=VERSION names their tag"
+    return next((f"{name} is not on PATH" for name in ("docker", "kind") if shutil.which(name) is None), "")
+
+
+def _no_charts() -> str:
+    if not CHARTS:
+        return "needs EMCO's charts: EMCO_CHAOS_TEST_CHARTS names their folder"
+    return "" if shutil.which("helm") else "helm is not on PATH"
+
+
+pytestmark = [
+    pytest.mark.skipif(_missing() != "", reason=_missing()),
+    pytest.mark.timeout(1800),
+    pytest.mark.xdist_group("kind"),
+]
+needs_charts = pytest.mark.skipif(_no_charts() != "", reason=_no_charts())
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return {name: str(tmp_path_factory.mktemp(name)) for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME")}
+
+
+@pytest.fixture(scope="module")
+def harness(homes: dict[str, str]) -> Run:
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "harness.cli", *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env={**os.environ, **homes}, capture_output=True, text=True, timeout=1500, check=False
+        )
+
+    return run
+
+
+def images() -> tuple[str, ...]:
+    return ("--emco-images", IMAGES) if IMAGES else ()
+
+
+def brought_up(harness: Run, name: str, *options: str) -> Iterator[str]:
+    """A hub with real EMCO in it, removed at the end."""
+    made = harness("up", "--cluster", name, "--emco", VERSION, *images(), *options)
+    assert made.returncode == 0, made.stderr
+    yield name
+    removed = harness("down", "--cluster", name)
+    assert removed.returncode == 0, removed.stderr
+
+
+@pytest.fixture(scope="module")
+def expected(harness: Run, tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
+    """On processes, by what the same images hold."""
+    place = ("--from", IMAGES) if Path(IMAGES).exists() else ("--repository", IMAGES)
+    services = ("--services", ",".join(SERVICES))
+    taken = harness("get-emco", VERSION, *services, *(place if IMAGES else ()))
+    assert taken.returncode == 0, taken.stderr
+    return outcomes(harness, tmp_path_factory.mktemp("process"), "--emco", VERSION)
+
+
+def outcomes(harness: Run, out: Path, *options: str) -> Outcomes:
+    """Outcome of every point of the sample, which must all be proven, on real EMCO."""
+    ended = harness("run", *SAMPLE, "--no-baseline", "-n", "1", "--out", str(out), *options)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    summary: dict[str, Any] = json.loads(next(out.glob("*/summary.json")).read_text(encoding="utf-8"))
+    assert summary["reference"] is False
+    assert all(result["proof"]["proven"] for result in summary["results"])
+    return {
+        "{call}@{side}:{effect}~{occurrence}.{fault}".format(**result["point"]): result["outcome"]
+        for result in summary["results"]
+    }
+
+
+def asked(name: str, *arguments: str) -> str:
+    """What kubectl on the hub's node answers."""
+    kubectl = ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", *arguments]
+    command = ["docker", "exec", f"{name}-hub-control-plane", *kubectl]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def installed(name: str) -> Any:
+    """How EMCO's services are specified."""
+    specified: dict[str, Any] = {}
+    for kind, key in (("deployments", "spec"), ("configmaps", "data")):
+        listed = json.loads(asked(name, "--namespace", "emco", "get", kind, "--output", "json"))
+        specified |= {f"{kind}/{one['metadata']['name']}": one[key] for one in listed["items"]}
+    return specified
+
+
+def test_its_images_have_the_outcomes_that_they_have_on_processes(
+    harness: Run, expected: Outcomes, tmp_path: Path
+) -> None:
+    for name in brought_up(harness, "emco-chaos-real"):
+        on_kind = ("--platform", "kind", "--cluster", name, "--reuse")
+        assert outcomes(harness, tmp_path, *on_kind, "--emco", VERSION, *images()) == expected
+
+
+@pytest.fixture(scope="module")
+def charts(harness: Run) -> Iterator[str]:
+    yield from brought_up(harness, "emco-chaos-charts", "--charts", CHARTS)
+
+
+def cluster_options(name: str, homes: dict[str, str]) -> tuple[str, ...]:
+    kubeconfig = Path(homes["XDG_STATE_HOME"], "emco-chaos", "kind", name, "hub.kubeconfig")
+    return ("--platform", "kubernetes", "--kubeconfig", str(kubeconfig), "--context", f"kind-{name}-hub")
+
+
+@needs_charts
+def test_its_charts_have_the_same_outcomes_and_are_left_as_they_made_it(
+    harness: Run, expected: Outcomes, charts: str, tmp_path: Path
+) -> None:
+    before = installed(charts)
+    on_kind = ("--platform", "kind", "--cluster", charts, "--reuse", "--charts", CHARTS)
+    assert outcomes(harness, tmp_path, *on_kind, "--emco", VERSION, *images()) == expected
+    assert installed(charts) == before
+
+
+@needs_charts
+def test_an_installed_one_has_the_same_outcomes_and_is_left_as_it_was(
+    harness: Run, homes: dict[str, str], expected: Outcomes, charts: str, tmp_path: Path
+) -> None:
+    before = installed(charts)
+    assert outcomes(harness, tmp_path, *cluster_options(charts, homes)) == expected
+    assert installed(charts) == before
+    assert "emco-chaos" not in asked(charts, "get", "namespaces")
+
+
+@needs_charts
+def test_rollback_takes_back_what_a_killed_harness_did_to_an_installed_one(
+    harness: Run, homes: dict[str, str], charts: str, tmp_path: Path
+) -> None:
+    before = installed(charts)
+    options = ("run", SAMPLE[0], "--out", str(tmp_path), *cluster_options(charts, homes))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", *options],
+        cwd=ROOT,
+        env={**os.environ, **homes},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    undo = Path(homes["XDG_STATE_HOME"], "emco-chaos", "undo")
+    deadline = time.monotonic() + 300
+    while not (led := _led(undo)) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.1)  # until all services are led to the relay; bounded by the deadline
+    assert led, "the services were not led to the relay in time"
+    os.kill(led, signal.SIGKILL)  # the worker first: it would undo all when it lost its parent
+    process.kill()
+    process.wait(30)
+    assert "relay-clm.emco-chaos" in json.dumps(installed(charts))
+    told = harness("rollback").stdout
+    assert told.count("is wired as before") == len(SERVICES)
+    assert "the namespace emco-chaos" in told
+    assert installed(charts) == before
+    assert "emco-chaos" not in asked(charts, "get", "namespaces")
+
+
+def _led(undo: Path) -> int:
+    """The process that has led all services to the relay; 0 while there is none."""
+    for path in undo.glob("*.undo"):
+        if path.read_text(encoding="utf-8").count('"emco-wiring"') == len(SERVICES):
+            return int(path.name.partition("-")[0])
+    return 0
+
+
+def test_an_image_that_is_not_there_is_said_before_anything_is_made(harness: Run) -> None:
+    refused = harness("up", "--cluster", "emco-chaos-none", "--emco", "no-such-tag", *images())
+    assert refused.returncode == 2
+    assert "emco-orch:no-such-tag" in refused.stderr
