@@ -313,6 +313,7 @@ class Campaign:
                 point, Outcome.UNKNOWN, f"its control runs failed: {error}", Proof(False, 0, "", "no injection"), told
             )
         except (ServiceDown, StoreError, RelayError, PyMongoError, OSError) as error:
+            await self.lab.keep_evidence(point.id)
             return _trouble(point, error)
         brisk = point.elsewhere and not point.under  # else it may wait for its next try
         limits = replace(self.limits, at_rest=self.limits.resumes) if brisk else self.limits

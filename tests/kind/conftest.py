@@ -30,7 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.skipif(missing != "", reason=missing))
-            item.add_marker(pytest.mark.timeout(1500))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(1500))
             item.add_marker(pytest.mark.xdist_group("kind"))
 
 

@@ -19,7 +19,7 @@ from harness.platforms.edges.client import ApiClient, base_path, gone
 from harness.platforms.edges.running import ALLOWED
 from harness.platforms.images.contents import PLACE
 from harness.platforms.kubernetes.bundle import relay_bundle
-from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, HARNESS_NAMESPACE, HEALTH_PORT, Wiring
+from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, HARNESS_NAMESPACE, HEALTH_PORT, RELAY, Wiring
 
 Json = dict[str, Any]
 MANIFESTS = Path(__file__).parent / "manifests"
@@ -205,9 +205,31 @@ async def install(api: ApiClient, release: Release) -> str:
             raise HarnessTrouble(
                 f"the namespace {namespace} is there and lacks the label {ALLOWED}=true: nothing is touched in it"
             )
+    await remove_others(api, release)
     token = await _token(api) or secrets.token_hex(16)
     await asyncio.gather(install_emco(api, release, token), _apply_all(api, harness_objects(release, token)))
     return token
+
+
+async def remove_others(api: ApiClient, release: Release) -> None:
+    """Remove services of a release before this one that had more of them, and their ways to the relay.
+
+    These lead to ports that belong to other services now: the relay would take one for another.
+    """
+    own = release.wiring.services if release.services is None else ()
+    deployments, ways = (
+        f"/apis/apps/v1/namespaces/{EMCO_NAMESPACE}/deployments",
+        f"/api/v1/namespaces/{HARNESS_NAMESPACE}",
+    )
+    there = {one["metadata"]["name"] for one in (await api.ask("GET", deployments)).get("items") or ()}
+    for name in sorted(there & set(SERVICES) - set(own)):
+        await api.ask("DELETE", f"{deployments}/{name}", {"propagationPolicy": "Foreground"}, accept=(404,))
+        await gone(api, f"{deployments}/{name}", limit=_GONE_LIMIT)
+    listed = (await api.ask("GET", f"{ways}/services")).get("items") or ()
+    for name in sorted(one["metadata"]["name"] for one in listed):
+        service = name.removeprefix(f"{RELAY}-")
+        if service != name and service not in release.wiring.services:
+            await api.ask("DELETE", f"{ways}/services/{name}", accept=(404,))
 
 
 def _is_ending(found: Json) -> bool:
