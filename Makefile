@@ -4,7 +4,7 @@
 #   WORKERS=2          how many crash points, or tests, run at the same time
 #   EMCO_BIN=DIR       real EMCO binaries instead of the reference EMCO (chaos, smoke, nightly, soak, signoff)
 #   ARGS="..."         passed on as they are, to the command that the target runs
-#   MINUTES=60         how long a soak goes on
+#   TIMES=20           how often a soak repeats what it soaks: WHAT=smoke, or WHAT=chaos
 #   PYTHON=python3.12  the interpreter of a new .venv
 
 SHELL := /bin/sh
@@ -12,7 +12,8 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
-MINUTES ?= 60
+TIMES ?= 20
+WHAT ?= smoke
 OUT := reports/out/signoff
 CHAOS = $(BIN)/emco-chaos run $(if $(WORKERS),--workers $(WORKERS)) $(if $(EMCO_BIN),--emco-bin $(EMCO_BIN)) $(ARGS)
 
@@ -65,9 +66,8 @@ lint: setup ## style, types and layers: ruff, mypy, import-linter, shellcheck wh
 bench: setup ## measure relay, snapshots and crash points per minute (docs/performance.md)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-soak: setup ## make chaos again and again for MINUTES, up to the first run that is not clean
-	@end=$$(( $$(date +%s) + $(MINUTES) * 60 )); \
-	while [ "$$(date +%s)" -lt "$$end" ]; do $(CHAOS) || exit; done
+soak: setup ## the smoke TIMES times, up to the first that is not as the baseline says (WHAT=chaos: the crash points)
+	@for number in $$(seq $(TIMES)); do echo "soak: $(WHAT), $$number of $(TIMES)"; $(MAKE) $(WHAT) || exit; done
 
 signoff: setup ## all scenarios on real EMCO binaries, for the record of a release (needs EMCO_BIN)
 	@test -n "$(EMCO_BIN)" || { echo "signoff: name the release's binaries, make signoff EMCO_BIN=DIR;" \

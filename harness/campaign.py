@@ -45,8 +45,9 @@ from harness.crashpoints.model import (
 from harness.crashpoints.replay import Case, Memory, Replayer, make_case
 from harness.crashpoints.survey import Survey, plan_elsewhere, survey, works_elsewhere
 from harness.emco import records
-from harness.emco.calls import Call, clusters, not_tested, plan_calls, services
+from harness.emco.calls import Call, clusters, not_tested, services
 from harness.emco.inputs import InputError
+from harness.emco.phases import plan_calls
 from harness.emco.refusals import RefusedCall, digest, refused_calls
 from harness.emco.truth import untruths
 from harness.emco.workload import read_workload

@@ -13,6 +13,8 @@ from harness.crashpoints.model import CALLED
 from harness.defaults import GOLDEN, make_settings
 from harness.platforms.settings import CLUSTER, DEFAULT_FAULTS, EDGES, PLATFORMS
 
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output instead of tables.")]
+
 
 def _option(kind: Any, default: Any, *flags: str, **given: Any) -> tuple[Any, Any]:
     return Annotated[kind, typer.Option(*flags, **given)], default

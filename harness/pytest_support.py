@@ -32,6 +32,7 @@ from harness.defaults import GOLDEN, default_baseline, make_redactor, make_setti
 from harness.evidence.encoding import from_json, redacted
 from harness.evidence.redaction import Redactor
 from harness.evidence.run_folder import RESULTS, RunFolder, create_run_folder, read_lines, run_id
+from harness.evidence.versions import versions
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.settings import (
     CLUSTER,
@@ -54,7 +55,7 @@ from harness.reporting.signoff import write_signoff
 from harness.reporting.summary import SCHEMA, write_summary
 from harness.reporting.table import finding_lines, print_claims, print_table, print_verdict
 from harness.reporting.verdict import Verdict, judge
-from harness.session import Chosen, only, versions
+from harness.session import Chosen, only
 
 _PLAN = "plan.json"
 _MOST_WARNINGS = 20

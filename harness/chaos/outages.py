@@ -11,7 +11,7 @@ from harness.chaos.stage import Stage
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.disruptions import Partition
 from harness.wire.control import ArmedTrigger
-from harness.wire.relay import Trigger
+from harness.wire.triggers import Trigger
 
 OUTAGES = ("refused", "reset", "black-hole", "paused", "crashed", "volume-lost")
 """Kinds of outages: the first three break all links to the store; `paused` stops its process, `crashed` ends it, and

@@ -9,7 +9,7 @@ from harness.chaos.stage import Stage
 from harness.chaos.watching import Content, Seen
 from harness.platforms.disruptions import Partition
 from harness.wire.effects import Observation
-from harness.wire.relay import Knock
+from harness.wire.knocks import Knock
 
 _ARRIVES = ("one-way", "slow", "flapping")  # kinds of broken links over which something arrives
 _MOMENT = 5.0  # seconds; where everything is fast it is a tenth of one

@@ -29,7 +29,7 @@ from harness.platforms.disruptions import Partition, Volume
 from harness.stores.canonical import Delta, canonical, difference
 from harness.stores.snapshot import Snapshot
 from harness.wire.effects import Observation
-from harness.wire.relay import Knock
+from harness.wire.knocks import Knock
 
 T = TypeVar("T")
 GROUPS = "deployment-intent-groups"

@@ -8,7 +8,7 @@ from harness.crashpoints.lab import Call, Lab, Limits, Profile
 from harness.crashpoints.model import QUIET, STORE_FAULTS, CrashPoint, Proof, Told
 from harness.faults.victim import HarnessTrouble
 from harness.wire.effects import Effect, Observation
-from harness.wire.relay import Hit, Trigger
+from harness.wire.triggers import Hit, Trigger
 
 _MOST_NAMED = 5
 

@@ -61,7 +61,8 @@ def expected_states(controls: Controls, profile: Profile, rules: CanonicalRules)
         unique: dict[str, Canonical] = {}
         for snapshot in snapshots:
             if snapshot is not None:
-                for one in (snapshot, profile.without_inert(snapshot)[0]):
+                fewer, leaks = profile.without_inert(snapshot)
+                for one in (snapshot, fewer) if leaks else (snapshot,):
                     form = canonical(one, rules)
                     unique.setdefault(form.digest, form)
         return tuple(unique.values())

@@ -29,7 +29,7 @@ from harness.faults.victim import HarnessTrouble, ServiceDown
 from harness.stores.canonical import CanonicalRules, Mask, canonical
 from harness.stores.snapshot import Snapshot
 from harness.wire.effects import Effect
-from harness.wire.relay import Trigger
+from harness.wire.triggers import Trigger
 
 # An attempt that leads nowhere near a control state differs in everything; these tell the story.
 _MOST_CHANGES = 6

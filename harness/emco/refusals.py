@@ -5,8 +5,11 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from harness.emco.calls import Call, States, index_of, lifecycle_call, plan_calls, resolved
+from harness.emco.calls import Call, lifecycle_call
+from harness.emco.phases import plan_calls
+from harness.emco.resolving import index_of, resolved
 from harness.emco.sidecar import ExtraRefusal
+from harness.emco.states import States
 from harness.emco.workload import Workload
 
 

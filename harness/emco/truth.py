@@ -16,9 +16,7 @@ def untruths(body: Any, snapshot: Snapshot) -> tuple[str, ...]:
     said = parse_status(body)
     if not said.deployed:
         return ()
-    states = body.get("states") if isinstance(body, Mapping) else None
-    collects = str((states or {}).get("statusctxid", ""))
-    kept = {context.id: context.status for context in contexts(snapshot)}.get(collects, "")
+    kept = {context.id: context.status for context in contexts(snapshot)}.get(_latest(body), "")
     found = []
     if kept and kept != said.deployed:
         found.append(f"the API says {said.deployed}, the AppContext is {kept}")
@@ -34,3 +32,10 @@ def untruths(body: Any, snapshot: Snapshot) -> tuple[str, ...]:
         if one.status == "Deleted" and (one.edge, one.kind, one.name) in there
     ]
     return tuple(found)
+
+
+def _latest(body: Any) -> str:
+    """The context whose status is the group's: of the last action that has one. The context that collects the status of
+    the resources, `statusctxid`, is another one after an update, and stays `Updated` (facts, section 7)."""
+    actions = ((body.get("states") or {}).get("actions") or ()) if isinstance(body, Mapping) else ()
+    return next((str(action["instance"]) for action in reversed(actions) if action.get("instance")), "")

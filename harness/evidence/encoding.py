@@ -14,11 +14,12 @@ import msgspec
 from bson import json_util
 
 from harness.evidence.redaction import Redactor
+from harness.faults.victim import UsageError
 
 T = TypeVar("T")
 
 
-class MalformedError(Exception):
+class MalformedError(UsageError):
     """A stored value is not what its type says. The message is a sentence that names the place."""
 
 

@@ -23,6 +23,7 @@ import yaml
 from harness.crashpoints.claims import claim_subject
 from harness.crashpoints.outcomes import GRADES, Grade, Judged, Outcome
 from harness.evidence.run_folder import write_atomically
+from harness.faults.victim import UsageError
 from harness.reporting.findings import severity
 
 _KEYS = ("id", "outcome", "reason", "owner", "expires")
@@ -39,7 +40,7 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
-class BaselineError(Exception):
+class BaselineError(UsageError):
     """The baseline cannot be used; the message names file and line."""
 
 

@@ -9,6 +9,7 @@ from harness.crashpoints.claims import ClaimResult
 from harness.crashpoints.model import QUIET, Attempt, CallPlan, CrashPoint, PointResult, Proof, RunSummary, Under
 from harness.evidence.encoding import redacted
 from harness.evidence.redaction import Redactor
+from harness.faults.victim import UsageError
 from harness.reporting.claims import figure_text
 from harness.reporting.difference import change_lines
 from harness.reporting.findings import judged, replay_command
@@ -19,7 +20,7 @@ from harness.reporting.words import counted
 _LONGEST = 20_000
 
 
-class NoSuchPointError(Exception):
+class NoSuchPointError(UsageError):
     """The run has no result for this id. The message is a sentence."""
 
 

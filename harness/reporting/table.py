@@ -3,8 +3,9 @@
 Ids are for copying, so nothing that is printed is ever cut or wrapped inside an id.
 """
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich import box
 from rich.console import Console
@@ -105,14 +106,43 @@ def print_claims(console: Console, summary: RunSummary, redactor: Redactor) -> N
 def print_findings(
     console: Console, summary: RunSummary, redactor: Redactor, *, baseline: BaselineVerdict | None = None
 ) -> None:
-    """One block per finding, worst first: what it is, what differs, what the client was told, what repairs it."""
+    """One block per finding, worst first: what it is, what differs, what the client was told, what repairs it.
+
+    Points of one call that end alike, for the same reason, share the block of the first; the others are named below it.
+    """
     known = {match.entry.id: match for match in baseline.known} if baseline else {}
     # Masked before it becomes text: in a sentence a secret cannot be told from its name any more.
-    for each in findings(judged(redacted(summary, redactor))):
+    for first, *others in _alike(findings(judged(redacted(summary, redactor))), known):
         _line(console, "")
-        _line(console, f"{each.outcome.value}  {each.id}", style=_STYLES[each.grade])
-        for line in finding_lines(each, known.get(each.id)):
+        _line(console, f"{first.outcome.value}  {first.id}", style=_STYLES[first.grade])
+        for line in (*finding_lines(first, known.get(first.id)), *_others(others)):
             _line(console, f"  {line}")
+
+
+def _alike(
+    every: Iterable[Finding | ClaimFinding], known: Mapping[str, Match]
+) -> Iterable[Sequence[Finding | ClaimFinding]]:
+    """Findings in groups: those of one call with one outcome and reason, all accepted for one reason or all not."""
+    groups: dict[object, list[Finding | ClaimFinding]] = {}
+    for each in every:
+        accepted = known[each.id].entry.reason if each.id in known else None
+        alone = each.id if isinstance(each, ClaimFinding) else _parts(each.id)[0]
+        # "2 keys" and "3 keys" left behind are the same story.
+        groups.setdefault((alone, each.outcome, re.sub(r"\d+", "#", each.reason), accepted), []).append(each)
+    return groups.values()
+
+
+def _others(others: Sequence[Finding | ClaimFinding], *, limit: int = 6) -> Iterator[str]:
+    if others:
+        yield f"the same at {counted(len(others), 'more point')} of this call:"
+        yield from (f"  {_parts(each.id)[1]}" for each in others[:limit])
+    if len(others) > limit:
+        yield f"  ... and {len(others) - limit} more; the report has each with its difference"
+
+
+def _parts(point: str) -> tuple[str, str]:
+    call, _, where = point.partition("@")
+    return call, where
 
 
 def finding_lines(each: Finding | ClaimFinding, known: Match | None = None) -> Iterable[str]:

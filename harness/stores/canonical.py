@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import bson
@@ -62,6 +62,21 @@ class CanonicalRules:
     id_values: tuple[str, ...] = ()
     masks: tuple[Mask, ...] = ()
     unordered: tuple[str, ...] = ()
+    _known: "dict[str, _Masks | None]" = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def masks_of(self, label: str) -> "_Masks | None":
+        """The masks of an entry, each with the steps of its path; None: the whole entry is left out.
+
+        Looked for once: a campaign has many masks, and its states have the same labels again and again.
+        """
+        if label not in self._known:
+            mine = [mask for mask in self.masks if re.search(mask.where, label)]
+            left_out = any(mask.drop and not mask.path for mask in mine)
+            self._known[label] = None if left_out else tuple((mask, _steps(mask.path)) for mask in mine)
+        return self._known[label]
+
+
+_Masks = tuple[tuple[Mask, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +103,21 @@ def canonical(snapshot: Snapshot, rules: CanonicalRules) -> Canonical:
     snapshot = rules.prepare(snapshot)
     raw = _entries(snapshot, rules)
     ids = _find_ids(snapshot, raw, rules)
-    names = _name_ids(ids, raw, rules)
+    entries_with_ids = _with_mentions(ids, raw)
+    names = _name_ids(ids, [one for one in entries_with_ids if one[2]], rules)
     rename = _renamer(names)
     by_label: dict[str, list[Any]] = {}
-    for where, value in raw:
-        label = rename(where)
-        if not _left_out(label, rules):
-            by_label.setdefault(label, []).append(_masked(label, _renamed(value, rename), rules))
+    for where, value, mentions in entries_with_ids:
+        label = rename(where) if mentions else where
+        masks = rules.masks_of(label)
+        if masks is not None:
+            by_label.setdefault(label, []).append(_masked(_renamed(value, rename) if mentions else value, masks, rules))
     entries: dict[str, Any] = {}
     for label, values in by_label.items():
         entries[label], *copies = sorted(values, key=_order) if len(values) > 1 else values
         # Two documents of the same key are a finding of their own and must not hide each other.
         entries |= {f"{label} (copy {number})": copy for number, copy in enumerate(copies, 2)}
     return from_entries(entries, names)
-
-
-def _left_out(label: str, rules: CanonicalRules) -> bool:
-    return any(mask.drop and not mask.path and re.search(mask.where, label) for mask in rules.masks)
 
 
 def from_entries(entries: Mapping[str, Any], names: Mapping[str, str]) -> Canonical:
@@ -154,12 +167,12 @@ def _entries(snapshot: Snapshot, rules: CanonicalRules) -> list[tuple[str, Any]]
 
 def _plain(value: Any) -> Any:
     """Only what JSON knows; other scalars of BSON as text."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(member) for name, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(member) for member in value]
     if value is None or isinstance(value, str | int | float | bool):
         return value
+    if isinstance(value, list | tuple):
+        return [_plain(member) for member in value]
+    if isinstance(value, dict | Mapping):  # dict, as most are, is told at once
+        return {str(name): _plain(member) for name, member in value.items()}
     return str(value)
 
 
@@ -181,14 +194,14 @@ def _parsed(text: str) -> Any:
 
 
 def _find_ids(snapshot: Snapshot, raw: Iterable[tuple[str, Any]], rules: CanonicalRules) -> set[str]:
-    ids = set()
+    ids: set[str] = set()
     patterns = [re.compile(pattern) for pattern in rules.id_keys]
-    for key in snapshot.etcd:
+    for key in map(_readable, snapshot.etcd):
         for pattern in patterns:
-            if match := pattern.search(_readable(key)):
+            if match := pattern.search(key):
                 ids.add(match.group(1))
     for where, value in raw:
-        ids.update(_id_fields(value, rules.id_fields))
+        _add_id_fields(value, rules.id_fields, ids)
         if isinstance(value, str) and value and any(re.search(pattern, where) for pattern in rules.id_values):
             ids.add(value)
         if where.startswith("edge ") and (name := rules.id_object(value)):
@@ -196,20 +209,20 @@ def _find_ids(snapshot: Snapshot, raw: Iterable[tuple[str, Any]], rules: Canonic
     return ids
 
 
-def _id_fields(value: Any, names: frozenset[str]) -> Iterable[str]:
+def _add_id_fields(value: Any, names: frozenset[str], ids: set[str]) -> None:
     if isinstance(value, dict):
         for name, member in value.items():
             if name in names:
                 found = member if isinstance(member, list) else [member]
-                yield from (item for item in found if isinstance(item, str) and item)
+                ids.update(item for item in found if isinstance(item, str) and item)
             else:
-                yield from _id_fields(member, names)
+                _add_id_fields(member, names, ids)
     elif isinstance(value, list):
         for member in value:
-            yield from _id_fields(member, names)
+            _add_id_fields(member, names, ids)
 
 
-def _name_ids(ids: set[str], raw: list[tuple[str, Any]], rules: CanonicalRules) -> dict[str, str]:
+def _name_ids(ids: set[str], entries: "list[_Entry]", rules: CanonicalRules) -> dict[str, str]:
     """Names that do not depend on the ids' values: by first mention in mongo, then by what etcd and edges say of them.
 
     Ids that look alike are told apart by the ids that they are mentioned with, again and again; those that are still
@@ -217,7 +230,6 @@ def _name_ids(ids: set[str], raw: list[tuple[str, Any]], rules: CanonicalRules) 
     """
     if not ids:
         return {}
-    entries = _mentioning(ids, raw)
     rank = dict.fromkeys(ids, 0)
     while True:
         keys = _looks(entries, rank, rules)
@@ -233,29 +245,40 @@ def _name_ids(ids: set[str], raw: list[tuple[str, Any]], rules: CanonicalRules) 
             rank[min(name for name in ids if rank[name] == first)] -= 1
 
 
-_Mentioning = tuple[str, Any, tuple[str, ...]]
+_Entry = tuple[str, Any, tuple[str, ...]]
+"""Where it is, its value, and the ids that it mentions, in the order in which it does."""
 _Look = tuple[int, bool, tuple[tuple[int, int], ...], tuple[tuple[bytes, int], ...]]
 
 
-def _mentioning(ids: set[str], raw: list[tuple[str, Any]]) -> list[_Mentioning]:
-    """The entries that mention ids, and those in the order in which they do."""
+def _with_mentions(ids: set[str], raw: list[tuple[str, Any]]) -> list[_Entry]:
+    """The entries with the ids that they mention; few mention any, and those that cannot are not looked through."""
+    if not ids:
+        return [(where, value, ()) for where, value in raw]
     token = _token(ids)
+    quoted = {name: _order(name)[1:-1] for name in ids}
+    looked_for = [text for name, text in quoted.items() if text == name.encode()]
+    any_escaped = len(looked_for) < len(ids)  # JSON writes it in more than one way
     found = []
     for where, value in raw:
-        mentions = [*token.findall(where), *(name for text in _texts(value) for name in token.findall(text))]
-        if mentions:
-            found.append((where, value, tuple(mentions)))
+        text = where.encode() + _order(value)
+        mentions: list[str] = []
+        if any_escaped or any(name in text for name in looked_for):
+            mentions += token.findall(where)
+            for one in _texts(value):
+                mentions += token.findall(one)
+        found.append((where, value, tuple(mentions)))
     return found
 
 
-def _looks(entries: list[_Mentioning], rank: Mapping[str, int], rules: CanonicalRules) -> dict[str, _Look]:
+def _looks(entries: list[_Entry], rank: Mapping[str, int], rules: CanonicalRules) -> dict[str, _Look]:
     """How each id looks as long as only the ids' ranks are known: where it stands in mongo, and where elsewhere."""
     blind = _renamer({name: f"?{number}" for name, number in rank.items()})
     shown = []
     for where, value, mentions in entries:
         label = blind(where)
-        if not _left_out(label, rules):
-            text = label.encode() + b" " + _order(_masked(label, _renamed(value, blind), rules))
+        masks = rules.masks_of(label)
+        if masks is not None:
+            text = label.encode() + b" " + _order(_masked(_renamed(value, blind), masks, rules))
             shown.append((text, where.startswith("mongo "), mentions))
     number = {text: place for place, text in enumerate(sorted({text for text, is_mongo, _ in shown if is_mongo}))}
     mongo: dict[str, list[tuple[int, int]]] = {name: [] for name in rank}
@@ -271,18 +294,25 @@ def _looks(entries: list[_Mentioning], rank: Mapping[str, int], rules: Canonical
     }
 
 
-def _texts(value: Any) -> Iterable[str]:
+def _texts(value: Any) -> list[str]:
+    """All texts in a value, names too, in an order that does not depend on that of its members."""
+    found: list[str] = []
+    _add_texts(value, found)
+    return found
+
+
+def _add_texts(value: Any, found: list[str]) -> None:
     if isinstance(value, str):
-        yield value
+        found.append(value)
     elif isinstance(value, dict):
         for name in sorted(value):
-            yield name
-            yield from _texts(value[name])
+            found.append(name)
+            _add_texts(value[name], found)
     elif isinstance(value, list):
         for member in value:
-            yield from _texts(member)
+            _add_texts(member, found)
     elif isinstance(value, int) and not isinstance(value, bool):
-        yield str(value)
+        found.append(str(value))
 
 
 def _renamer(names: Mapping[str, str]) -> Callable[[str], str]:
@@ -312,11 +342,13 @@ def _renamed(value: Any, rename: Callable[[str], str]) -> Any:
     return value
 
 
-def _masked(where: str, value: Any, rules: CanonicalRules) -> Any:
-    for mask in rules.masks:
-        if re.search(mask.where, where):
-            steps = (step.replace(r"\.", ".") for step in _STEP.split(mask.path))
-            value = _apply(value, tuple(steps), mask)
+def _steps(path: str) -> tuple[str, ...]:
+    return tuple(step.replace(r"\.", ".") for step in _STEP.split(path))
+
+
+def _masked(value: Any, masks: _Masks, rules: CanonicalRules) -> Any:
+    for mask, steps in masks:
+        value = _apply(value, steps, mask)
     for path in rules.unordered:
         value = _sorted_at(value, tuple(path.split(".")))
     return value

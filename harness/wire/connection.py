@@ -1,138 +1,17 @@
-"""One relayed connection: two ends, two lanes, a decoder; and what it shares with the other connections of its source.
-
-A lane is one direction. Normally bytes are forwarded in the callback that read them and decoded afterwards. While a
-trigger is armed for the source they are decoded first, and only units that are decided are forwarded. While the source
-is frozen, or the link is a black hole, they are held.
-"""
+"""One relayed connection: two ends, a lane for each direction, a decoder."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from typing import Literal, Protocol
 
-from harness.wire.conditions import BlackHole, Condition, Cut, Healthy, Reset, Slow
+from harness.wire.conditions import BlackHole, Condition, Healthy, Reset, Slow
 from harness.wire.decoding import Codec, DecodeError
 from harness.wire.effects import Effect
+from harness.wire.lane import Lane
+from harness.wire.owner import Owner
 from harness.wire.peer import End
 
 # What a frozen or black-holed lane keeps at most. A peer that waits for answers never sends as much.
 _HELD_AT_MOST = 64 * 1024 * 1024
-
-
-class Bell:
-    """Wakes whoever waits for something to have changed."""
-
-    def __init__(self) -> None:
-        self._waiting: set[asyncio.Future[None]] = set()
-
-    def ring(self) -> None:
-        """Wake all."""
-        for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def __bool__(self) -> bool:
-        """Whether anybody waits."""
-        return bool(self._waiting)
-
-    async def wait(self, seconds: float) -> None:
-        """Until the bell rings, at most `seconds`."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.add(waiter)
-        try:
-            await asyncio.wait((waiter,), timeout=max(0.0, seconds))
-        finally:
-            self._waiting.discard(waiter)
-
-
-class Owner(Protocol):
-    """What a connection needs of the relay: where effects go, and what its source is up to."""
-
-    def requested(self, connection: "Connection", effect: Effect) -> tuple[int, Literal["", "before", "after"]]:
-        """A new effect: its number in the history, and whether it is the one that a trigger waits for."""
-        ...
-
-    def read(self, connection: "Connection", effect: Effect) -> int | None:
-        """A read, where reads are watched: its number in the history if a trigger waits for it, before it."""
-        ...
-
-    def answered(self, seq: int, *, ok: bool | None) -> None:
-        """Its reply is complete."""
-        ...
-
-    def forwarded(self, seq: int, *, was: bool) -> None:
-        """It turned out that the request was, or was not, forwarded."""
-        ...
-
-    def hit(self, connection: "Connection", seq: int) -> None:
-        """What the trigger waited for is held: freeze."""
-        ...
-
-    def is_armed(self) -> bool:
-        """Whether a trigger is armed for the source."""
-        ...
-
-    def idle(self) -> None:
-        """Nothing is under way on this connection any more."""
-        ...
-
-    def given_up(self) -> None:
-        """The source has ended a connection, or gives the held request up."""
-        ...
-
-    def knocked(self, connection: "Connection", data: memoryview) -> None:
-        """The source sent something into a link that keeps it, or the reply, back."""
-        ...
-
-    def cut(self, connection: "Connection") -> None:
-        """The source sent what its link is to be cut at."""
-        ...
-
-    def closed(self, connection: "Connection") -> None:
-        """The connection is gone."""
-        ...
-
-    def problem(self, text: str) -> None:
-        """Something that makes the history incomplete."""
-        ...
-
-
-class Lane:
-    """One direction of a connection."""
-
-    __slots__ = ("boundary", "condition", "destination", "feed", "held", "late", "origin", "passed", "tail", "unfed")
-
-    def __init__(self, feed: Callable[[bytes], None], boundary: Callable[[], int]) -> None:
-        self.origin: End | None = None
-        self.destination: End | None = None
-        self.feed = feed
-        self.boundary = boundary
-        self.held = bytearray()  # arrived, not forwarded
-        self.passed = 0  # bytes forwarded so far, thus the offset of held[0]
-        self.unfed = 0  # how many of the held bytes, at the end, the decoder has not seen
-        self.late: deque[tuple[asyncio.TimerHandle, bytes]] = deque()  # forwarded, under way on a slow link
-        self.condition: Condition = Healthy()
-        self.tail = b""  # the end of what was forwarded, where the bytes of a cut may begin
-
-    def unseen(self) -> bytes:
-        """What the decoder has not seen; counts as seen from now on."""
-        unfed, self.unfed = self.unfed, 0
-        return bytes(memoryview(self.held)[len(self.held) - unfed :]) if unfed else b""
-
-    def is_cut_by(self, data: memoryview) -> bool:
-        """Whether these bytes, with what came before them, hold those that the link is to be cut at."""
-        if not isinstance(self.condition, Cut):
-            self.tail = b""
-            return False
-        sent = self.condition.sent
-        seen = self.tail + bytes(data)
-        self.tail = seen[-(len(sent) - 1) :] if len(sent) > 1 else b""
-        return sent in seen
-
-    def unsent(self) -> int:
-        """Bytes that count as forwarded and have not left."""
-        waiting = self.destination.waiting() if self.destination is not None else 0
-        return waiting + sum(len(data) for _, data in self.late)
 
 
 class _Held:

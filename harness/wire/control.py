@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
+from harness.wire.bell import Bell
 from harness.wire.conditions import Condition
-from harness.wire.connection import Bell
 from harness.wire.effects import Observation
+from harness.wire.knocks import Knock
 from harness.wire.links import Link
-from harness.wire.relay import Hit, Knock, Trigger
+from harness.wire.triggers import Hit, Trigger
 
 
 class ArmedTrigger(Protocol):

@@ -10,215 +10,26 @@ import socket
 import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Literal, Self
+from typing import Self
 
+from harness.wire.bell import Bell
 from harness.wire.conditions import BlackHole, Condition, Cut, Healthy, Refuse, Reset
-from harness.wire.connection import Bell, Connection
+from harness.wire.connection import Connection
 from harness.wire.decoding import Codec
-from harness.wire.effects import Effect, Observation
+from harness.wire.effects import Observation
 from harness.wire.http1 import HttpCodec, request_line
 from harness.wire.http2 import Http2Codec, opens_stream
+from harness.wire.knocks import Knock
 from harness.wire.links import Address, Arrival, Link, Listener, RelayError, is_open
 from harness.wire.mongo import MongoCodec
 from harness.wire.peer import Peer, TlsPeer
+from harness.wire.source import Source
+from harness.wire.triggers import Armed, Trigger
 
 _BUFFER = 256 * 1024
 _ACCEPT_AGAIN = 0.2  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Trigger:
-    """Where to stop: before or after the n-th effect of the source that matches, counted since arming."""
-
-    source: str
-    side: Literal["before", "after"]
-    matches: Callable[[Effect], bool]
-    occurrence: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A trigger has stopped its source.
-
-    seq: number of the effect's observation;  at: seconds of the relay's clock
-    """
-
-    effect: Effect
-    seq: int
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Knock:
-    """A source tried to reach a target: how retries are counted, whatever comes of them.
-
-    kind:  `connect`, a connection was asked for; `send`, something was asked over a connection that was there before,
-           on a link that keeps it, or its reply, back
-    at:    seconds of the relay's clock
-    asked: the first thing that was asked over a broken link, `GET /version`; empty where it is not plain HTTP, and
-           where nothing could be asked
-    """
-
-    at: float
-    source: str
-    target: str
-    kind: Literal["connect", "send"]
-    asked: str = ""
-
-
-class Armed:
-    """A trigger that is armed. `hit` gets its result when the source is frozen, or what `matches` raised."""
-
-    def __init__(self, trigger: Trigger, source: "_Source", hit: "asyncio.Future[Hit]") -> None:
-        self.trigger = trigger
-        self.hit = hit
-        self._source = source
-        self._left = trigger.occurrence
-
-    def disarm(self) -> None:
-        """Take the trigger back; nothing happens if it was hit already."""
-        self._source.disarm(self)
-
-    def wants(self, effect: Effect) -> bool:
-        """Whether this is the effect to stop at."""
-        if self._left <= 0 or not self.trigger.matches(effect):
-            return False
-        self._left -= 1
-        return self._left == 0
-
-
-class _Source:
-    """Everything about one source: its connections, its trigger, whether it is frozen (`connection.Owner`)."""
-
-    def __init__(self, name: str, relay: "Relay") -> None:
-        self.name = name
-        self.relay = relay
-        self.connections: set[Connection] = set()
-        self.armed: Armed | None = None
-        self.frozen = False
-        self.reads = False  # watched
-        self.at_freeze: tuple[Connection, ...] = ()
-        self.holder: Connection | None = None  # of the held effect
-        self.last_effect_at = relay.clock()
-        self.bell = Bell()
-
-    # -- Owner
-
-    def requested(self, connection: Connection, effect: Effect) -> tuple[int, Literal["", "before", "after"]]:
-        relay = self.relay
-        now = self.last_effect_at = relay.clock()
-        seq = len(relay.history)
-        side = self._wanted(effect)
-        target = relay.target_of(connection)
-        relay.history.append(Observation(seq, self.name, target, effect, now, None, side != "before"))
-        relay.bell.ring()
-        return seq, side
-
-    def _wanted(self, effect: Effect) -> Literal["", "before", "after"]:
-        armed = self.armed
-        if armed is None:
-            return ""
-        try:
-            return armed.trigger.side if armed.wants(effect) else ""
-        except Exception as error:  # noqa: BLE001  it is the caller's function: it gets its error back
-            self.armed = None
-            asyncio.get_running_loop().call_soon(self.settle)  # not now: a decoder is at work
-            if not armed.hit.done():
-                armed.hit.set_exception(error)
-            return ""
-
-    def read(self, connection: Connection, effect: Effect) -> int | None:
-        relay = self.relay
-        target = relay.target_of(connection)
-        relay.reads.append(Observation(len(relay.history), self.name, target, effect, relay.clock()))
-        if not self._wanted(effect):
-            return None
-        return self.requested_read(target, effect)
-
-    def requested_read(self, target: str, effect: Effect) -> int:
-        """A read that is held is told of in the history, like an effect."""
-        seq = len(self.relay.history)
-        self.relay.history.append(Observation(seq, self.name, target, effect, self.relay.clock()))
-        self.relay.bell.ring()
-        return seq
-
-    def answered(self, seq: int, *, ok: bool | None) -> None:
-        now = self.last_effect_at = self.relay.clock()
-        self.relay.history[seq] = replace(self.relay.history[seq], answered=now, ok=ok)
-
-    def forwarded(self, seq: int, *, was: bool) -> None:
-        self.relay.history[seq] = replace(self.relay.history[seq], forwarded=was)
-
-    def hit(self, connection: Connection, seq: int) -> None:
-        armed, self.armed = self.armed, None
-        self.holder = connection
-        self.freeze()
-        if armed is not None and not armed.hit.done():
-            armed.hit.set_result(Hit(self.relay.history[seq].effect, seq, self.relay.clock()))
-
-    def is_armed(self) -> bool:
-        return self.armed is not None
-
-    def idle(self) -> None:
-        if self.relay.bell:
-            self.relay.bell.ring()
-
-    def given_up(self) -> None:
-        self.bell.ring()
-        self.relay.bell.ring()
-
-    def knocked(self, connection: Connection, data: memoryview) -> None:
-        self.relay.asked(self.name, connection, data)
-
-    def cut(self, connection: Connection) -> None:
-        self.relay.cut(connection)
-
-    def closed(self, connection: Connection) -> None:
-        self.connections.discard(connection)
-        self.relay.forget(connection)
-        self.bell.ring()
-        self.relay.bell.ring()
-
-    def problem(self, text: str) -> None:
-        self.relay.problems.append(text)
-
-    # -- for the relay
-
-    def settle(self) -> None:
-        for connection in tuple(self.connections):
-            connection.settle()
-
-    def disarm(self, armed: Armed) -> None:
-        if self.armed is armed:
-            self.armed = None
-            self.settle()
-
-    def freeze(self) -> None:
-        if self.frozen:
-            return
-        self.frozen = True
-        self.at_freeze = tuple(self.connections)
-        for connection in self.at_freeze:
-            connection.freeze()
-
-    def thaw(self, *, drop_held: bool) -> None:
-        self.frozen = False
-        self.holder = None
-        for connection in tuple(self.connections):
-            connection.thaw(drop_held=drop_held)
-
-    def drop(self) -> None:
-        self.frozen = False
-        self.holder = None
-        for connection in tuple(self.connections):
-            connection.discard()
-
-    def ended(self) -> tuple[int, int]:
-        # One that the relay closed itself (its target cannot be reached) says nothing of the source.
-        known = [one for one in self.at_freeze if one.client_ended or not one.is_closed()]
-        return len(known), sum(one.client_ended for one in known)
 
 
 class Relay:
@@ -233,7 +44,7 @@ class Relay:
         self.cuts: list[tuple[float, Link]] = []  # when a connection of which link was cut (conditions.Cut)
         self.bell = Bell()
         self._listeners: dict[Link, Listener] = {}
-        self._sources: dict[str, _Source] = {}
+        self._sources: dict[str, Source] = {}
         self._at: dict[Connection, Listener] = {}
         self._unasked: dict[
             Connection, int
@@ -389,7 +200,7 @@ class Relay:
             raise RelayError(f"{trigger.source} is frozen: drop or release it before arming")
         if trigger.occurrence < 1:
             raise RelayError(f"a trigger's occurrence counts from 1, not {trigger.occurrence}")
-        source.armed = Armed(trigger, source, asyncio.get_running_loop().create_future())
+        source.armed = Armed(trigger, asyncio.get_running_loop().create_future(), source.disarm)
         source.settle()
         return source.armed
 
@@ -487,9 +298,9 @@ class Relay:
             raise RelayError(f"no effect of {source} is held")
         return holder
 
-    def _source(self, name: str) -> _Source:
+    def _source(self, name: str) -> Source:
         if name not in self._sources:
-            self._sources[name] = _Source(name, self)
+            self._sources[name] = Source(name, self)
         return self._sources[name]
 
     def _listener(self, link: Link) -> Listener:
@@ -557,7 +368,7 @@ class Relay:
         else:
             self._may_connect(source, connection, listener, None)
 
-    def _may_connect(self, source: _Source, connection: Connection, listener: Listener, protocol: str | None) -> None:
+    def _may_connect(self, source: Source, connection: Connection, listener: Listener, protocol: str | None) -> None:
         connection.connect = lambda: self._connect(connection, listener.link, protocol)
         if source.frozen:
             connection.freeze()

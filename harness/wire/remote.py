@@ -12,9 +12,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from harness.wire.bell import Bell
 from harness.wire.conditions import Condition, Cut, Healthy
-from harness.wire.connection import Bell
 from harness.wire.effects import Observation
+from harness.wire.knocks import Knock
 from harness.wire.links import Address, Link, RelayError
 from harness.wire.messages import (
     LONGEST_LINE,
@@ -25,7 +26,7 @@ from harness.wire.messages import (
     read,
     write,
 )
-from harness.wire.relay import Hit, Knock, Trigger
+from harness.wire.triggers import Hit, Trigger
 
 Json = dict[str, Any]
 _CONNECT_LIMIT = 15.0

@@ -25,6 +25,7 @@ from typing import Any, Generic, SupportsIndex, TypeVar, overload
 
 from harness.wire.effects import Effect, Observation
 from harness.wire.instances import UNKNOWN, Instances
+from harness.wire.knocks import Knock
 from harness.wire.links import Address, Link, LinkProtocol, RelayError, Tls
 from harness.wire.messages import (
     LONGEST_LINE,
@@ -35,8 +36,9 @@ from harness.wire.messages import (
     read,
     write,
 )
-from harness.wire.relay import Armed, Knock, Relay, Trigger
+from harness.wire.relay import Relay
 from harness.wire.syns import Syns
+from harness.wire.triggers import Armed, Trigger
 
 T = TypeVar("T")
 Json = dict[str, Any]

@@ -1,7 +1,7 @@
 """A reference without defects gives no finding: what the harness reports is EMCO's, not its own.
 
 Here a sample of all calls: the answer, the last effect and one in the middle. All points, again and again:
-`make soak MINUTES=60 ARGS="--reference fixed --no-baseline"`, which ends with the first run that is not clean.
+`make soak WHAT=chaos ARGS="--reference fixed --no-baseline"`, which ends with the first run that is not clean.
 """
 
 from collections import Counter

@@ -15,7 +15,7 @@ from harness.platforms.edges.authority import Authority
 from harness.platforms.edges.client import ApiClient, Refused
 from harness.platforms.edges.controllers import Controllers
 from harness.platforms.edges.objects import SELECTOR, Collection, collection_of, creation_order, intent, kept, listed
-from harness.wire.connection import Bell
+from harness.wire.bell import Bell
 from harness.wire.control import RelayControl
 from harness.wire.links import Address, Tls
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.edges.client import ApiClient
-from harness.wire.connection import Bell
+from harness.wire.bell import Bell
 
 Json = dict[str, Any]
 _AT_ONCE = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}

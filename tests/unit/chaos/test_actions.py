@@ -116,6 +116,15 @@ def test_a_fault_at_an_effect_leaves_the_service_down(stage: Stage) -> None:
     assert stage.silent() == ("clm does not run",)
 
 
+def test_a_fault_may_be_at_an_effect_of_a_service_that_works_beside_the_call(stage: Stage) -> None:
+    actions.run_workload(until="approve-dig1")
+
+    how = actions.inject("instantiate-dig1", "edge.POST:api/v1/namespaces/default/configmaps", victim="rsync")
+
+    assert "SIGKILL reaped" in how
+    assert stage.silent() == ("rsync does not run",)
+
+
 def test_a_fault_at_an_effect_that_does_not_come_up_is_none(stage: Stage) -> None:
     actions.run_workload(until="create-p1")
     with pytest.raises(ActivityFailed, match="the fault is not proven"):

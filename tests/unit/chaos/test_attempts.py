@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from harness.chaos.attempts import Tries, bursts, evenly_spaced, goes_on, tries
-from harness.wire.relay import Knock
+from harness.wire.knocks import Knock
 
 # rsync asks every 2 s; beside that a watch waits longer each time.
 REFUSED = (0.16, 0.16, 1.14, 2.17, 2.92, 4.17, 6.17, 7.21, 8.17, 10.18, 12.18, 14.18)

@@ -113,3 +113,11 @@ def test_every_experiment_of_the_scenarios_is_valid_and_undoes_what_it_does(file
     assert [control["provider"]["module"] for control in experiment["controls"]] == ["harness.chaos.control"]
     assert [rollback["provider"]["func"] for rollback in experiment["rollbacks"]][-1] == "make_whole"
     assert experiment["steady-state-hypothesis"]["probes"]
+
+
+@pytest.mark.parametrize("story", sorted((ROOT / "scenarios").glob("*/README.md")), ids=lambda file: file.parent.name)
+def test_every_story_has_an_experiment_of_the_plain_name_and_says_how_to_run_it(story: Path) -> None:
+    name = story.parent.name
+
+    assert story.with_name("experiment.yaml").is_file()
+    assert f"chaos run scenarios/{name}/experiment.yaml" in story.read_text(encoding="utf-8")

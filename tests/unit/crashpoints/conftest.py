@@ -15,7 +15,8 @@ from harness.faults.victim import Death, HarnessTrouble, ServiceDown, Victim
 from harness.stores.canonical import CanonicalRules, Mask
 from harness.stores.snapshot import Snapshot
 from harness.wire.effects import Effect, Observation
-from harness.wire.relay import Hit, Relay, Trigger
+from harness.wire.relay import Relay
+from harness.wire.triggers import Hit, Trigger
 
 State = Mapping[str, str]
 LIMITS = Limits(quiet=0.001, quiet_async=0.001, at_rest=1.0, hit=0.2, ended=0.2, reaction=0.05, answer=0.2)

@@ -11,7 +11,7 @@ from harness.crashpoints.lab import Call
 from harness.crashpoints.model import Fault, Proof, Side, Told
 from harness.faults.victim import HarnessTrouble
 from harness.wire.effects import Observation
-from harness.wire.relay import Hit, Trigger
+from harness.wire.triggers import Hit, Trigger
 
 from .conftest import EFFECT, GONE, LIMITS, OK, PROFILE, FakeArmed, FakeLab, Script, create, point
 

@@ -8,11 +8,11 @@ from harness.emco.calls import (
     Multipart,
     clusters,
     not_tested,
-    plan_calls,
     services,
 )
 from harness.emco.endpoints import Endpoints, rewrite
 from harness.emco.inputs import InputError
+from harness.emco.phases import plan_calls
 from harness.emco.refusals import digest, refused_calls
 from harness.emco.workload import Workload, read_workload
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.emco.calls import Call, plan_calls
+from harness.emco.calls import Call
+from harness.emco.phases import plan_calls
 from harness.emco.refusals import refused_calls
 from harness.emco.workload import Workload, read_workload
 

@@ -8,11 +8,12 @@ import pytest
 from harness.emco.truth import untruths
 from harness.stores.snapshot import Snapshot
 
-CONTEXT = "1000000001"
+CONTEXT, COLLECTS = "1000000001", "1000000002"
 
 
 def state(status: str, *names: str) -> Snapshot:
-    etcd = {f"/context/{CONTEXT}/status/".encode(): json.dumps({"Status": status}).encode()}
+    said_of = {CONTEXT: status, COLLECTS: "Updated"}
+    etcd = {f"/context/{name}/status/".encode(): json.dumps({"Status": of}).encode() for name, of in said_of.items()}
     things = tuple({"kind": "ConfigMap", "metadata": {"name": name}} for name in names)
     return Snapshot("here", {}, etcd, {"p1+c1": things})
 
@@ -23,7 +24,8 @@ def said(deployed: str, **resources: str) -> dict[str, Any]:
     ]
     cluster = {"clusterProvider": "p1", "cluster": "c1", "resources": listed}
     apps = [{"name": "app1", "clusters": [cluster]}]
-    return {"deployedStatus": deployed, "states": {"statusctxid": CONTEXT, "actions": []}, "apps": apps}
+    actions = [{"state": "Created", "instance": ""}, {"state": "Updated", "instance": CONTEXT}, {"state": "Approved"}]
+    return {"deployedStatus": deployed, "states": {"statusctxid": COLLECTS, "actions": actions}, "apps": apps}
 
 
 @pytest.mark.parametrize(

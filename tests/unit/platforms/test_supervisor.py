@@ -25,8 +25,13 @@ ROOT = Path(__file__).parents[3]
 SET_CHILD_SUBREAPER = 36
 MODULE = """
 import os, sys, time
+warmed = []
+def warm():
+    warmed.append(os.getpid())
 def main(name):
     print("called", name, os.getcwd(), sorted(os.environ), flush=True)
+    if name == "warmed":
+        print("times", len(warmed), "here", os.getpid() in warmed, flush=True)
     if name == "says why":
         sys.exit("no such service")
     if name == "code":
@@ -229,7 +234,7 @@ async def test_a_program_that_cannot_be_executed_is_down(make: Make) -> None:
 @pytest.mark.parametrize(
     "name, code, text",
     [("plain", 0, "called plain"), ("code", 2, "called code"), ("says why", 1, "no such service\n"),
-     ("raises", 127, "ValueError: broken\n")],
+     ("raises", 127, "ValueError: broken\n"), ("warmed", 0, "times 1 here False\n")],
 )  # fmt: skip
 async def test_a_function_is_called_where_no_program_is_named(make: Make, name: str, code: int, text: str) -> None:
     process = make(call=name)

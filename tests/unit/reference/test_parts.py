@@ -1,6 +1,7 @@
 """The small parts of the reference EMCO."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,29 @@ from reference.contexts import QueueItem, go_json, holds, read_queue
 from reference.defects import DEFECTS, UnknownDefect, parse_defects
 from reference.errors import ApiError
 from reference.records import key_id, reference
+from reference.service import warm
 from reference.state import Action, created, now, read_state
 from reference.watching import readiness
 
 from . import bench
+
+
+def test_what_was_warmed_once_compiles_no_route_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[object] = []
+    real = re._compiler.compile  # type: ignore[attr-defined]  # behind re's cache: only what is not in it comes here
+
+    def counting(pattern: object, flags: int = 0) -> object:
+        compiled.append(pattern)
+        return real(pattern, flags)
+
+    monkeypatch.setattr("re._compiler.compile", counting)
+    re.purge()
+    warm()
+    first = len(compiled)
+    warm()
+
+    assert first > 0
+    assert len(compiled) == first
 
 
 def test_a_key_id_is_the_sorted_names() -> None:

@@ -101,6 +101,25 @@ def test_a_finding_is_one_block(make: Make, redactor: Redactor) -> None:
     ]
 
 
+def test_points_of_a_call_that_end_alike_share_a_block_and_none_is_dropped(make: Make, redactor: Redactor) -> None:
+    on = console()
+    alike = [make.bad(Outcome.STUCK, make.point(effect=f"mongo.part{number}")) for number in range(9)]
+    accepted = make.bad(Outcome.STUCK, make.point(effect="mongo.accepted"))
+    elsewhere = make.bad(Outcome.STUCK, make.point("clm/delete"))
+    otherwise = make.bad(Outcome.LOST, make.point(effect="mongo.other"))
+    summary = make.summary(*alike, accepted, elsewhere, otherwise)
+    entry = Entry(accepted.point.id, accepted.outcome, "r", "o", TODAY)
+    table.print_findings(on, summary, redactor, baseline=held(summary, entry))
+    text = shown(on)
+    heads = [line for line in text.splitlines() if line.startswith(("stuck", "lost"))]
+    assert sorted(heads) == sorted(
+        f"{one.outcome.value}  {one.point.id}" for one in (alike[0], accepted, elsewhere, otherwise)
+    )
+    assert "  the same at 8 more points of this call:\n" in text
+    assert [number for number in range(9) if f"    after:mongo.part{number}.crash\n" in text] == list(range(1, 7))
+    assert "    ... and 2 more; the report has each with its difference\n" in text
+
+
 def test_progress_without_a_terminal_tells_findings_and_finished_calls(make: Make) -> None:
     on, now = console(), iter([0.0, 0.0, *(float(n) for n in range(1, 20))])
     progress = Progress(on, clock=lambda: next(now))

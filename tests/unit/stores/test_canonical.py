@@ -76,6 +76,14 @@ def test_an_id_that_is_a_number_in_a_document_is_renamed_as_well() -> None:
     assert entries(snapshot)["mongo db.things a"]["small"] == 7
 
 
+@pytest.mark.parametrize("name", ['say "x"', "back\\slash", "tab\there", "plain", "Zoë", "\u2028", "\x7f"])
+def test_an_id_is_found_however_json_writes_it(name: str) -> None:
+    document = {"name": "a", "contextid": name, "deep": [{"text": f"about {name}, and more"}]}
+    assert entries(state(document)) == {
+        "mongo db.things a": {"name": "a", "contextid": "ctx-1", "deep": [{"text": "about ctx-1, and more"}]}
+    }
+
+
 def test_digits_within_a_longer_number_are_not_an_id() -> None:
     snapshot = state({"name": "a", "contextid": "123", "size": "91234"}, {"name": "b", "size": "x123y"})
     assert entries(snapshot)["mongo db.things a"]["size"] == "91234"
@@ -260,6 +268,16 @@ def test_a_mask_that_drops_with_an_empty_path_takes_the_whole_entry_out() -> Non
     assert entries(state(etcd={"/context/11/noise/": "1", "/context/11/x/": "2"}), rules) == {
         "etcd /context/ctx-1/x/": "2"
     }
+
+
+def test_rules_with_other_masks_go_by_those_alone_also_for_a_label_that_was_seen_before() -> None:
+    document = state({"name": "a", "at": "now"})
+    canonical(document, RULES)
+
+    masked = replace(RULES, masks=(Mask("t", "^mongo ", "at"),))
+
+    assert entries(document, masked) == {"mongo db.things a": {"name": "a", "at": "<t>"}}
+    assert entries(document) == {"mongo db.things a": {"name": "a", "at": "now"}}
 
 
 def test_a_mask_sees_the_renamed_label() -> None:

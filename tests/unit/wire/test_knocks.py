@@ -9,8 +9,9 @@ import pytest
 
 from harness.wire.conditions import BlackHole, Condition, Healthy, Reset
 from harness.wire.http2 import opens_stream
+from harness.wire.knocks import Knock
 from harness.wire.links import Link
-from harness.wire.relay import Knock, Relay
+from harness.wire.relay import Relay
 
 HOST = "127.0.0.1"
 VERSION = b"GET /version?timeout=32s HTTP/1.1\r\nHost: edge\r\n\r\n"

@@ -19,7 +19,8 @@ from grpclib.encoding.base import CodecBase
 
 from harness.wire.effects import Effect
 from harness.wire.links import Link, RelayError
-from harness.wire.relay import Relay, Trigger
+from harness.wire.relay import Relay
+from harness.wire.triggers import Trigger
 
 HOST = "127.0.0.1"
 

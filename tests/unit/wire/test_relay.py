@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from harness.wire.conditions import BlackHole, Healthy, Refuse, Reset, Slow
 from harness.wire.effects import Effect
 from harness.wire.links import Link, RelayError, Tls
-from harness.wire.relay import Relay, Trigger
+from harness.wire.relay import Relay
+from harness.wire.triggers import Trigger
 
 HOST = "127.0.0.1"
 SOON = 0.05  # seconds in which something that must not happen would have happened

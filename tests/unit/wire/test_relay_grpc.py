@@ -14,7 +14,8 @@ from grpclib.encoding.base import CodecBase
 
 from harness.wire.effects import Effect
 from harness.wire.links import Link
-from harness.wire.relay import Relay, Trigger
+from harness.wire.relay import Relay
+from harness.wire.triggers import Trigger
 
 HOST = "127.0.0.1"
 INSTALL, ALERT = "/installapp.Installapp/InstallApp", "/readynotify.ReadyNotify/Alert"

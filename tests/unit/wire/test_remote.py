@@ -14,9 +14,9 @@ from harness.wire.conditions import Healthy, Refuse, Reset
 from harness.wire.effects import Effect
 from harness.wire.links import Address, Link, RelayError
 from harness.wire.messages import MalformedMessage
-from harness.wire.relay import Trigger
 from harness.wire.remote import RemoteRelay
 from harness.wire.served import LinkSpec, ServedConfig, ServedRelay
+from harness.wire.triggers import Trigger
 
 HOST = "127.0.0.1"
 FREE = (HOST, 0)

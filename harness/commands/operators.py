@@ -19,9 +19,9 @@ from harness.defaults import make_redactor
 from harness.emco.invariants import Violation, named
 from harness.evidence.encoding import to_json
 from harness.evidence.redaction import Redactor, redactor
+from harness.evidence.versions import versions
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.reporting.words import counted
-from harness.session import versions
 from harness.stores.backup import Manifest
 from harness.stores.pair import Replace
 
@@ -183,12 +183,6 @@ def backup_info(file: BackupFile, *, as_json: AsJson = False) -> None:
     lines += [f"  fingerprint of the secret {name}" for name in sorted(manifest.fingerprints)]
     for line in lines:
         _say(line)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the program."""
-    for name, command in (("check", check), ("backup", backup), ("restore", restore), ("backup-info", backup_info)):
-        app.command(name, rich_help_panel="For operators")(command)
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,25 @@
+"""`emco-chaos rollback`: what runs that were killed left behind."""
+
+import typer
+
+from harness.defaults import default_folders
+from harness.faults import journal
+from harness.platforms.edges.running import CLUSTER_UNDOERS
+from harness.platforms.kind.clusters import KIND_UNDOERS
+from harness.platforms.kind.machine import MACHINE_UNDOERS
+from harness.platforms.kubernetes.installed import INSTALLED_UNDOERS
+
+
+def rollback() -> None:
+    """Undo what killed runs left behind: processes, folders, objects on clusters. Runs at work are left alone."""
+    folder = default_folders()["state_folder"] / "undo"
+    played = 0
+    for path in sorted(folder.glob("*.undo")) if folder.is_dir() else ():
+        if journal.owner_alive(path):
+            typer.echo(f"{path.name}: its run is still at work, left alone")
+            continue
+        undoers = {**journal.UNDOERS, **CLUSTER_UNDOERS, **KIND_UNDOERS, **MACHINE_UNDOERS, **INSTALLED_UNDOERS}
+        for sentence in journal.rollback(path, undoers=undoers):
+            typer.echo(sentence)
+            played += 1
+    typer.echo(f"{played} acts undone" if played else "nothing to undo")
