@@ -99,8 +99,7 @@ def gone(now: dict[str, list[str]], before: dict[str, list[str]]) -> dict[str, s
 
 def proven(out: Path) -> dict[str, Any]:
     """Outcome of every point of the run that was made below this folder; each must be proven."""
-    (file,) = out.glob("*/summary.json")
-    summary = json.loads(file.read_text(encoding="utf-8"))
+    summary = json.loads((out / "latest" / "summary.json").read_text(encoding="utf-8"))
     assert all(result["proof"]["proven"] for result in summary["results"])
     return {
         "{call}@{side}:{effect}~{occurrence}.{fault}".format(**result["point"]): result["outcome"]
