@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.kind.conftest import ROOT, Run, proven
 
 WORKLOAD = str(ROOT / "fixtures" / "workloads" / "onboarding.yaml")
-POINTS = ("clm/clusters/*",)
+POINTS = ("clm/clusters/*", "clm/cluster-providers/create*")
 FEWEST = 10
 DISRUPTIONS = "test_restored and instantiate-dig1 or test_while_away and instantiate/reset"
 
