@@ -233,7 +233,7 @@ async def _create(cluster: Cluster, settings: KindSettings, config_folder: Path)
     image = ("--image", settings.node_image) if settings.node_image else ()
     await command(
         "kind", "create", "cluster", "--name", cluster.name, "--kubeconfig", str(cluster.kubeconfig),
-        "--config", str(config_folder / f"{kind_of}.yaml"), "--wait", _WAIT, "--quiet", *image,
+        "--config", str(config_folder / f"{kind_of}.yaml"), "--wait", _WAIT, *image,
         limit=_CREATE_LIMIT,
     )  # fmt: skip
 
