@@ -22,7 +22,7 @@ SMOKE = not test_rsync_crash or instantiate-dig1 and not instantiate-dig1-
 DISRUPTIONS = scenarios/rsync_crash scenarios/namespace_wipe scenarios/cluster_partition scenarios/store_outage
 SCENARIO_OPTIONS = -n $(or $(WORKERS),2) --dist loadgroup $(if $(EMCO_BIN),--emco-bin $(EMCO_BIN)) $(ARGS)
 
-.PHONY: help setup chaos chaos-kind smoke nightly test lint bench soak signoff clean
+.PHONY: help setup chaos chaos-kind kind-smoke smoke nightly test lint bench soak signoff clean
 
 help: ## this text
 	@echo "emco-chaos: what does a crash leave behind, at every write of every EMCO API call?"
@@ -40,8 +40,11 @@ setup: ## install everything into .venv; the other targets do it by themselves
 chaos: setup ## crash EMCO at every write of every API call and judge what is left (ARGS: options of `emco-chaos run`)
 	@$(CHAOS)
 
-chaos-kind: setup ## the platform kind on a real cluster: points as on processes, clean-up (needs docker and kind; minutes)
-	@EMCO_CHAOS_KIND=1 $(BIN)/python -m pytest tests/kind $(ARGS)
+chaos-kind: setup ## kind: points as on processes, the disruptions, clean-up (needs docker and kind; 20 minutes)
+	@EMCO_CHAOS_KIND=1 $(BIN)/python -m pytest tests/kind --deselect tests/kind/test_smoke.py --durations 0 $(ARGS)
+
+kind-smoke: setup ## kind: install, ten crash points, a wiped namespace, an edge away (needs docker and kind; minutes)
+	@EMCO_CHAOS_KIND=1 $(BIN)/python -m pytest tests/kind/test_smoke.py $(ARGS)
 
 smoke: setup ## a selection of the disruptions: rsync crash, namespace wipe, cluster partition, store outage (minutes)
 	@$(BIN)/python -m pytest $(DISRUPTIONS) -m 'not emco_slow' -k '$(SMOKE)' $(SCENARIO_OPTIONS)

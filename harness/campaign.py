@@ -280,12 +280,20 @@ class Campaign:
         return tuple(lessons)
 
     async def _surveyed(self) -> None:
-        """Look what the other victims do because of the calls, unless that was done."""
+        """Look what the other victims do because of the calls, unless that was done, in whichever environment.
+
+        A survey names effects, not addresses: what was seen on processes is planned in pods, too.
+        """
+        folders = self._settings.cache_folder.glob(f"{self.work.digest}-*")
+        libraries = [self.library, *(Library(one) for one in sorted(folders) if one != self.library.folder)]
         for lesson in self._lessons:
             name = lesson.subject.call.name
-            if _worth_a_survey(lesson, self.work, self._settings) and self.library.survey(name) is None:
-                found = await survey(self.lab, PROFILE, self.limits, lesson, self._settings.others)
-                self.library.keep_survey(found)
+            if not _worth_a_survey(lesson, self.work, self._settings) or self.library.survey(name) is not None:
+                continue
+            known = next((found for one in libraries if (found := one.survey(name)) is not None), None)
+            self.library.keep_survey(
+                known or await survey(self.lab, PROFILE, self.limits, lesson, self._settings.others)
+            )
 
     async def _next_before(self, lesson: Lesson) -> Snapshot:
         """The state for the next call: what a restart would change by itself is changed here, once for all."""
@@ -306,6 +314,7 @@ class Campaign:
                 point, Outcome.UNKNOWN, f"its control runs failed: {error}", Proof(False, 0, "", "no injection"), told
             )
         except (ServiceDown, StoreError, RelayError, PyMongoError, OSError) as error:
+            await self.lab.keep_evidence(point.id)
             return _trouble(point, error)
         brisk = point.elsewhere and not point.under  # else it may wait for its next try
         limits = replace(self.limits, at_rest=self.limits.resumes) if brisk else self.limits
@@ -314,6 +323,8 @@ class Campaign:
             result = await replayer.run(point)
         except (StoreError, RelayError, PyMongoError, OSError) as error:
             result = _trouble(point, error)
+        if result.outcome is Outcome.UNKNOWN:
+            await self.lab.keep_evidence(point.id)
         return replace(result, replay=self._settings.replay(point.id))
 
     async def _untrue(self, subject: Subject, state: Snapshot) -> tuple[str, ...]:

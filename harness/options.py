@@ -103,7 +103,7 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
             EDGES[0],
             "--edges",
             help="What the clusters are: emulator, or kube-apiserver: one of the run's own for each, with its etcd, "
-            "both from the folder that KUBEBUILDER_ASSETS names.",
+            "both from the folder that KUBEBUILDER_ASSETS names; kind, with --platform kind: a cluster for each.",
         ),
         "edge_kubeconfigs": _option(
             list[str],

@@ -48,7 +48,11 @@ _OPTIONS = (
     ("context", "NAME", "kubernetes: the context; never the current one by itself"),
     ("cluster", "NAME", "kind: name of the set of clusters (default: emco-chaos)"),
     ("node_image", "IMAGE", "kind: image of the nodes; default: $EMCO_CHAOS_NODE_IMAGE, or kind's own"),
-    ("edges", "KIND", "emulator (default), or kube-apiserver: one of the run's own for each, from $KUBEBUILDER_ASSETS"),
+    (
+        "edges",
+        "KIND",
+        "emulator (default), kube-apiserver: one of the run's own for each, from $KUBEBUILDER_ASSETS, or kind",
+    ),
 )
 _EDGE_KUBECONFIG = (
     "a running cluster in the place of one of the workload's, PROVIDER+CLUSTER=FILE or =FILE#CONTEXT; may be repeated. "
@@ -67,6 +71,8 @@ _CRASH_POINT = (
 _MARKERS = (
     _CRASH_POINT,
     "emco_real: needs real EMCO binaries, skipped without --emco-bin and --emco",
+    "emco_kind(edges=''): needs EMCO in a cluster, skipped without --emco-platform kind; edges: of which kind",
+    "emco_processes(why): cannot be done in pods, skipped there",
     "emco_slow: takes minutes; leave out with -m 'not emco_slow'",
 )
 
@@ -212,8 +218,17 @@ def _claims_something(item: pytest.Item) -> bool:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """emco_real: skipped without binaries."""
+    """emco_real: skipped without binaries; emco_kind and emco_processes: on the other platform."""
     config = item.config
+    platform = option(config, "platform") or "process"
+    if platform != "process" and (marker := item.get_closest_marker("emco_processes")) is not None:
+        pytest.skip(f"cannot be done in pods: {marker.args[0]}")
+    if (marker := item.get_closest_marker("emco_kind")) is not None:
+        if platform != "kind":
+            pytest.skip("needs EMCO in a cluster: give --emco-platform kind")
+        edges = marker.kwargs.get("edges", "")
+        if edges and edges != option(config, "edges"):
+            pytest.skip(f"needs edges that are clusters: give --emco-edges {edges}")
     if item.get_closest_marker("emco_real") and not (option(config, "bin") or option(config, "version")):
         pytest.skip("needs real EMCO binaries: give --emco-bin DIR or --emco VERSION")
 
@@ -240,6 +255,12 @@ def pytest_runtest_makereport(
     report = yield
     if report.skipped and call.when == "setup" and _claims_something(item):
         emco_session(item.config).skip_claims(item.nodeid)
+    if (
+        report.failed
+        and (session := _existing(item.config)) is not None
+        and (place := session.keep_evidence(item.name))
+    ):
+        report.sections.append(("evidence of the cluster", place))
     return report
 
 

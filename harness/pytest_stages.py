@@ -4,6 +4,7 @@ Only one is open at a time in a process, beside the environment of the crash poi
 other defects close the one before. Ask for them in an order that keeps equal ones together.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +18,15 @@ THREE_EDGES = ROOT / "fixtures" / "workloads" / "three-edges.yaml"
 
 
 class Stages:
-    """Opens and closes stages. settings: those of the session, of which a stage changes the workload."""
+    """Opens and closes stages.
 
-    def __init__(self, settings: Settings, *, worker: str) -> None:
+    settings:  those of the session, of which a stage changes the workload
+    make_room: is called before one is opened: on kind a set of clusters holds one EMCO
+    """
+
+    def __init__(self, settings: Settings, *, worker: str, make_room: Callable[[], None]) -> None:
         self._settings = settings
+        self._make_room = make_room
         self._worker = worker
         self._open: tuple[Settings, Background, Stage] | None = None
 
@@ -40,12 +46,19 @@ class Stages:
         if self._open is not None and self._open[0] == wanted:
             return self._open[2]
         self.close()
+        self._make_room()
         work = prepare(wanted)
         environment = Background(wanted, work, name=f"stage-{self._worker}")
         environment.open()
         stage = Stage(environment, work)
         self._open = (wanted, environment, stage)
         return stage
+
+    def keep_evidence(self, about: str) -> str:
+        """Keep what surrounds the EMCO that is open; where, empty for nowhere. Raises HarnessTrouble."""
+        if self._open is None:
+            return ""
+        return self._open[2].act(lambda campaign: campaign.lab.keep_evidence(about))
 
     def close(self) -> None:
         """Take down what is open."""

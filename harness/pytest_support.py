@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -28,7 +28,7 @@ from harness.defaults import default_baseline, make_redactor
 from harness.evidence.redaction import Redactor
 from harness.evidence.run_folder import RunFolder, create_run_folder, run_id
 from harness.faults.victim import HarnessTrouble, UsageError
-from harness.platforms.settings import FAULTS, Settings
+from harness.platforms.settings import EDGES, FAULTS, PLATFORMS, KindSettings, Settings
 from harness.pytest_ending import PLAN, Ended, Run, end_run, is_to_be_judged, show
 from harness.pytest_options import file as _file
 from harness.pytest_options import option as _option
@@ -176,11 +176,25 @@ class EmcoSession:
                 reporter.rewrite(f"emco: learning {index + 1}/{total} {call}", erase=True)
 
         try:
-            self.environment.do(lambda campaign: campaign.learn(told))
+            one = self.settings
+            if one.platform == "kind" and one.edges == EDGES[0] and not one.is_named:
+                self._learn_on_processes(told)
+            else:
+                self.environment.do(lambda campaign: campaign.learn(told))
         except HarnessTrouble as trouble:
             raise pytest.UsageError(f"the workload cannot be learned: {trouble}") from trouble
         if reporter is not None and reporter.isatty:
             reporter.rewrite("", erase=True)
+
+    def _learn_on_processes(self, told: Callable[[int, str], None]) -> None:
+        """For a plan of the reference in pods: ids are the same everywhere, and on processes it takes seconds."""
+        settings = dataclasses.replace(self.wide, platform=PLATFORMS[0], kind=KindSettings())
+        environment = Background(settings, prepare(settings), name="plan")
+        try:
+            environment.open()
+            environment.do(lambda campaign: campaign.learn(told))
+        finally:
+            environment.close()
 
     def handover(self) -> str:
         """For a worker."""
@@ -265,8 +279,11 @@ class EmcoSession:
         if self._failed:
             raise HarnessTrouble(self._failed)
         if self._background is None:
+            if "stages" in vars(self):
+                self._one_at_a_time(self.stages.close)
             name = getattr(self._config, "workerinput", {}).get("workerid", "pytest")
-            self._background = Background(self.wide, self.work, name=name)
+            settings = dataclasses.replace(self.wide, evidence_folder=self.folder.path.absolute())
+            self._background = Background(settings, self.work, name=name)
             self._tidy_on_sigterm()
             try:
                 self._background.open()
@@ -288,15 +305,36 @@ class EmcoSession:
     def stages(self) -> Stages:
         """The EMCOs of this process on which experiments are run."""
         self._tidy_on_sigterm()
-        return Stages(self.settings, worker=getattr(self._config, "workerinput", {}).get("workerid", "pytest"))
+        worker = getattr(self._config, "workerinput", {}).get("workerid", "pytest")
+        settings = dataclasses.replace(self.settings, evidence_folder=self.folder.path.absolute())
+        return Stages(settings, worker=worker, make_room=lambda: self._one_at_a_time(self._close_environment))
+
+    def _one_at_a_time(self, close_the_other: Callable[[], None]) -> None:
+        """A set of clusters holds one EMCO: that of crash points, or that of experiments."""
+        if self.settings.platform != PLATFORMS[0]:
+            close_the_other()
+
+    def _close_environment(self) -> None:
+        background, self._background = self._background, None
+        if background is not None:
+            background.close()
+
+    def keep_evidence(self, about: str) -> str:
+        """Keep what surrounds the EMCO that a test failed on; where, or why not, and empty for nowhere."""
+        try:
+            if "stages" in vars(self) and (place := self.stages.keep_evidence(about)):
+                return place
+            if self._background is not None:
+                return self._background.do(lambda campaign: campaign.lab.keep_evidence(about))
+        except HarnessTrouble as trouble:
+            return f"none: {trouble}"
+        return ""
 
     def close(self) -> None:
         """Take down what is up."""
         if "stages" in vars(self):
             self.stages.close()
-        background, self._background = self._background, None
-        if background is not None:
-            background.close()
+        self._close_environment()
 
     def leave(self) -> None:
         """The last thing of a session: nothing stays up, signals mean what they meant before."""

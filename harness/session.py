@@ -99,6 +99,7 @@ def run(
 
     Ctrl-C and SIGTERM end it early: everything is undone and the summary is written all the same.
     """
+    settings = replace(settings, evidence_folder=folder.path.absolute())
     work = prepare(settings)
     began, clock = datetime.now(UTC), time.monotonic()
     results: list[PointResult] = []

@@ -5,12 +5,16 @@ has to be found in one place. This is the only state of the package that outlive
 experiment in a process at a time.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from chaoslib.exceptions import ActivityFailed
 
+from harness.campaign import Campaign
 from harness.chaos.stage import Stage
+from harness.platforms.disruptions import InCluster
+from harness.platforms.edges.access import write_client_files
 
 _STAGES: list[Stage] = []  # the one that is in force is the last
 
@@ -31,9 +35,34 @@ def is_set() -> bool:
 
 @contextmanager
 def acting_on(one: Stage) -> Iterator[None]:
-    """Let experiments act on this stage meanwhile."""
+    """Let experiments act on this stage meanwhile, those activities of chaostoolkit-kubernetes included that they have.
+
+    These go by environment variables: where EMCO runs in a cluster, they name it, and no kubeconfig is read.
+    """
     _STAGES.append(one)
+    named = one.act(_cluster)
+    before = {name: os.environ.get(name) for name in named}
+    os.environ.update(named)
     try:
         yield
     finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
         _STAGES.remove(one)
+
+
+async def _cluster(campaign: Campaign) -> Mapping[str, str]:
+    if not isinstance(campaign.disruptions, InCluster):
+        return {}
+    folder = campaign.lab.folder
+    files = write_client_files(*campaign.disruptions.kubeconfig, folder)
+    return {
+        "KUBECONFIG": str(folder / "none"),
+        "KUBERNETES_HOST": files.url,
+        "KUBERNETES_CA_CERT_FILE": str(files.authority),
+        "KUBERNETES_CERT_FILE": str(files.certificate),
+        "KUBERNETES_KEY_FILE": str(files.key),
+        "KUBERNETES_VERIFY_SSL": "true",
+    }

@@ -1,6 +1,7 @@
 """Starting an EMCO for an experiment that was given none, from the experiment's configuration."""
 
 import contextlib
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,10 +13,11 @@ from harness.background import Background
 from harness.campaign import prepare
 from harness.chaos.current import acting_on
 from harness.chaos.stage import Stage
-from harness.defaults import ROOT, make_redactor, make_settings
+from harness.defaults import ROOT, default_folders, make_redactor, make_settings
 from harness.evidence.run_folder import RunFolder, create_run_folder, run_id
 from harness.faults.victim import UsageError
-from harness.platforms.settings import EDGES, FAULTS, Settings
+from harness.platforms.kind.clusters import Sets
+from harness.platforms.settings import CLUSTER, EDGES, FAULTS, PLATFORMS, Settings
 
 DEFAULT_WORKLOAD = ROOT / "fixtures" / "workloads" / "three-edges.yaml"
 
@@ -64,9 +66,14 @@ def open_stage(configuration: Mapping[str, Any], *, title: str) -> Opened:
 def settings_of(configuration: Mapping[str, Any]) -> Settings:
     """Settings from an experiment's configuration. Raises UsageError for what is wrong in it.
 
-    Read are workload, values, emco_bin, reference, mongo_uri, etcd_endpoint, isolate, edges and max_retries; other keys
-    are the experiment's own, for its activities.
+    Read are workload, values, emco_bin, reference, mongo_uri, etcd_endpoint, isolate, edges, max_retries, platform and
+    cluster; other keys are the experiment's own, for its activities. Where the last two are missing the environment
+    variables EMCO_CHAOS_PLATFORM and EMCO_CHAOS_CLUSTER say it; clusters that were left are used.
     """
+    platform, cluster = (
+        str(configuration.get(key) or os.environ.get(f"EMCO_CHAOS_{key.upper()}") or default)
+        for key, default in (("platform", PLATFORMS[0]), ("cluster", CLUSTER))
+    )
     workload = configuration.get("workload")
     emco_bin, values = configuration.get("emco_bin"), configuration.get("values")
     settings = make_settings(
@@ -81,6 +88,10 @@ def settings_of(configuration: Mapping[str, Any]) -> Settings:
         seed=0,
         isolate=_yes(configuration.get("isolate", True)),
         edges=str(configuration.get("edges") or EDGES[0]),
+        platform=platform,
+        cluster=cluster,
+        node_image=os.environ.get("EMCO_CHAOS_NODE_IMAGE", ""),
+        reuse=platform == "kind" and Sets(default_folders()["state_folder"]).get(cluster) is not None,
     )
     return replace(settings, max_retries=str(configuration.get("max_retries") or ""))
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import tempfile
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -11,12 +12,13 @@ import typer
 
 from harness.campaign import prepare
 from harness.defaults import default_folders
+from harness.evidence.run_folder import run_id
 from harness.faults.journal import process_started
 from harness.faults.victim import UsageError
 from harness.options import with_settings
 from harness.platforms.kind.clusters import ClusterSet, Sets, is_running
 from harness.platforms.kind.environment import bring_up, workloads
-from harness.platforms.settings import CLUSTER, Settings
+from harness.platforms.settings import CLUSTER, KIND_EDGES, Settings
 
 Platform = Annotated[str, typer.Option("--platform", help="Only kind has anything to bring up.")]
 Name = Annotated[str, typer.Option("--cluster", help="Name of the set of clusters: its hub is NAME-hub.")]
@@ -39,15 +41,25 @@ def up(
     *,
     settings: Settings,
     platform: Platform = "kind",
-    edges: Annotated[int, typer.Option("--edges", help="Clusters beside the hub.")] = 0,
+    edges: Annotated[
+        int,
+        typer.Option("--edges", help="Clusters beside the hub, one for each that the workload registers; 0: emulated."),
+    ] = 0,
 ) -> None:
     """Make clusters, put EMCO into the hub, and leave them for `--reuse`. The services are those of the workload."""
     _only_kind(platform)
     kind = replace(settings.kind, edges=edges, keep=True)
+    if edges:
+        settings = replace(settings, platform="kind", workers=1, edges=KIND_EDGES)
     sets = Sets(settings.state_folder)
     kind = replace(kind, reuse=kind.reuse and sets.get(kind.name) is not None)
-    settings = replace(settings, platform="kind", workers=1, kind=kind)
+    place = Path("reports", "out", run_id(datetime.now(UTC), "up")).absolute()  # made when something goes wrong
+    settings = replace(settings, platform="kind", workers=1, kind=kind, evidence_folder=place)
     work = prepare(settings)
+    if edges not in (0, len(work.edges)):
+        raise UsageError(
+            f"--edges {edges}: the workload registers {len(work.edges)} clusters; as many, or none, are made"
+        )
     undo = settings.state_folder / "undo" / f"{os.getpid()}-{process_started(os.getpid())}.up.undo"
     with tempfile.TemporaryDirectory(prefix="emco-chaos-") as folder:
         asyncio.run(bring_up(settings, services=work.services, edges=work.edges, folder=Path(folder), undo=undo))

@@ -6,6 +6,7 @@ from harness.defaults import default_folders
 from harness.faults import journal
 from harness.platforms.edges.running import CLUSTER_UNDOERS
 from harness.platforms.kind.clusters import KIND_UNDOERS
+from harness.platforms.kind.machine import MACHINE_UNDOERS
 from harness.platforms.kubernetes.installed import INSTALLED_UNDOERS
 
 
@@ -17,7 +18,7 @@ def rollback() -> None:
         if journal.owner_alive(path):
             typer.echo(f"{path.name}: its run is still at work, left alone")
             continue
-        undoers = {**journal.UNDOERS, **CLUSTER_UNDOERS, **KIND_UNDOERS, **INSTALLED_UNDOERS}
+        undoers = {**journal.UNDOERS, **CLUSTER_UNDOERS, **KIND_UNDOERS, **MACHINE_UNDOERS, **INSTALLED_UNDOERS}
         for sentence in journal.rollback(path, undoers=undoers):
             typer.echo(sentence)
             played += 1

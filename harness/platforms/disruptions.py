@@ -1,7 +1,8 @@
 """The seam between disruptions and wherever EMCO runs: what an experiment may do to it, by the same names anywhere."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
 
 from harness.faults.victim import Death, UsageError
 from harness.wire.conditions import BlackHole, Condition, Refuse, Reset, Slow
@@ -115,3 +116,36 @@ class Disruptable(Protocol):
 
     async def bring_up(self, *, services: bool = True) -> None:
         """Start the stores that are down and, unless told otherwise, the services."""
+
+
+@runtime_checkable
+class InCluster(Protocol):
+    """What an EMCO in a cluster has beside that. What cannot be done raises HarnessTrouble, as with Disruptable."""
+
+    @property
+    def kubeconfig(self) -> tuple[Path, str]:
+        """A file, and the context in it, with which the cluster is reached."""
+
+    async def retain_volumes(self) -> tuple[str, ...]:
+        """Give the stores, empty, volumes as EMCO's charts make them; their names. `make_whole` takes them away."""
+
+    async def stale_volumes(self) -> tuple[str, ...]:
+        """Volumes whose claim is gone, which no other claim is bound to."""
+
+    async def reclaim_volumes(self) -> tuple[str, ...]:
+        """Let new claims have them, with what is in them; their names."""
+
+    async def disconnect(self, edge: str) -> str:
+        """Take an edge that is a cluster off the network, and leave it so; where it was."""
+
+    async def reconnect(self, edge: str) -> None:
+        """Put it on the network again, and return when its API answers."""
+
+    async def restart_node(self, edge: str) -> None:
+        """Switch the machine of an edge off and on, and return when its API answers."""
+
+    def pods(self, name: str) -> tuple[str, ...]:
+        """The pods of a service or a store as the cluster knows them: name and uid of each."""
+
+    def selector(self, name: str) -> tuple[str, str]:
+        """The namespace of these pods, and what of their labels selects them and no others."""

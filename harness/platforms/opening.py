@@ -46,6 +46,9 @@ class EmcoLab(Lab, Protocol):
     async def ask(self, service: str, path: str) -> Any:
         """The JSON that a GET is answered with; None where the answer is an error, no JSON, or none at all."""
 
+    async def keep_evidence(self, about: str) -> str:
+        """Keep what surrounds EMCO says when something went wrong; where, empty for nowhere."""
+
     async def edge_objects(self) -> Mapping[str, tuple[dict[str, Any], ...]]:
         """What EMCO's edges hold, by their names."""
 

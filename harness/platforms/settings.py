@@ -14,7 +14,8 @@ from harness.faults.victim import UsageError
 
 FAULTS = ("crash", "disconnect", "none", "reset", "error")
 DEFAULT_FAULTS = ("crash", "disconnect", "none")
-EDGES = ("emulator", "kube-apiserver")
+KIND_EDGES = "kind"
+EDGES = ("emulator", "kube-apiserver", KIND_EDGES)
 PLATFORMS = ("process", "kind", "kubernetes")
 CLUSTER = "emco-chaos"
 """Name of the set of clusters where none is given."""
@@ -91,7 +92,7 @@ class Settings:
     emco_images:       kind: where the release's images are: a repository, or archives; empty: where EMCO publishes them
     reference:         which defects the reference EMCO has: faithful, fixed, or named switches
     mongo_uri, etcd_endpoint: running stores instead of embedded ones; they must be empty or carry the harness's marker
-    edges:             what the clusters are: the emulator, or a kube-apiserver of the run's own for each
+    edges:             what the clusters are: the emulator, a kube-apiserver of the run's own for each, or kind clusters
     edge_assets:       folder with etcd and kube-apiserver
     edge_kubeconfigs:  running clusters in the place of some of the workload's
     faults:            which kinds of points are planned
@@ -106,6 +107,7 @@ class Settings:
     state_folder:      undo journals and locks
     cache_folder:      what was learned
     work_folder:       data and logs of environments
+    evidence_folder:   where it is kept what a cluster says when something goes wrong; None: nowhere
     """
 
     workload: Path
@@ -136,6 +138,7 @@ class Settings:
     state_folder: Path = Path()
     cache_folder: Path = Path()
     work_folder: Path = Path()
+    evidence_folder: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.workload.is_file():
@@ -189,10 +192,13 @@ class Settings:
             raise UsageError(
                 "in a cluster there is one worker; more sets of clusters run side by side by --cluster NAME"
             )
-        if self.emco_bin or self.mongo_uri or self.etcd_endpoint or self.edge_kubeconfigs or self.edges != EDGES[0]:
+        own = (EDGES[0], KIND_EDGES) if self.platform == "kind" else (EDGES[0],)
+        if self.edges not in own:
+            raise UsageError(f"on {self.platform} edges are {' or '.join(own)}, not {self.edges}")
+        if self.emco_bin or self.mongo_uri or self.etcd_endpoint or self.edge_kubeconfigs:
             raise UsageError(
                 "in a cluster EMCO runs with stores and edges in the cluster, real EMCO by --emco VERSION: --emco-bin, "
-                "--mongo-uri, --etcd-endpoint, --edges and --edge-kubeconfig have no meaning there"
+                "--mongo-uri, --etcd-endpoint and --edge-kubeconfig have no meaning there"
             )
 
     def _check_cluster(self) -> None:
@@ -210,6 +216,10 @@ class Settings:
     def _check_edges(self) -> None:
         if self.edges not in EDGES:
             raise UsageError(f"--edges {self.edges}: {' or '.join(EDGES)} is expected")
+        if self.edges == KIND_EDGES and self.platform == PLATFORMS[0]:
+            raise UsageError(
+                "--edges kind goes with --platform kind; where EMCO runs as processes, --edge-kubeconfig names clusters"
+            )
         named = [f"{one.provider}+{one.cluster}" for one in self.edge_kubeconfigs]
         for name in named:
             if named.count(name) > 1:
@@ -286,7 +296,7 @@ class Settings:
         return shown(Path(self.emco_images).expanduser()) if self.emco_images[:1] in ("/", "~") else self.emco_images
 
 
-_FOLDERS = ("state_folder", "cache_folder", "work_folder")
+_FOLDERS = ("state_folder", "cache_folder", "work_folder", "evidence_folder")
 
 
 def shown(path: Path) -> str:

@@ -131,6 +131,13 @@ class RemoteRelay:
     def heal(self, link: Link) -> None:
         self.set_condition(link, Healthy())
 
+    async def count_unaccepted(self, links: Sequence[Link], *, counted: bool) -> None:
+        """Whether connections that are asked for on these links count as knocks also where nobody accepts them.
+
+        Raises RelayError where the relay may not see packets.
+        """
+        await self._ask("count", 0.0, links=[self._links.index(link) for link in links], counted=counted)
+
     def seq(self) -> int:
         return self._first + len(self._history)
 

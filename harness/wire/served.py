@@ -15,6 +15,7 @@ import hmac
 import json
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -23,9 +24,9 @@ from pathlib import Path
 from typing import Any, Generic, SupportsIndex, TypeVar, overload
 
 from harness.wire.effects import Effect, Observation
-from harness.wire.instances import Instances
+from harness.wire.instances import UNKNOWN, Instances
 from harness.wire.knocks import Knock
-from harness.wire.links import Address, Link, LinkProtocol, RelayError
+from harness.wire.links import Address, Link, LinkProtocol, RelayError, Tls
 from harness.wire.messages import (
     LONGEST_LINE,
     MalformedMessage,
@@ -36,6 +37,7 @@ from harness.wire.messages import (
     write,
 )
 from harness.wire.relay import Relay
+from harness.wire.syns import Syns
 from harness.wire.triggers import Armed, Trigger
 
 T = TypeVar("T")
@@ -52,6 +54,8 @@ class LinkSpec:
 
     upstream: host and port; with `instance` the host is wherever that source's instance is
     gated:    the link is used by its source alone, and only by the instance that was let in. Otherwise several use it
+    tls:      where files stand with which TLS is ended and begun again: `TLS.server.pem` is shown to the source,
+              `TLS.authority.pem` is believed of the target, `TLS.client.pem` is shown to it. Empty: nobody speaks TLS
     """
 
     source: str
@@ -62,6 +66,7 @@ class LinkSpec:
     instance: bool = False
     gated: bool = True
     streams: tuple[str, ...] = ()
+    tls: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ class ServedConfig:
 
     def to_json(self) -> str:
         """As `from_json` reads it."""
-        names = ("source", "target", "protocol", "listen", "upstream", "instance", "gated", "streams")
+        names = ("source", "target", "protocol", "listen", "upstream", "instance", "gated", "streams", "tls")
 
         def specs(links: tuple[LinkSpec, ...]) -> list[Json]:
             return [{name: getattr(link, name) for name in names} for link in links]
@@ -153,6 +158,7 @@ class ServedRelay:
         self._relay.problems = _Announced(lambda _, text: self._say({"event": "problem", "text": text}))
         self._relay.cuts = _Announced(self._cut)
         self._relay.reads = _Announced(lambda _, one: self._say({"event": "read", "one": observation_to_json(one)}))
+        self._syns = Syns(self._tried)
         self._doors = Relay()
         self._instances = Instances(config.sources, clock=self._relay.clock, changed=self._let_in)
         self._links: list[Link] = []
@@ -184,6 +190,7 @@ class ServedRelay:
         if self._asks is not None:
             self._asks.close()
         self._instances.close()
+        self._syns.close()
         await self._relay.close()
         await self._doors.close()
 
@@ -207,6 +214,7 @@ class ServedRelay:
             identify=self._instances.source_at if several else None,
             gate=self._instances.gate(spec.source) if gated else self._instances.common_gate if several else None,
             locate=partial(self._locate, spec.upstream) if spec.instance else None,
+            tls=_tls(spec.tls) if spec.tls else None,
         )
 
     def _locate(self, upstream: Address) -> Address:
@@ -228,6 +236,12 @@ class ServedRelay:
     def _knocked(self, number: int, one: Knock) -> None:
         self._say({"event": "knocked", "number": number, "one": [one.at, one.source, one.target, one.kind, one.asked]})
 
+    def _tried(self, source: str, target: str, host: str) -> None:
+        """A connection was asked for where nobody listens; instances that wait to be let in do not count."""
+        known = self._instances.source_at((host, 0))
+        if source in (known, UNKNOWN) or source not in self._config.sources:
+            self._relay.knocked(known if source == UNKNOWN else source, target)
+
     def _cut(self, _: int, one: tuple[float, Link]) -> None:
         self._say({"event": "cut", "at": one[0], "link": self._links.index(one[1])})
 
@@ -246,6 +260,7 @@ class ServedRelay:
             writer.close()
             return
         self._part_with_master()
+        self._heal()
         master = self._master = _Master(writer)
         instances = {source: self._instances.address(source) for source in self._config.sources}
         hello = {"clock": self._relay.clock(), "seq": self._relay.seq(), "instances": instances}
@@ -269,6 +284,12 @@ class ServedRelay:
             for task in master.tasks:
                 task.cancel()
             master.writer.close()
+
+    def _heal(self) -> None:
+        """A new master finds every link healthy, whatever the one before did not come to undo."""
+        self._syns.close()
+        for link in self._links:
+            self._relay.heal(link)
 
     async def _asked(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Keep the connection for questions. It is used from inside of callbacks, with blocking calls on its socket."""
@@ -364,6 +385,15 @@ class ServedRelay:
     def _condition(self, _: _Master, order: Json) -> None:
         self._relay.set_condition(self._links[order["link"]], condition_from_json(order["condition"]))
 
+    def _count(self, _: _Master, order: Json) -> None:
+        """Whether tries to connect to links are counted that nobody accepts."""
+        links = [self._links[number] for number in order["links"]]
+        names = {self._relay.address(link): (link.source, link.target) for link in links}
+        if order["counted"]:
+            self._syns.watch(names)
+        else:
+            self._syns.forget(tuple(names))
+
     async def _answers(self, order: Json) -> str:
         """Why a source's instance does not answer on its ports within the limit; empty when it does."""
         source, ports = order["source"], [int(port) for port in order["ports"]]
@@ -405,6 +435,15 @@ class ServedRelay:
         return await self._relay.ended(order["source"], limit=order["limit"])
 
 
+def _tls(files: str) -> Tls:
+    """Raises OSError when a file cannot be read, or is no certificate."""
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(f"{files}.server.pem")
+    client = ssl.create_default_context(cafile=f"{files}.authority.pem")
+    client.load_cert_chain(f"{files}.client.pem")
+    return Tls(server, client)
+
+
 async def _well(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.close()
 
@@ -426,6 +465,7 @@ _ORDERS: dict[str, Callable[[ServedRelay, _Master, Json], Any]] = {
     "disarm": ServedRelay._disarm,  # noqa: SLF001  the same
     "drop": ServedRelay._drop,  # noqa: SLF001  the same
     "condition": ServedRelay._condition,  # noqa: SLF001  the same
+    "count": ServedRelay._count,  # noqa: SLF001  the same
     "freeze": lambda relay, _, order: relay._relay.freeze(order["source"]),  # noqa: SLF001  the same
     "thaw": lambda relay, _, order: relay._relay.thaw(order["source"]),  # noqa: SLF001  the same
     "release": lambda relay, _, order: relay._relay.release(  # noqa: SLF001  the same

@@ -115,3 +115,9 @@ def test_git_away(kind: str, experiment: Run, claims: "Claims") -> None:
     variant = Variant("instantiate", kind, settings, target=partition.GIT, prefix="git-away")
     ran = experiment("git_away.yaml", kind=kind, **settings)
     partition.claim_git_away(claims, partition.recorded(claims, ran, variant), ran)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.emco_kind(edges="kind")
+def test_machine_away(experiment: Run, claims: "Claims") -> None:
+    partition.claim_machine(claims, experiment("network.yaml"))

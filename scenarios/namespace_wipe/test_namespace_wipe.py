@@ -64,12 +64,21 @@ def test_refused(experiment: Run, claims: "Claims") -> None:
     wipe.claim_refused(claims, ran)
 
 
+@pytest.mark.emco_processes("services in pods are given no other EMCO_DATA_KEY by the harness")
 @pytest.mark.parametrize("other", ["another one", pytest.param("", marks=SLOW)], ids=["another", "none"])
 def test_data_key(other: str, request: pytest.FixtureRequest, experiment: Run, claims: "Claims") -> None:
     ran = experiment("data_key.yaml", other_key=other)
     wipe.about(claims, ran, f"encrypted/{request.node.callspec.id}")
     wipe.claim_key(claims, ran)
     wipe.claim_works(claims, ran, "everything else is made")
+
+
+@pytest.mark.emco_kind
+def test_volumes_are_kept(experiment: Run, claims: "Claims") -> None:
+    ran = experiment("retained.yaml")
+    wipe.about(claims, ran, "retained")
+    wipe.claim_retained(claims, ran)
+    wipe.claim_works(claims, ran)
 
 
 def test_without_a_backup(experiment: Run, claims: "Claims") -> None:

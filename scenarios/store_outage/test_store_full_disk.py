@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 KEPT = "nothing that was acknowledged is missing once there is space and the store is started again"
 
 
+@pytest.mark.emco_processes("a volume of the cluster's StorageClass is not made smaller")
 @pytest.mark.parametrize("store", ["mongo", "etcd"])
 def test_full_disk(store: str, experiment: Callable[..., Ran], claims: "Claims") -> None:
     ran = experiment(f"full_disk_{store}.yaml")

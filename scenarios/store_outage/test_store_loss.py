@@ -16,10 +16,30 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("store", ["mongo", "etcd"])
 def test_crash_under_load(store: str, experiment: Callable[..., Ran], claims: "Claims") -> None:
     ran = experiment(f"crash_under_load_{store}.yaml")
-    stage, crashed = ran.stage, ran.marked(outages.began_mark(store))
-    open_then = [one for one in stage.load.asked if one.began < crashed.at <= one.ended]
-    proof = f"{ran.output(f'{store} crashes')}; {len(open_then)} requests under way; {ran.output(f'{store} is back')}"
+    open_then = under_way(ran, store)
+    proof = f"{ran.output(f'{store} crashes')}; {open_then} requests under way; {ran.output(f'{store} is back')}"
     claims.about("store_outage", f"crash-under-load/{store}", proof=proof if open_then else "")
+    claim_kept(claims, ran, open_then)
+
+
+@pytest.mark.emco_kind
+def test_pod_deleted(experiment: Callable[..., Ran], claims: "Claims") -> None:
+    ran = experiment("pod_deleted.yaml", store="mongo")
+    open_then = under_way(ran, "mongo")
+    proof = f"{ran.output('its pod is deleted')}; {open_then} requests under way"
+    claims.about("store_outage", "pod-deleted/mongo", proof=proof if open_then else "")
+    claim_kept(claims, ran, open_then)
+
+
+def under_way(ran: Ran, store: str) -> int:
+    """How many clients had no answer yet when the store went away."""
+    at = ran.marked(outages.began_mark(store)).at
+    return sum(one.began < at <= one.ended for one in ran.stage.load.asked)
+
+
+def claim_kept(claims: "Claims", ran: Ran, open_then: int) -> None:
+    """Clients are served again, and what they were told before is true."""
+    stage = ran.stage
     late = ran.failure("clients are acknowledged again")
     claims.check(
         "serves-again",
@@ -44,7 +64,7 @@ def test_crash_under_load(store: str, experiment: Callable[..., Ran], claims: "C
         seen=aftermath.shown(lost) or "nothing is missing",
         measured={
             "acknowledged": len(acknowledged),
-            "under_way": len(open_then),
+            "under_way": open_then,
             "refused_and_there": sum(stage.clients.took_place(ask) for ask in refused),
             "lost": len(lost),
         },

@@ -48,6 +48,44 @@ def read_kubeconfig(path: Path, context: str) -> Access:
 
     Raises UsageError with a sentence for what cannot be read, is not local, or cannot go through a relay.
     """
+    where, cluster, user = _sections(path, context)
+    address, secure = _server(where, str(cluster.get("server", "")))
+    token = _token(where, path, user)
+    tls = _tls(where, path, cluster, user) if secure else None
+    return Access(address, tls, token, hashlib.sha256(f"{address} {token}".encode()).hexdigest()[:8])
+
+
+@dataclass(frozen=True, slots=True)
+class ClientFiles:
+    """A context's server, and what a client shows and trusts there, each as a file (PEM)."""
+
+    url: str
+    authority: Path
+    certificate: Path
+    key: Path
+
+
+def write_client_files(path: Path, context: str, folder: Path) -> ClientFiles:
+    """For programs that take no kubeconfig, into a folder (files of mode 600).
+
+    Raises UsageError where the user of the context has no client certificate.
+    """
+    where, cluster, user = _sections(path, context)
+    files = {
+        "authority": _pem(path, cluster, "certificate-authority"),
+        "certificate": _pem(path, user, "client-certificate"),
+        "key": _pem(path, user, "client-key"),
+    }
+    if missing := [name for name, content in files.items() if not content]:
+        raise UsageError(f"{where}: a client certificate is needed, and it has no {missing[0]}")
+    for name, content in files.items():
+        (folder / f"{name}.pem").touch(mode=0o600)
+        (folder / f"{name}.pem").write_bytes(content)
+    return ClientFiles(str(cluster["server"]), *(folder / f"{name}.pem" for name in files))
+
+
+def _sections(path: Path, context: str) -> tuple[str, Json, Json]:
+    """Where it is, for sentences; the cluster and the user of a context. Raises UsageError."""
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         contexts = {str(item["name"]): item["context"] for item in config["contexts"]}
@@ -62,10 +100,7 @@ def read_kubeconfig(path: Path, context: str) -> Access:
     if cluster is None:
         raise UsageError(f"{where}: its cluster {named.get('cluster')!r} is not in the file")
     _check(where, cluster, user)
-    address, secure = _server(where, str(cluster.get("server", "")))
-    token = _token(where, path, user)
-    tls = _tls(where, path, cluster, user) if secure else None
-    return Access(address, tls, token, hashlib.sha256(f"{address} {token}".encode()).hexdigest()[:8])
+    return where, cluster, user
 
 
 def write_kubeconfig(name: str, server: str, *, authority: str, token: str = "") -> str:

@@ -16,8 +16,8 @@ from harness.platforms.edges.client import ApiClient, Refused
 from harness.platforms.edges.controllers import Controllers
 from harness.platforms.edges.objects import SELECTOR, Collection, collection_of, creation_order, intent, kept, listed
 from harness.wire.bell import Bell
+from harness.wire.control import RelayControl
 from harness.wire.links import Address, Tls
-from harness.wire.relay import Relay
 
 Json = dict[str, Any]
 Found = list[tuple[Key, Json]]
@@ -27,7 +27,7 @@ _GONE_LIMIT = 90.0  # seconds until everything that was deleted is gone: pods ge
 _SERVED_LIMIT = 30.0
 _AGAIN = 0.2
 _LONG = 3600.0
-_INVALID, _CONFLICT, _MISSING = 422, 409, 404
+_INVALID, _CONFLICT, _MISSING, _BUSY = 422, 409, 404, 429
 _AT_ONCE = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
 
 
@@ -76,7 +76,7 @@ class ApiEdge:
         self._client = client
         self._controllers = controllers
         self._guard = guard
-        self._relay: Relay | None = None
+        self._relay: RelayControl | None = None
         self._read_to = 0
         self._bell = Bell()
         self._changed = asyncio.Event()
@@ -96,7 +96,7 @@ class ApiEdge:
         url = "https://{}:{}".format(*listen)
         return write_kubeconfig(self.name, url, authority=self._ways.authority.pem, token=self._ways.relay.token)
 
-    def follow(self, relay: Relay) -> None:
+    def follow(self, relay: RelayControl) -> None:
         self._relay, self._read_to = relay, relay.seq()
         self._tasks = [asyncio.ensure_future(self._follow(relay)), asyncio.ensure_future(self._care())]
 
@@ -127,13 +127,20 @@ class ApiEdge:
         definitions = Collection(f"{CRD_GROUP}/v1", CRD_PLURAL).path
         made = await self._client.ask("POST", definitions, bundle_state_definition(), accept=(_CONFLICT,))
         deadline = asyncio.get_running_loop().time() + _SERVED_LIMIT
-        while all(entry["name"] != PLURAL for entry in await self._client.resources(f"{GROUP}/v1alpha1")):
+        while not await self._serves_reports():
             if asyncio.get_running_loop().time() > deadline:
                 raise HarnessTrouble(
                     f"edge {self.name}: {PLURAL} are not served {_SERVED_LIMIT:g} s after they were defined"
                 )
             await asyncio.sleep(0.05)  # discovery cannot be watched; bounded by the limit
         return made.get("kind") == "CustomResourceDefinition"
+
+    async def _serves_reports(self) -> bool:
+        """Whether ResourceBundleStates can be listed: discovery names them before their storage is ready."""
+        if all(entry["name"] != PLURAL for entry in await self._client.resources(f"{GROUP}/v1alpha1")):
+            return False
+        listed = await self._client.ask("GET", Collection(f"{GROUP}/v1alpha1", PLURAL).path, accept=(_BUSY, _MISSING))
+        return listed.get("kind") != "Status"
 
     async def leftovers(self) -> list[tuple[Key, Json]]:
         """Everything on the cluster that carries EMCO's label, of whatever kind."""
@@ -148,6 +155,10 @@ class ApiEdge:
         for _, thing in await self.leftovers():
             await self._place(thing)
         await self.restore(())
+
+    def recovered(self) -> None:
+        """The cluster was away on purpose, and is back: what could not be done meanwhile is nobody's trouble."""
+        self._trouble = ""
 
     async def stop(self) -> None:
         try:
@@ -228,7 +239,7 @@ class ApiEdge:
         self._changed.set()
         self._bell.ring()
 
-    async def _follow(self, relay: Relay) -> None:
+    async def _follow(self, relay: RelayControl) -> None:
         """Begin to watch a kind when EMCO first writes one of it."""
         while True:
             await relay.moved(self._read_to, limit=_LONG)

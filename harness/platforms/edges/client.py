@@ -1,5 +1,6 @@
 """A client of a Kubernetes API server, as small as the harness needs it: ask, list, watch, and where kinds live."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
@@ -14,6 +15,7 @@ MERGE_PATCH = "application/merge-patch+json"
 _ANSWER_LIMIT = 30.0
 _WATCH_LIMIT = 600
 _LONGEST_LINE = 16 * 1024 * 1024
+_PAUSE = 0.2
 
 
 class Refused(HarnessTrouble):
@@ -66,6 +68,20 @@ class ApiClient:
             raise Refused(status, f"edge {self.name}: {method} {path} was answered {status}: {why}")
         return read
 
+    async def text(self, path: str, *, query: str = "") -> str:
+        """What is answered where that is no JSON, such as a log. Raises Refused for a status from 400 on."""
+        try:
+            async with self._session.get(f"{self._url}{path}{'?' + query if query else ''}") as answer:
+                text = await answer.text(errors="backslashreplace")
+                status = answer.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise HarnessTrouble(
+                f"edge {self.name}: no answer to GET {path}: {type(error).__name__} {error}"
+            ) from error
+        if status >= 400:
+            raise Refused(status, f"edge {self.name}: GET {path} was answered {status}: {text[:200]}")
+        return text
+
     async def watch(self, path: str, *, query: str, since: str) -> AsyncIterator[Json]:
         """Events of a collection from this version on, until the server ends the watch."""
         asked = f"{self._url}{path}?watch=1&resourceVersion={since}&timeoutSeconds={_WATCH_LIMIT}&{query}"
@@ -97,6 +113,15 @@ class ApiClient:
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
+
+
+async def gone(api: ApiClient, path: str, *, limit: float) -> None:
+    """Wait until something is not there any more. Raises HarnessTrouble when it is after `limit` seconds."""
+    deadline = asyncio.get_running_loop().time() + limit
+    while (await api.ask("GET", path, accept=(404,))).get("kind") != "Status":
+        if asyncio.get_running_loop().time() > deadline:
+            raise HarnessTrouble(f"{path.rsplit('/', 1)[-1]} is not gone within {limit:g} s")
+        await asyncio.sleep(_PAUSE)  # only the API server knows; bounded by the limit
 
 
 def base_path(api_version: str) -> str:

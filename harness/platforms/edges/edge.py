@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from harness.platforms.edge_emulator import EdgeEmulator, LoggedRequest
+from harness.wire.control import RelayControl
 from harness.wire.links import Address, Tls
-from harness.wire.relay import Relay
 
 Json = dict[str, Any]
 
@@ -31,7 +31,7 @@ class Edge(Protocol):
     def kubeconfig(self, listen: Address) -> str:
         """The kubeconfig (YAML) with which EMCO reaches it through the relay at this address."""
 
-    def follow(self, relay: Relay) -> None:
+    def follow(self, relay: RelayControl) -> None:
         """Tell it of the relay, once that is open: whatever EMCO writes passes there."""
 
     async def objects(self) -> list[Json]:
@@ -65,7 +65,7 @@ class EmulatedEdge:
     def kubeconfig(self, listen: Address) -> str:
         return self.emulator.kubeconfig("http://{}:{}".format(*listen))
 
-    def follow(self, relay: Relay) -> None:
+    def follow(self, relay: RelayControl) -> None:
         """It sees every request itself."""
 
     async def objects(self) -> list[Json]:

@@ -26,6 +26,7 @@ from harness.platforms.settings import KindSettings
 _CREATE_LIMIT = 300.0
 _DELETE_LIMIT = 120.0
 _ASK_LIMIT = 30.0
+_EXPORT_LIMIT = 120.0
 _WAIT = "180s"
 _LABEL = "io.x-k8s.kind.cluster"
 _SET_FILE = "set.json"
@@ -216,12 +217,23 @@ async def is_running(cluster: Cluster) -> bool:
     return cluster.name in (await _nodes(running_only=True)).values()
 
 
+async def export_logs(cluster: Cluster, folder: Path) -> None:
+    """What kind gathers of a cluster's nodes: logs of kubelet, the runtime, all containers. Raises CommandFails."""
+    await command("kind", "export", "logs", str(folder), "--name", cluster.name, limit=_EXPORT_LIMIT)
+
+
+async def versions() -> Mapping[str, str]:
+    """Of what clusters are made with. Raises CommandFails."""
+    docker = await command("docker", "version", "--format", "{{.Server.Version}}", limit=_ASK_LIMIT)
+    return {"docker": docker.strip(), "kind": (await command("kind", "version", limit=_ASK_LIMIT)).strip()}
+
+
 async def _create(cluster: Cluster, settings: KindSettings, config_folder: Path) -> None:
     kind_of = "hub" if cluster.name.endswith("-hub") else "edge"
     image = ("--image", settings.node_image) if settings.node_image else ()
     await command(
         "kind", "create", "cluster", "--name", cluster.name, "--kubeconfig", str(cluster.kubeconfig),
-        "--config", str(config_folder / f"{kind_of}.yaml"), "--wait", _WAIT, "--quiet", *image,
+        "--config", str(config_folder / f"{kind_of}.yaml"), "--wait", _WAIT, *image,
         limit=_CREATE_LIMIT,
     )  # fmt: skip
 

@@ -3,16 +3,21 @@
 import asyncio
 import contextlib
 import itertools
+import os
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import harness
 from harness.crashpoints.lab import Limits
 from harness.emco.endpoints import Endpoints
+from harness.evidence.redaction import redactor
 from harness.faults.journal import UNDOERS, Journal
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.edges.access import Access, read_kubeconfig
+from harness.platforms.edges.authority import Authority, open_authority
 from harness.platforms.edges.client import ApiClient
 from harness.platforms.images.named import ServiceImage, service_images
 from harness.platforms.kind.clusters import (
@@ -23,18 +28,24 @@ from harness.platforms.kind.clusters import (
     available_mib,
     check_docker,
     check_kind,
+    export_logs,
+    versions,
 )
+from harness.platforms.kind.edges import machines, open_kind_edges, relay_files, upstreams
 from harness.platforms.kind.images import load, load_services, reference_image
-from harness.platforms.kind.node import Exit, KindNode
+from harness.platforms.kind.machine import MACHINE_UNDOERS, Machine
+from harness.platforms.kind.node import Exit, KindNode, remove_on_node
 from harness.platforms.kubernetes.charts import Charts, ChartServices
 from harness.platforms.kubernetes.disruptions import KubernetesDisruptions
-from harness.platforms.kubernetes.edges import EdgesPod, emulated_kubeconfig
+from harness.platforms.kubernetes.edges import EdgeGroup, EdgesPod
 from harness.platforms.kubernetes.edges_pod import ADMIN_PORT
+from harness.platforms.kubernetes.evidence import ClusterEvidence
 from harness.platforms.kubernetes.install import Release, install, install_emco, rolled_out
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
 from harness.platforms.kubernetes.pods import Pods
 from harness.platforms.kubernetes.splice import WIRING_UNDOERS, Splice, Where
 from harness.platforms.kubernetes.streams import Streams
+from harness.platforms.kubernetes.volumes import RetainedVolumes
 from harness.platforms.kubernetes.wiring import (
     ASKS_PORT,
     CONTROL_PORT,
@@ -45,7 +56,7 @@ from harness.platforms.kubernetes.wiring import (
     Wiring,
 )
 from harness.platforms.process.lab import EdgeName
-from harness.platforms.settings import Settings
+from harness.platforms.settings import KIND_EDGES, Settings
 from harness.stores.etcd import Etcd
 from harness.stores.mongo import Mongo, StoreError
 from harness.stores.snapshot import Snapshot
@@ -64,19 +75,25 @@ KIND_LIMITS = Limits(
 
 
 @contextlib.asynccontextmanager
-async def open_clusters(settings: Settings, undo: Path) -> AsyncIterator[ClusterSet]:
-    """The clusters that the settings ask for: made and removed at the end, or kept. Raises UsageError."""
+async def open_clusters(settings: Settings, undo: Path) -> AsyncIterator[tuple[ClusterSet, Journal]]:
+    """The clusters that the settings ask for: made and removed at the end, or kept. Raises UsageError.
+
+    With the journal in which the undo of what is done to them is written.
+    """
     kind, sets = settings.kind, Sets(settings.state_folder)
     check_kind(kind, available_mib=available_mib())
-    with sets.locked(kind.name), contextlib.closing(Journal(undo, undoers={**UNDOERS, **KIND_UNDOERS})) as journal:
+    with (
+        sets.locked(kind.name),
+        contextlib.closing(Journal(undo, undoers={**UNDOERS, **KIND_UNDOERS, **MACHINE_UNDOERS})) as journal,
+    ):
         await check_docker(kind)
         if kind.reuse:
-            yield await sets.reuse(kind)
+            yield await sets.reuse(kind), journal
             return
         made, undos = await sets.create(kind, journal, config_folder=CONFIG)
         keep = kind.keep
         try:
-            yield made
+            yield made, journal
         except Exception:  # whoever ends a run early, by cancelling it, still may want what is there
             keep = False
             raise
@@ -92,6 +109,7 @@ class Hub:
     """The cluster that EMCO runs in, with EMCO installed.
 
     token: of the relay;  mongo_uri, etcd_password: of stores that ask for a password, for their administrator `root`
+    clusters, machines: where it is one of the harness's own, and of those edges that are clusters
     """
 
     access: Access
@@ -100,36 +118,68 @@ class Hub:
     token: str
     mongo_uri: Callable[[str, int], str] = lambda _, __: ""
     etcd_password: str = field(default="", repr=False)
+    evidence: ClusterEvidence | None = None
+    clusters: ClusterSet | None = None
+    machines: Mapping[str, Machine] = field(default_factory=dict)
 
 
-async def install_on(clusters: ClusterSet, settings: Settings, wiring: Wiring, folder: Path, journal: Journal) -> Hub:
+async def install_on(
+    clusters: ClusterSet, settings: Settings, wiring: Wiring, image: str, place: tuple[Path, Journal]
+) -> Hub:
     """Images into the hub, EMCO and the relay into its namespaces. Raises HarnessTrouble with what the cluster says.
 
-    journal: for how EMCO's services were wired before
+    image: as `reference_image` names it;  place: a folder, and a journal for how EMCO's services were wired before
     """
-    hub = clusters.hub
-    image = await prepare_image(hub.name, settings, folder)
+    hub, (folder, journal) = clusters.hub, place
+    await load(hub.name, image, settings.kind.python_image)
     real = real_images(settings, wiring.services)
     await load_services(hub.name, tuple(real.values()))
     access = read_kubeconfig(hub.kubeconfig, hub.context)
     api = ApiClient(hub.name, access)
+    evidence = _evidence(api, hub, settings)
     try:
         images = {service: one.name for service, one in real.items()}
-        release = Release(wiring, image, settings.kind.python_image, settings.reference, settings.max_retries, images)
+        release = Release(
+            wiring,
+            image,
+            settings.kind.python_image,
+            settings.reference,
+            settings.max_retries,
+            images,
+            edge_files=relay_files(clusters, wiring, _authority(settings)) if wiring.clusters else {},
+        )
         if settings.charts:
             where = Where(hub.kubeconfig, hub.context)
             splice = Splice(wiring, where, journal, replicas=1)
             charts = Charts(settings.charts, settings.chart_values)
             release = replace(release, services=ChartServices(charts, images, where, splice, folder))
+        await RetainedVolumes(api, partial(remove_on_node, hub.node)).remove()  # of a run that was killed
         token = await install(api, release)
         await rolled_out(
             api, EMCO_NAMESPACE, [("statefulsets", "mongo"), ("statefulsets", "etcd")], limit=_ROLLOUT_LIMIT
         )
         await relay_is_up(api, wiring)
+    except HarnessTrouble as trouble:
+        kept = await evidence.keep("install") if evidence is not None else ""
+        await api.close()
+        raise HarnessTrouble(f"{trouble}{f'; evidence: {kept}' if kept else ''}") from trouble
     except BaseException:
         await api.close()
         raise
-    return Hub(access, api, release, token)
+    return Hub(access, api, release, token, evidence=evidence)
+
+
+def _evidence(api: ApiClient, hub: Cluster, settings: Settings) -> ClusterEvidence | None:
+    if settings.evidence_folder is None:
+        return None
+    return ClusterEvidence(
+        api,
+        (EMCO_NAMESPACE, HARNESS_NAMESPACE),
+        settings.evidence_folder,
+        redactor(salt=secrets.token_bytes(16), environment=os.environ),
+        export=partial(export_logs, hub),
+        versions=versions,
+    )
 
 
 async def prepare_image(cluster: str, settings: Settings, folder: Path) -> str:
@@ -142,7 +192,7 @@ async def prepare_image(cluster: str, settings: Settings, folder: Path) -> str:
 
 async def relay_is_up(api: ApiClient, wiring: Wiring) -> None:
     """Wait until relay and edges are ready. Raises HarnessTrouble with what the cluster says."""
-    own = [("deployments", "relay"), *([("deployments", "edges")] if wiring.edges else [])]
+    own = [("deployments", "relay"), *([("deployments", "edges")] if wiring.emulated else [])]
     await rolled_out(api, HARNESS_NAMESPACE, own, limit=_ROLLOUT_LIMIT)
 
 
@@ -164,17 +214,30 @@ async def open_kind_lab(
     undo: Path,
 ) -> AsyncIterator[tuple[KubernetesLab, KubernetesDisruptions]]:
     """As harness.platforms.process.environment.open_lab, on kind, with what disrupts it."""
-    wiring = Wiring(services, tuple(map(str, edges)))
+    names = tuple(map(str, edges))
+    if settings.edges == KIND_EDGES:
+        settings = replace(settings, kind=replace(settings.kind, edges=len(names)))
     async with contextlib.AsyncExitStack() as stack:
-        clusters = await stack.enter_async_context(open_clusters(settings, undo))
+        # Both take their time, and mostly wait: the image is there when the cluster is.
+        image = asyncio.ensure_future(reference_image(ROOT, base=settings.kind.python_image, folder=folder))
+        stack.push_async_callback(_ended, image)
+        clusters, journal = await stack.enter_async_context(open_clusters(settings, undo))
+        real = upstreams(clusters, names) if settings.edges == KIND_EDGES else {}
         wired = undo.with_name(f"{undo.name.removesuffix('.undo')}.wiring.undo")
-        journal = stack.enter_context(contextlib.closing(Journal(wired, undoers=WIRING_UNDOERS)))
-        hub = await install_on(clusters, settings, wiring, folder, journal)
+        wiring_journal = stack.enter_context(contextlib.closing(Journal(wired, undoers=WIRING_UNDOERS)))
+        hub = await install_on(clusters, settings, Wiring(services, names, real), await image, (folder, wiring_journal))
         stack.push_async_callback(hub.api.close)
         if hub.release.services is not None:
             stack.push_async_callback(hub.release.services.take_back, hub.api)
+        hub = replace(hub, clusters=clusters, machines=machines(clusters, tuple(real), journal))
         lab, disruptions = await open_lab_on(settings, limits, clusters.hub.node, hub, folder, stack)
         yield lab, disruptions
+
+
+async def _ended(task: "asyncio.Future[str]") -> None:
+    """Leave nothing behind that goes on by itself."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def open_lab_on(
@@ -214,8 +277,11 @@ async def open_lab_on(
     await _claim(mongo, etcd)
     if hub.release.is_foreign:  # not before it is known that its stores may be used
         await install_emco(hub.api, hub.release, hub.token)
-    edges: EdgesPod | None = None
-    if wiring.edges:
+    edges: EdgeGroup | None = None
+    if wiring.clusters and hub.clusters is not None:
+        edges = kind_edges = await open_kind_edges(hub.clusters, wiring, _authority(settings), stack)
+        kind_edges.follow(relay)
+    elif wiring.edges:
         edges = EdgesPod(wiring.edges, await door(ADMIN_PORT, "edges"))
         stack.push_async_callback(edges.close)
     told: list[KubernetesLab] = []
@@ -237,8 +303,11 @@ async def open_lab_on(
         edges=edges,
         relay=relay,
         doors={service: await door(wiring.rest_door(service)) for service in wiring.services},
-        endpoints=_endpoints(wiring),
+        endpoints=_endpoints(wiring, edges),
         logs=folder,
+        evidence=hub.evidence,
+        machines=hub.machines,
+        kubeconfig=_kubeconfig(settings, hub),
     )
     if relay.let_nobody_in and own.only("relay").restarts:  # it has forgotten who was at work already
         for pod in (pod for service in wiring.services for pod in pods.of(service)):
@@ -250,16 +319,29 @@ async def open_lab_on(
     return lab, KubernetesDisruptions(lab, parts, hub.api, hub.release, hub.token)
 
 
+def _kubeconfig(settings: Settings, hub: Hub) -> tuple[Path, str]:
+    if hub.clusters is not None:
+        return hub.clusters.hub.kubeconfig, hub.clusters.hub.context
+    assert settings.kubeconfig is not None, "a cluster that was there before is named by one"
+    return settings.kubeconfig, settings.context
+
+
 def _link(spec: LinkSpec) -> Link:
     return Link(spec.source, spec.target, spec.protocol, spec.listen, spec.upstream)
 
 
-def _endpoints(wiring: Wiring) -> Endpoints:
+def _endpoints(wiring: Wiring, edges: EdgeGroup | None) -> Endpoints:
     kubeconfigs = {}
-    for name in wiring.edges:
-        provider, _, cluster = name.partition("+")
-        kubeconfigs[provider, cluster] = emulated_kubeconfig(name, wiring.edge_address(name))
+    if edges is not None:
+        for name in wiring.edges:
+            provider, _, cluster = name.partition("+")
+            kubeconfigs[provider, cluster] = edges.edge(name).kubeconfig(wiring.edge_address(name))
     return Endpoints(wiring.controllers(), kubeconfigs)
+
+
+def _authority(settings: Settings) -> Authority:
+    """With what was learned, and as long: snapshots hold kubeconfigs that name it."""
+    return open_authority(settings.cache_folder / "authority")
 
 
 async def _check_claim(mongo: Mongo, etcd: Etcd) -> None:

@@ -1,5 +1,7 @@
 """Images on their way into a kind node: built here if they are not there yet, loaded without any registry."""
 
+import asyncio
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,5 +51,17 @@ async def load_services(cluster: str, images: Sequence[ServiceImage]) -> None:
 
 
 async def load(cluster: str, *images: str) -> None:
-    """Bring images into the nodes of a cluster; those that are there already are left."""
-    await command("kind", "load", "docker-image", "--name", cluster, *images, limit=_LOAD_LIMIT)
+    """Bring images into the one node of a cluster; those that are there are left."""
+    there = await asyncio.gather(*(_is_loaded(f"{cluster}-control-plane", image) for image in images))
+    if missing := [image for image, is_there in zip(images, there, strict=True) if not is_there]:
+        await command("kind", "load", "docker-image", "--name", cluster, *missing, limit=_LOAD_LIMIT)
+
+
+async def _is_loaded(node: str, image: str) -> bool:
+    """Whether the node has this very image under this name."""
+    here = (await command("docker", "image", "inspect", "--format", "{{.Id}}", image, limit=_ASK_LIMIT)).strip()
+    try:
+        told = await command("docker", "exec", node, "crictl", "inspecti", "-o", "json", image, limit=_ASK_LIMIT)
+        return bool(json.loads(told)["status"]["id"] == here)
+    except (CommandFails, ValueError, KeyError, TypeError):  # it has none, or does not say: kind looks again
+        return False

@@ -81,6 +81,10 @@ class KindNode:
         """Let them run again."""
         await self._ctr("tasks", "resume", container)
 
+    async def remove(self, folder: str) -> None:
+        """Remove a folder of the node with all it holds."""
+        await remove_on_node(self._name, folder)
+
     async def _ctr(self, *arguments: str) -> None:
         await command("docker", "exec", self._name, "ctr", "--namespace", "k8s.io", *arguments, limit=_KILL_LIMIT)
 
@@ -98,3 +102,8 @@ class KindNode:
                 waiting.set_result(one)
             else:
                 self._ended(one)
+
+
+async def remove_on_node(node: str, folder: str) -> None:
+    """Remove a folder of a node with all it holds; one that is not there is fine."""
+    await command("docker", "exec", node, "rm", "-rf", "--", folder, limit=_KILL_LIMIT)

@@ -2,25 +2,31 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import aiohttp
 
 from harness.emco.services import SERVICES
-from harness.faults.victim import Death, HarnessTrouble
+from harness.faults.victim import Death, HarnessTrouble, ServiceDown
 from harness.platforms.disruptions import Partition, Volume
-from harness.platforms.edges.client import MERGE_PATCH, ApiClient
+from harness.platforms.edges.client import MERGE_PATCH, ApiClient, gone
+from harness.platforms.flapping import Flapping
+from harness.platforms.kind.machine import Machine
 from harness.platforms.kubernetes.install import Release, has_a_ready_pod, install_emco, rolled_out
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
 from harness.platforms.kubernetes.pods import Pod
+from harness.platforms.kubernetes.volumes import RETAINED, RetainedVolumes, remove_stores
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE
 from harness.stores.mongo import StoreError
 from harness.wire.conditions import Cut, Healthy
-from harness.wire.links import Link
+from harness.wire.links import Link, RelayError
 
 STORES = ("mongo", "etcd")
 _GONE_LIMIT = 180.0
 _START_LIMIT = 120.0
+_STALE_LIMIT = 15.0  # until a store counts as not coming up whose volume still belongs to a claim that is gone
 _PAUSE = 0.2
 _NAMESPACE = f"/api/v1/namespaces/{EMCO_NAMESPACE}"
 _STATEFUL = f"/apis/apps/v1/namespaces/{EMCO_NAMESPACE}/statefulsets"
@@ -38,6 +44,8 @@ class KubernetesDisruptions:
         self._token = token
         self._paused: dict[str, str] = {}  # name, container
         self._down: set[str] = set()  # stores
+        self._flapping = Flapping(lab.relay)
+        self._volumes = RetainedVolumes(api, parts.node.remove)
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -136,8 +144,18 @@ class KubernetesDisruptions:
         for one in paused:
             await self.resume(one)
         told = [f"{one} runs again" for one in paused]
+        for edge, machine in self._parts.machines.items():
+            if name in ("*", edge) and machine.is_off:
+                await self.reconnect(edge)
+                told.append(f"{edge} is on the network again")
         if links := await self._heal([one for one in self._lab.relay.links() if name in ("*", one.source, one.target)]):
             told.append(f"{links} links are healthy again")
+        if name == "*" and self._release.store_classes:
+            await self._lab.kill_services()
+            self._release = replace(self._release, store_classes={})
+            await self._volumes.remove()
+            self._down.update(STORES)
+            told.append("the stores have volumes of the cluster's own again")
         if down := [one for one in await self.down() if fnmatchcase(one, name)]:
             await self._start_stores(tuple(one for one in down if one in STORES))
             services = frozenset(one for one in down if one not in STORES)
@@ -150,9 +168,13 @@ class KubernetesDisruptions:
         if broken := [link for link in links if self._is_broken(link)]:
             raise HarnessTrouble(f"the link {broken[0].describe()} is broken already; heal it first")
         if how.kind in ("refused", "flapping"):
-            raise HarnessTrouble("refused connections cannot be counted in a pod; use the kind `reset`")
+            await self._count(links)
         for link in links:
             self._lab.relay.set_condition(link, how.condition())
+            if how.kind == "flapping":
+                self._flapping.begin(link, how.seconds)
+        if how.kind == "black-hole":
+            await self._count(links)  # after the relay itself has connected, which is what makes it a black hole
         await self._lab.relay.synced()
         return len(links)
 
@@ -160,6 +182,8 @@ class KubernetesDisruptions:
         links = self._links(source, target)
         if broken := [link for link in links if self._is_broken(link)]:
             raise HarnessTrouble(f"the link {broken[0].describe()} is broken already; heal it first")
+        if then is not None and then.kind in ("refused", "flapping"):
+            raise HarnessTrouble(f"what a cut link is afterwards cannot be {then.kind}: nobody could count its tries")
         for link in links:
             self._lab.relay.set_condition(link, Cut(sent, times, then.condition() if then else Healthy()))
         await self._lab.relay.synced()
@@ -171,8 +195,9 @@ class KubernetesDisruptions:
     async def _heal(self, links: Sequence[Link]) -> int:
         broken = [link for link in links if self._is_broken(link)]
         for link in broken:
+            await self._flapping.end(link)
             self._lab.relay.heal(link)
-        await self._lab.relay.synced()
+        await self._lab.relay.count_unaccepted(broken, counted=False)
         return len(broken)
 
     async def wipe(self) -> tuple[str, ...]:
@@ -181,21 +206,75 @@ class KubernetesDisruptions:
             raise HarnessTrouble(f"the namespace {EMCO_NAMESPACE} is not the harness's: it is not deleted")
         running = sorted(self._lab.running)
         await self._lab.kill_services()
-        volumes = await self._volumes()
+        claimed = await self._claimed()
         await self._api.ask("DELETE", _NAMESPACE)
+        await gone(self._api, _NAMESPACE, limit=_GONE_LIMIT)
         deadline = asyncio.get_running_loop().time() + _GONE_LIMIT
-        while (await self._api.ask("GET", _NAMESPACE, accept=(404,))).get(
-            "kind"
-        ) == "Namespace" or await self._volumes():
+        while left := set(await self._claimed()) - set(await self._volumes.stale()):
             if asyncio.get_running_loop().time() > deadline:
-                raise HarnessTrouble(f"the namespace {EMCO_NAMESPACE} is not gone within {_GONE_LIMIT:g} s")
+                raise HarnessTrouble(f"the volume {min(left)} is not gone within {_GONE_LIMIT:g} s")
             await asyncio.sleep(_PAUSE)  # only the API server knows; bounded by the limit
         self._down.update(STORES)
+        kept = await self._volumes.stale()
+        lost = sorted(claim for name, claim in claimed.items() if name not in kept)
         return (
             f"the namespace {EMCO_NAMESPACE}",
             f"{len(running)} services ({', '.join(running)})",
-            f"{len(volumes)} volumes ({', '.join(volumes)})",
+            *((f"{len(lost)} volumes ({', '.join(lost)})",) if lost else ()),
+            *((f"{len(kept)} volumes are kept, for claims that are gone ({', '.join(kept)})",) if kept else ()),
         )
+
+    @property
+    def kubeconfig(self) -> tuple[Path, str]:
+        return self._parts.kubeconfig
+
+    async def disconnect(self, edge: str) -> str:
+        return await self._machine(edge).disconnect()
+
+    async def reconnect(self, edge: str) -> None:
+        await self._machine(edge).connect()
+        self._recovered(edge)
+
+    async def restart_node(self, edge: str) -> None:
+        await self._machine(edge).restart()
+        self._recovered(edge)
+
+    def _recovered(self, edge: str) -> None:
+        if self._parts.edges is not None:
+            self._parts.edges.recovered(edge)
+
+    def _machine(self, edge: str) -> Machine:
+        if edge not in self._parts.machines:
+            known = ", ".join(self._parts.machines) or "none; --edges kind makes clusters"
+            raise HarnessTrouble(f"{edge} is no edge with a machine of its own; there are {known}")
+        return self._parts.machines[edge]
+
+    def pods(self, name: str) -> tuple[str, ...]:
+        if name not in STORES:
+            self._known(name)
+        return tuple(f"{pod.name} {pod.uid}" for pod in self._parts.pods.of(name))
+
+    def selector(self, name: str) -> tuple[str, str]:
+        if name not in STORES:
+            self._known(name)
+        return EMCO_NAMESPACE, f"app={name}"
+
+    async def retain_volumes(self) -> tuple[str, ...]:
+        if self._release.is_foreign:
+            raise HarnessTrouble("the stores are somebody else's: they keep the volumes that they have")
+        await self._lab.kill_services()
+        await remove_stores(self._api)
+        await self._volumes.make()
+        self._release = replace(self._release, store_classes=RETAINED)
+        self._down.update(STORES)
+        await self.bring_up()
+        return tuple(RETAINED.values())
+
+    async def stale_volumes(self) -> tuple[str, ...]:
+        return await self._volumes.stale()
+
+    async def reclaim_volumes(self) -> tuple[str, ...]:
+        return await self._volumes.reclaim()
 
     async def bring_up(self, *, services: bool = True) -> None:
         await self._start_stores(tuple(sorted(self._down)))
@@ -208,7 +287,7 @@ class KubernetesDisruptions:
         await rolled_out(self._api, EMCO_NAMESPACE, names, limit=_START_LIMIT, enough=has_a_ready_pod)
 
     async def close(self) -> None:
-        """Nothing goes on by itself."""
+        await self._flapping.close()
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
@@ -232,7 +311,13 @@ class KubernetesDisruptions:
         await install_emco(self._api, self._release, self._token)  # what a wipe took; what is there stays as it is
         for name in names:
             await self._scale(name, 1)
-        await rolled_out(self._api, EMCO_NAMESPACE, [("statefulsets", name) for name in names], limit=_START_LIMIT)
+        stale = await self._volumes.stale()
+        for name in names:
+            try:
+                limit = _STALE_LIMIT if stale else _START_LIMIT
+                await rolled_out(self._api, EMCO_NAMESPACE, [("statefulsets", name)], limit=limit)
+            except HarnessTrouble as error:
+                raise ServiceDown(name, str(error), "") from error
         self._down.difference_update(names)
         for name in names:
             await self._claim(name)
@@ -250,23 +335,19 @@ class KubernetesDisruptions:
             else:
                 return
 
-    async def _volumes(self) -> list[str]:
-        """Names of the volumes that are claimed from EMCO's namespace."""
+    async def _claimed(self) -> dict[str, str]:
+        """The volumes that are, or were, claimed from EMCO's namespace, with the names of their claims."""
         listed = await self._api.ask("GET", "/api/v1/persistentvolumes")
-        return [
-            one["spec"]["claimRef"]["name"]
+        return {
+            one["metadata"]["name"]: one["spec"]["claimRef"]["name"]
             for one in listed.get("items") or ()
             if (one["spec"].get("claimRef") or {}).get("namespace") == EMCO_NAMESPACE
-        ]
+        }
 
     async def _remove_claim(self, store: str) -> None:
         path = f"{_NAMESPACE}/persistentvolumeclaims/data-{store}-0"
         await self._api.ask("DELETE", path)
-        deadline = asyncio.get_running_loop().time() + _GONE_LIMIT
-        while (await self._api.ask("GET", path, accept=(404,))).get("kind") == "PersistentVolumeClaim":
-            if asyncio.get_running_loop().time() > deadline:
-                raise HarnessTrouble(f"the volume of {store} is not gone within {_GONE_LIMIT:g} s")
-            await asyncio.sleep(_PAUSE)  # only the API server knows; bounded by the limit
+        await gone(self._api, path, limit=_GONE_LIMIT)
 
     def _links(self, source: str, target: str) -> tuple[Link, ...]:
         links = self._lab.relay.links()
@@ -277,4 +358,11 @@ class KubernetesDisruptions:
         return found
 
     def _is_broken(self, link: Link) -> bool:
-        return not isinstance(self._lab.relay.condition(link), Healthy)
+        return link in self._flapping or not isinstance(self._lab.relay.condition(link), Healthy)
+
+    async def _count(self, links: Sequence[Link]) -> None:
+        """Let tries count that nobody accepts."""
+        try:
+            await self._lab.relay.count_unaccepted(links, counted=True)
+        except RelayError as error:
+            raise HarnessTrouble(str(error)) from error

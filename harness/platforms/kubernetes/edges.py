@@ -1,25 +1,51 @@
 """Emulated edges in a pod, as the harness reads and replaces what they hold."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.edge_emulator import EdgeEmulator, LoggedRequest
+from harness.platforms.edges.edge import Edge
+from harness.wire.control import RelayControl
 from harness.wire.links import Address, Tls
-from harness.wire.relay import Relay
 
 Json = dict[str, Any]
 
 
+class EdgeGroup(Protocol):
+    """All edges of one EMCO: what they hold is read, and written, in one go. Raises HarnessTrouble."""
+
+    def edge(self, name: str) -> Edge:
+        """One of them."""
+
+    async def objects(self) -> Mapping[str, tuple[Json, ...]]:
+        """What each edge holds."""
+
+    async def restore(self, wanted: Mapping[str, Sequence[Json]]) -> None:
+        """Make each of these edges hold exactly this."""
+
+    def recovered(self, name: str) -> None:
+        """One of them was away on purpose, and is back."""
+
+    async def close(self) -> None:
+        """Let go of them."""
+
+
 class EdgesPod:
-    """All edges of one EMCO: what they hold is read, and written, in one go."""
+    """Emulated edges, in one pod; implements EdgeGroup."""
 
     def __init__(self, names: Sequence[str], address: Address, *, limit: float = 30.0) -> None:
         self.names = tuple(names)
         self._url = "http://{}:{}/edges".format(*address)
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=limit))
+
+    def edge(self, name: str) -> Edge:
+        return PodEdge(name, self, upstream=("edges", 0))
+
+    def recovered(self, name: str) -> None:
+        """The emulator remembers no trouble."""
 
     async def close(self) -> None:
         await self._session.close()
@@ -65,7 +91,7 @@ class PodEdge:
     def kubeconfig(self, listen: Address) -> str:
         return emulated_kubeconfig(self.name, listen)
 
-    def follow(self, relay: Relay) -> None:
+    def follow(self, relay: RelayControl) -> None:
         """It sees every request itself."""
 
     async def objects(self) -> list[Json]:

@@ -15,11 +15,11 @@ import yaml
 
 from harness.emco.services import SERVICES
 from harness.faults.victim import HarnessTrouble
-from harness.platforms.edges.client import ApiClient, base_path
+from harness.platforms.edges.client import ApiClient, base_path, gone
 from harness.platforms.edges.running import ALLOWED
 from harness.platforms.images.contents import PLACE
 from harness.platforms.kubernetes.bundle import relay_bundle
-from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, HARNESS_NAMESPACE, HEALTH_PORT, Wiring
+from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, HARNESS_NAMESPACE, HEALTH_PORT, RELAY, Wiring
 
 Json = dict[str, Any]
 MANIFESTS = Path(__file__).parent / "manifests"
@@ -31,9 +31,11 @@ _PLURALS = {
     "Service": "services",
     "Deployment": "deployments",
     "StatefulSet": "statefulsets",
+    "PersistentVolume": "persistentvolumes",
 }
 _PAUSE = 0.2
 _UPDATE_LIMIT = 120.0
+_GONE_LIMIT = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class Release:
     images: of real EMCO's services; without any the reference runs, which has `defects`
     services: who puts the services there, where it is not done by the manifests
     is_foreign: EMCO's namespace and the stores are somebody else's: nothing is made there, nothing removed
+    edge_files: for TLS between the relay and edges that are clusters, as harness.wire.served.LinkSpec has it
+    store_classes: storage classes of the stores' volumes, by store; the cluster's default where there is none
     """
 
     wiring: Wiring
@@ -54,6 +58,8 @@ class Release:
     images: Mapping[str, str] = field(default_factory=dict)
     services: "Services | None" = None
     is_foreign: bool = False
+    edge_files: Mapping[str, bytes] = field(default_factory=dict)
+    store_classes: Mapping[str, str] = field(default_factory=dict)
 
     def deployment(self, service: str) -> str:
         """Name of a service's Deployment."""
@@ -89,7 +95,9 @@ def emco_objects(release: Release, token: str) -> list[Json]:
     Its pods are replaced together with the relay: one that was at work through another relay must not pass for new.
     """
     relay = _relay_content(release, token)
-    made = [*render("namespace", {"namespace": EMCO_NAMESPACE}), *render("stores", {"image": release.image})]
+    classes = {f"{store}_class": release.store_classes.get(store) for store in ("mongo", "etcd")}
+    made = render("namespace", {"namespace": EMCO_NAMESPACE})
+    made += render("stores", {"image": release.image, **classes})
     if release.services is None:
         made += release.wiring.emco_services()
         for service in release.wiring.services:
@@ -114,10 +122,12 @@ def harness_objects(release: Release, token: str) -> list[Json]:
         "data": {"relay.json": config},
         "binaryData": {"relay.pyz": code},
     }
-    made = [*render("namespace", {"namespace": HARNESS_NAMESPACE}), content, *render("relay", settings)]
+    files = {name: base64.b64encode(data).decode() for name, data in release.edge_files.items()}
+    keys = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "relay-edges"}, "data": files}
+    made = [*render("namespace", {"namespace": HARNESS_NAMESPACE}), content, keys, *render("relay", settings)]
     made += wiring.harness_services()
-    if wiring.edges:
-        made += render("edges", {"image": release.image, "names": list(wiring.edges)})
+    if wiring.emulated:
+        made += render("edges", {"image": release.image, "names": list(wiring.emulated)})
     return _placed(made, HARNESS_NAMESPACE)
 
 
@@ -127,7 +137,8 @@ def _relay_files(release: Release) -> tuple[str, str]:
 
 
 def _relay_content(release: Release, token: str) -> str:
-    return _digest(*_relay_files(release), release.python_image, token)
+    edges = [f"{name} {hashlib.sha256(data).hexdigest()}" for name, data in sorted(release.edge_files.items())]
+    return _digest(*_relay_files(release), release.python_image, token, *edges)
 
 
 def _placed(made: list[Json], namespace: str) -> list[Json]:
@@ -187,14 +198,42 @@ async def install(api: ApiClient, release: Release) -> str:
     Raises HarnessTrouble when a namespace is somebody else's: it exists and lacks the label that allows it.
     """
     for namespace in (EMCO_NAMESPACE, HARNESS_NAMESPACE):
+        if _is_ending(await api.ask("GET", f"/api/v1/namespaces/{namespace}", accept=(404,))):  # wiped, by a killed run
+            await gone(api, f"/api/v1/namespaces/{namespace}", limit=_GONE_LIMIT)
         found = await api.ask("GET", f"/api/v1/namespaces/{namespace}", accept=(404,))
         if found.get("kind") == "Namespace" and (found["metadata"].get("labels") or {}).get(ALLOWED) != "true":
             raise HarnessTrouble(
                 f"the namespace {namespace} is there and lacks the label {ALLOWED}=true: nothing is touched in it"
             )
+    await remove_others(api, release)
     token = await _token(api) or secrets.token_hex(16)
     await asyncio.gather(install_emco(api, release, token), _apply_all(api, harness_objects(release, token)))
     return token
+
+
+async def remove_others(api: ApiClient, release: Release) -> None:
+    """Remove services of a release before this one that had more of them, and their ways to the relay.
+
+    These lead to ports that belong to other services now: the relay would take one for another.
+    """
+    own = release.wiring.services if release.services is None else ()
+    deployments, ways = (
+        f"/apis/apps/v1/namespaces/{EMCO_NAMESPACE}/deployments",
+        f"/api/v1/namespaces/{HARNESS_NAMESPACE}",
+    )
+    there = {one["metadata"]["name"] for one in (await api.ask("GET", deployments)).get("items") or ()}
+    for name in sorted(there & set(SERVICES) - set(own)):
+        await api.ask("DELETE", f"{deployments}/{name}", {"propagationPolicy": "Foreground"}, accept=(404,))
+        await gone(api, f"{deployments}/{name}", limit=_GONE_LIMIT)
+    listed = (await api.ask("GET", f"{ways}/services")).get("items") or ()
+    for name in sorted(one["metadata"]["name"] for one in listed):
+        service = name.removeprefix(f"{RELAY}-")
+        if service != name and service not in release.wiring.services:
+            await api.ask("DELETE", f"{ways}/services/{name}", accept=(404,))
+
+
+def _is_ending(found: Json) -> bool:
+    return found.get("kind") == "Namespace" and "deletionTimestamp" in found["metadata"]
 
 
 async def install_relay(api: ApiClient, release: Release) -> str:

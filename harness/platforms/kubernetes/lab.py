@@ -12,8 +12,10 @@ from harness.crashpoints.model import Told
 from harness.emco.endpoints import Endpoints
 from harness.faults.victim import Death, HarnessTrouble, ServiceDown, Victim
 from harness.platforms.edges.edge import Edge
+from harness.platforms.kind.machine import Machine
 from harness.platforms.kind.node import Exit, KindNode
-from harness.platforms.kubernetes.edges import EdgesPod, PodEdge
+from harness.platforms.kubernetes.edges import EdgeGroup
+from harness.platforms.kubernetes.evidence import ClusterEvidence
 from harness.platforms.kubernetes.pods import Pods
 from harness.platforms.kubernetes.streams import Streams
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, Wiring
@@ -40,6 +42,8 @@ class ClusterParts:
     """What an environment in a cluster is made of.
 
     doors: where the harness reaches the services' APIs;  logs: folder for the logs of the pods
+    kubeconfig: file and context of the cluster
+    machines: of the edges that are clusters
     """
 
     wiring: Wiring
@@ -48,11 +52,14 @@ class ClusterParts:
     node: KindNode
     mongo: Mongo
     etcd: Etcd
-    edges: EdgesPod | None
+    edges: EdgeGroup | None
     relay: RemoteRelay
     doors: Mapping[str, Address]
     endpoints: Endpoints
     logs: Path
+    kubeconfig: tuple[Path, str]
+    evidence: ClusterEvidence | None
+    machines: Mapping[str, Machine]
 
 
 class KubernetesLab:
@@ -82,7 +89,8 @@ class KubernetesLab:
 
     @property
     def environment(self) -> str:
-        return f"kubernetes/{EMCO_NAMESPACE}"
+        edges = "".join(f"-{edge.identity}" for edge in self.edges.values() if edge.identity)
+        return f"kubernetes/{EMCO_NAMESPACE}{edges}"
 
     @property
     def relay(self) -> RemoteRelay:
@@ -99,11 +107,10 @@ class KubernetesLab:
     @property
     def edges(self) -> Mapping[EdgeName, Edge]:
         """The clusters that EMCO deploys to."""
-        pod = self._parts.edges
-        if pod is None:
+        group = self._parts.edges
+        if group is None:
             return {}
-        names = {name: EdgeName(*name.split("+", 1)) for name in self._parts.wiring.edges}
-        return {names[name]: PodEdge(name, pod, upstream=("edges", 0)) for name in names}
+        return {EdgeName(*name.split("+", 1)): group.edge(name) for name in self._parts.wiring.edges}
 
     def http(self, service: str) -> Address:
         """Where the harness reaches a service's API."""
@@ -241,6 +248,10 @@ class KubernetesLab:
     async def snapshot(self) -> Snapshot:
         mongo, etcd, edges = await asyncio.gather(self.mongo.snapshot(), self.etcd.snapshot(), self.edge_objects())
         return Snapshot(self.environment, mongo, etcd, edges)
+
+    async def keep_evidence(self, about: str) -> str:
+        """Keep what the cluster says of its pods; where, empty where that was done often enough or nowhere is named."""
+        return await self._parts.evidence.keep(about) if self._parts.evidence is not None else ""
 
     async def edge_objects(self) -> Mapping[str, tuple[dict[str, Any], ...]]:
         """What EMCO's edges hold, by their names."""

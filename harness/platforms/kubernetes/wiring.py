@@ -7,7 +7,7 @@ them, fits every one.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.emco.services import SERVICES
@@ -20,7 +20,8 @@ EMCO_NAMESPACE, HARNESS_NAMESPACE = "emco", "emco-chaos"
 MONGO, ETCD = (f"emco-mongo.{EMCO_NAMESPACE}", 27017), (f"emco-etcd.{EMCO_NAMESPACE}", 2379)
 METRICS_PORT = 9023  # rsync's, which has no API
 RELAY = "relay"
-_RELAY_HOST = f"{RELAY}.{HARNESS_NAMESPACE}"
+TLS_FOLDER = "/relay-tls"
+RELAY_HOST = f"{RELAY}.{HARNESS_NAMESPACE}"
 HEALTH_PORT, CONTROL_PORT, ASKS_PORT, MONGO_DOOR, ETCD_DOOR = 7000, 7001, 7002, 7003, 7004
 _EVERYWHERE, _LOOPBACK = "0.0.0.0", "127.0.0.1"  # noqa: S104  the pod's own network, which its clients are in
 _MONGO_LINKS, _ETCD_LINKS, _GRPC_LINKS, _EDGE_LINKS, _REST_DOORS = 21000, 22000, 23000, 24000, 7100
@@ -29,10 +30,20 @@ STREAMS = ("/readyNotify/Alert", "/statusnotify/StatusRegister")  # answered whe
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """Of one EMCO. services: names;  edges: `provider+cluster`."""
+    """Of one EMCO.
+
+    services: names;  edges: `provider+cluster`
+    clusters: those edges that are clusters of their own, and where the relay finds them; all others are emulated
+    """
 
     services: tuple[str, ...]
     edges: tuple[str, ...]
+    clusters: Mapping[str, Address] = field(default_factory=dict)
+
+    @property
+    def emulated(self) -> tuple[str, ...]:
+        """The edges that are not clusters."""
+        return tuple(name for name in self.edges if name not in self.clusters)
 
     def http_port(self, service: str) -> int:
         """Where a service has its API, or nothing but metrics."""
@@ -49,11 +60,15 @@ class Wiring:
 
     def controllers(self) -> Mapping[str, Address]:
         """How services that are called by gRPC have to be registered."""
-        return {name: (_RELAY_HOST, port) for name in self.services if (port := SERVICES[name].grpc_port) is not None}
+        return {name: (RELAY_HOST, port) for name in self.services if (port := SERVICES[name].grpc_port) is not None}
 
     def edge_address(self, edge: str) -> Address:
         """Where EMCO finds an edge."""
-        return _RELAY_HOST, FIRST_PORT + self.edges.index(edge)
+        return RELAY_HOST, FIRST_PORT + self.edges.index(edge)
+
+    def edge_files(self, edge: str) -> str:
+        """Where the relay has what it needs for TLS with an edge that is a cluster."""
+        return f"{TLS_FOLDER}/edge-{self.edges.index(edge)}"
 
     def stores_host(self, service: str) -> str:
         """Where a service finds both stores."""
@@ -78,8 +93,12 @@ class Wiring:
             door, behind = (_LOOPBACK, self.rest_door(service)), (service, self.http_port(service))
             doors.append(LinkSpec("harness", service, "tcp", door, behind, instance=True))
         for index, edge in enumerate(self.edges):
-            listen, upstream = (_EVERYWHERE, _EDGE_LINKS + index), ("edges", FIRST_PORT + index)
-            links.append(LinkSpec("rsync", edge, "http", listen, upstream))
+            listen = (_EVERYWHERE, _EDGE_LINKS + index)
+            if edge in self.clusters:
+                links.append(LinkSpec("rsync", edge, "http", listen, self.clusters[edge], tls=self.edge_files(edge)))
+            else:
+                upstream = ("edges", FIRST_PORT + self.emulated.index(edge))
+                links.append(LinkSpec("rsync", edge, "http", listen, upstream))
         control, asks = (_LOOPBACK, CONTROL_PORT), (_LOOPBACK, ASKS_PORT)
         return ServedConfig(self.services, tuple(links), tuple(doors), control, asks, (_EVERYWHERE, HEALTH_PORT))
 
@@ -105,8 +124,8 @@ class Wiring:
         for index in range(len(self.edges)):
             common[f"edge-{index}"] = (FIRST_PORT + index, _EDGE_LINKS + index)
         made.append(_service(RELAY, RELAY, common))
-        if self.edges:
-            ports = {f"edge-{index}": (FIRST_PORT + index, FIRST_PORT + index) for index in range(len(self.edges))}
+        if self.emulated:
+            ports = {f"edge-{index}": (FIRST_PORT + index, FIRST_PORT + index) for index in range(len(self.emulated))}
             made.append(_service("edges", "edges", ports))
         return made
 

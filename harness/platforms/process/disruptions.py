@@ -12,13 +12,14 @@ import aiohttp
 from harness.emco.services import DATA_KEY, SERVICES
 from harness.faults.victim import Death, HarnessTrouble
 from harness.platforms.disruptions import Partition, Volume
+from harness.platforms.flapping import Flapping
 from harness.platforms.process.lab import ProcessLab
 from harness.platforms.process.programs import reachable
-from harness.platforms.process.syns import Syns
 from harness.platforms.process.volumes import Volumes
 from harness.platforms.supervisor import Supervised
-from harness.wire.conditions import Cut, Healthy, Refuse
-from harness.wire.links import Link
+from harness.wire.conditions import Cut, Healthy
+from harness.wire.links import Link, RelayError
+from harness.wire.syns import Syns
 
 
 class ProcessDisruptions:
@@ -26,8 +27,8 @@ class ProcessDisruptions:
 
     def __init__(self, lab: ProcessLab) -> None:
         self._lab = lab
-        self._syns = Syns(lab.relay.knocked)
-        self._flapping: dict[Link, asyncio.Task[None]] = {}
+        self._syns = Syns(lambda source, target, _: lab.relay.knocked(source, target))
+        self._flapping = Flapping(lab.relay)
         self._paused: set[str] = set()
         self._volumes = Volumes()
 
@@ -145,7 +146,7 @@ class ProcessDisruptions:
         for link in links:
             self._lab.relay.set_condition(link, how.condition())
             if how.kind == "flapping":
-                self._flapping[link] = asyncio.create_task(self._flap(link, how.seconds))
+                self._flapping.begin(link, how.seconds)
         return len(links)
 
     async def cut(self, source: str, target: str, sent: bytes, *, times: int = 1, then: Partition | None = None) -> int:
@@ -166,8 +167,7 @@ class ProcessDisruptions:
         links = [one for one in self._lab.relay.links() if _fits(one, source, target)]
         broken = [link for link in links if self._is_broken(link)]
         for link in broken:
-            if (task := self._flapping.pop(link, None)) is not None:
-                await _cancelled(task)
+            await self._flapping.end(link)
             self._lab.relay.heal(link)
         self._syns.forget(tuple(self._lab.relay.address(link) for link in broken))
         return len(broken)
@@ -196,8 +196,7 @@ class ProcessDisruptions:
 
     async def close(self) -> None:
         """End what goes on by itself; the links are closed with the lab."""
-        for task in self._flapping.values():
-            await _cancelled(task)
+        await self._flapping.close()
         self._syns.close()
         self._volumes.close()
 
@@ -230,15 +229,10 @@ class ProcessDisruptions:
         return link in self._flapping or not isinstance(self._lab.relay.condition(link), Healthy)
 
     def _watch(self, links: tuple[Link, ...]) -> None:
-        self._syns.watch({self._lab.relay.address(link): (link.source, link.target) for link in links})
-
-    async def _flap(self, link: Link, seconds: float) -> None:
-        """Refused and healthy in turn, each for `seconds`, until it is healed."""
-        while True:
-            await asyncio.sleep(seconds)  # the period of the fault itself
-            self._lab.relay.heal(link)
-            await asyncio.sleep(seconds)
-            self._lab.relay.set_condition(link, Refuse())
+        try:
+            self._syns.watch({self._lab.relay.address(link): (link.source, link.target) for link in links})
+        except RelayError as error:
+            raise HarnessTrouble(str(error)) from error
 
 
 def _fits(link: Link, source: str, target: str) -> bool:
@@ -249,8 +243,3 @@ def _remove(folder: Path) -> int:
     files = sum(1 for path in folder.rglob("*") if path.is_file())
     shutil.rmtree(folder)
     return files
-
-
-async def _cancelled(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.wait({task})

@@ -10,7 +10,7 @@ import trustme
 import yaml
 
 from harness.faults.victim import UsageError
-from harness.platforms.edges.access import read_kubeconfig, write_kubeconfig
+from harness.platforms.edges.access import read_kubeconfig, write_client_files, write_kubeconfig
 from harness.platforms.edges.authority import Authority, open_authority
 
 LOCAL = "http://127.0.0.1:8001"
@@ -149,3 +149,21 @@ def test_the_authority_is_made_once_and_its_key_is_private(tmp_path: Path) -> No
     assert first.identity != open_authority(tmp_path / "b").identity
     assert {0o600} == {path.stat().st_mode & 0o777 for path in (tmp_path / "a").glob("authority.[kp]*")}
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_context_is_written_as_files_for_programs_without_kubeconfigs(tmp_path: Path) -> None:
+    user = {"client-certificate-data": base64_of(b"certificate"), "client-key-data": base64_of(b"key")}
+    cluster = {"certificate-authority-data": base64_of(b"authority")}
+    files = write_client_files(kubeconfig(tmp_path, cluster=cluster, user=user), "kind-hub", tmp_path)
+    assert files.url == LOCAL
+    assert [one.read_bytes() for one in (files.authority, files.certificate, files.key)] == [
+        b"authority",
+        b"certificate",
+        b"key",
+    ]
+    assert {one.stat().st_mode & 0o777 for one in (files.authority, files.certificate, files.key)} == {0o600}
+
+
+def test_a_context_without_a_client_certificate_is_refused_as_files(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="it has no authority"):
+        write_client_files(kubeconfig(tmp_path, user={"token": "sesame"}), "kind-hub", tmp_path)

@@ -25,7 +25,7 @@ def stages() -> Iterator[Stages]:
         seed=0,
         isolate=True,
     )
-    opened = Stages(settings, worker=f"unit-{os.getpid()}")
+    opened = Stages(settings, worker=f"unit-{os.getpid()}", make_room=lambda: None)
     yield opened
     opened.close()
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from harness.chaos.opening import settings_of
 from harness.chaos.running import Loaded, load, run_on
 from harness.chaos.stage import Stage
 from harness.faults.victim import UsageError
@@ -121,3 +122,11 @@ def test_every_story_has_an_experiment_of_the_plain_name_and_says_how_to_run_it(
 
     assert story.with_name("experiment.yaml").is_file()
     assert f"chaos run scenarios/{name}/experiment.yaml" in story.read_text(encoding="utf-8")
+
+
+def test_an_experiment_says_where_emco_is_to_run_or_the_environment_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMCO_CHAOS_PLATFORM", "kind")
+    monkeypatch.setenv("EMCO_CHAOS_CLUSTER", "no-such-set")
+    settings = settings_of({})
+    assert (settings.platform, settings.kind.name, settings.kind.reuse) == ("kind", "no-such-set", False)
+    assert settings_of({"platform": "process"}).platform == "process"

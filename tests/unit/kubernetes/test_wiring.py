@@ -1,5 +1,6 @@
 """Addresses and manifests fit together: whoever is to find somebody does."""
 
+import base64
 import json
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,8 @@ from harness.platforms.edges.running import ALLOWED
 from harness.platforms.kubernetes.bundle import LARGEST, relay_bundle
 from harness.platforms.kubernetes.edges import emulated_kubeconfig
 from harness.platforms.kubernetes.install import Release, emco_objects, harness_objects, render
-from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, HARNESS_NAMESPACE, Wiring
+from harness.platforms.kubernetes.volumes import RETAINED
+from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, HARNESS_NAMESPACE, TLS_FOLDER, Wiring
 
 WIRING = Wiring(("orchestrator", "clm", "dcm", "rsync"), ("p1+c1", "p1+c2"))
 RELEASE = Release(WIRING, "emco:1", "python:3.11-slim", "faithful", max_retries="3")
@@ -113,6 +115,41 @@ def test_a_missing_value_is_said() -> None:
 def test_the_relays_code_is_the_same_each_time_and_fits_into_a_configmap() -> None:
     assert relay_bundle() == relay_bundle()
     assert len(relay_bundle()) < LARGEST
+
+
+def test_edges_that_are_clusters_are_found_by_their_nodes_and_nothing_is_emulated() -> None:
+    clusters = {"p1+c1": ("set-edge-1-control-plane", 6443), "p1+c2": ("set-edge-2-control-plane", 6443)}
+    wiring = Wiring(WIRING.services, WIRING.edges, clusters)
+    files = {"edge-0.server.pem": b"certificate and key"}
+    objects = harness_objects(Release(wiring, "emco:1", "python:3.11-slim", "faithful", edge_files=files), "t")
+    links = {one.target: one for one in wiring.relay_config().links}
+    for index, (edge, node) in enumerate(clusters.items()):
+        assert (links[edge].upstream, links[edge].tls) == (node, f"{TLS_FOLDER}/edge-{index}")
+        host, port = wiring.edge_address(edge)
+        assert target_port(objects, host, port) == links[edge].listen[1]
+    assert not [one for one in objects if one["metadata"]["name"] == "edges"]
+    kept = named(objects, "Secret", "relay-edges")["data"]
+    assert base64.b64decode(kept["edge-0.server.pem"]) == b"certificate and key"
+    mounts = named(objects, "Deployment", "relay")["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+    assert TLS_FOLDER in [one["mountPath"] for one in mounts]
+
+
+def test_other_keys_of_edges_make_another_relay() -> None:
+    def content(files: dict[str, bytes]) -> str:
+        objects = harness_objects(Release(WIRING, "emco:1", "python:3.11-slim", "faithful", edge_files=files), "t")
+        metadata = named(objects, "Deployment", "relay")["spec"]["template"]["metadata"]
+        return str(metadata["annotations"]["emco-chaos/content"])
+
+    assert content({"edge-0.server.pem": b"one"}) != content({"edge-0.server.pem": b"two"})
+
+
+def test_stores_get_the_clusters_volumes_unless_others_are_named() -> None:
+    def classes(release: Release) -> list[Any]:
+        stores = [named(emco_objects(release, "t"), "StatefulSet", store) for store in ("mongo", "etcd")]
+        return [one["spec"]["volumeClaimTemplates"][0]["spec"]["storageClassName"] for one in stores]
+
+    assert classes(RELEASE) == [None, None]
+    assert classes(replace(RELEASE, store_classes=RETAINED)) == ["emco-chaos-mongo", "emco-chaos-etcd"]
 
 
 def container(release: Release, service: str) -> Any:

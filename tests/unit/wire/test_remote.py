@@ -10,7 +10,7 @@ from typing import Any
 import bson
 import pytest
 
-from harness.wire.conditions import Healthy, Reset
+from harness.wire.conditions import Healthy, Refuse, Reset
 from harness.wire.effects import Effect
 from harness.wire.links import Address, Link, RelayError
 from harness.wire.messages import MalformedMessage
@@ -284,6 +284,49 @@ def test_links_are_broken_and_healed() -> None:
             healthy.writer.write(modify(2))
             assert await healthy.answer() == 2
             assert b.relay.condition(link) == Healthy()
+
+    asyncio.run(scenario())
+
+
+def test_who_is_refused_is_counted_where_packets_may_be_seen() -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            b.relay.want("dcm")
+            await b.connect()
+            (link,) = b.relay.links()
+            try:
+                await b.relay.count_unaccepted([link], counted=True)
+            except RelayError as error:
+                pytest.skip(f"packets may not be seen here: {error}")
+            b.relay.set_condition(link, Refuse())
+            await b.relay.synced()
+            known = len(b.relay.knocks)
+            with pytest.raises(ConnectionRefusedError):
+                await b.connect()
+            with pytest.raises(ConnectionRefusedError):
+                await b.connect("127.0.0.9")  # an instance that is not let in
+            await b.relay.count_unaccepted([link], counted=False)
+            with pytest.raises(ConnectionRefusedError):
+                await b.connect()
+            await b.relay.synced()
+            (knock,) = b.relay.knocks[known:]
+            assert (knock.source, knock.target, knock.kind) == ("dcm", "mongo", "connect")
+
+    asyncio.run(scenario())
+
+
+def test_a_new_master_finds_every_link_healthy() -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            (link,) = b.relay.links()
+            b.relay.set_condition(link, Refuse())
+            await b.relay.synced()
+            served = b.elsewhere.served
+            async with await RemoteRelay.connect(served.control, served.asks, token=TOKEN, links=[link]) as second:
+                second.want("dcm")
+                client = await b.connect()
+                client.writer.write(modify(7))
+                assert await client.answer() == 7
 
     asyncio.run(scenario())
 

@@ -1,7 +1,7 @@
 """Sees connections that nobody accepts: where a link refuses, the kernel answers, and no program learns of the try.
 
-A packet socket on the loopback interface gets a copy of every SYN. It needs CAP_NET_RAW, which the harness has in a
-network namespace of its own, and is open only while something is watched.
+A packet socket gets a copy of every SYN. It needs CAP_NET_RAW, which the harness has in a network namespace of its own
+and containers have unless it is taken from them, and is open only while something is watched.
 """
 
 import asyncio
@@ -11,12 +11,11 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from harness.faults.victim import HarnessTrouble
+from harness.wire.links import Address, RelayError
 
-Address = tuple[str, int]
-
+_ANY = "0.0.0.0"  # noqa: S104  nothing listens here: a link that listens on all addresses is watched on all of them
 _IPV4 = 0x0800
-_OUTGOING = 4  # on the loopback interface every packet is seen twice: as it leaves and as it arrives
+_OUTGOING = 4  # what leaves is seen, too: on the loopback interface a second time as it arrives
 _ATTACH_FILTER = 26  # SO_ATTACH_FILTER
 _LONGEST = 128
 
@@ -36,17 +35,20 @@ _SYN_ONLY = (
 
 @dataclass(slots=True)
 class Syns:
-    """Counts SYNs to watched addresses. All methods are called in the event loop of the namespace."""
+    """Counts SYNs to watched addresses. All methods are called in the event loop of the namespace.
 
-    knocked: Callable[[str, str], None]
+    knocked: is called with source and target, as they were watched, and with the address that the SYN came from
+    """
+
+    knocked: Callable[[str, str, str], None]
     _watched: dict[Address, tuple[str, str]] = field(default_factory=dict)
     _seen: set[tuple[Address, Address, int]] = field(default_factory=set)
     _socket: socket.socket | None = None
 
     def watch(self, names: Mapping[Address, tuple[str, str]]) -> None:
-        """Tell `knocked(source, target)` of every try to connect to these addresses.
+        """Tell of every try to connect to these addresses; the host 0.0.0.0 means all of this machine's.
 
-        Raises HarnessTrouble where packets may not be seen: tries cannot be counted there.
+        Raises RelayError where packets may not be seen: tries cannot be counted there.
         """
         if self._socket is not None:
             self._arrived(self._socket)  # what came before is not asked of those that are watched from now on
@@ -57,9 +59,9 @@ class Syns:
             self._socket = _packets()
         except OSError as error:
             self._watched.clear()
-            raise HarnessTrouble(
-                f"refused connections cannot be counted here ({error.strerror}): it takes a network namespace; "
-                "use the kind `reset`, or let the harness isolate itself"
+            raise RelayError(
+                f"refused connections cannot be counted here ({error.strerror}): it takes CAP_NET_RAW, which processes "
+                "have in a network namespace of the harness and pods unless it is taken from them; use the kind `reset`"
             ) from error
         asyncio.get_running_loop().add_reader(self._socket, self._arrived, self._socket)
 
@@ -87,9 +89,13 @@ class Syns:
                 return
             syn = read_syn(packet) if sender[2] != _OUTGOING else None
             # A SYN that is not answered is sent again, with the same number: that is no new try of the program.
-            if syn is not None and syn[1] in self._watched and syn not in self._seen:
+            if syn is None or syn in self._seen:
+                continue
+            (host, _), destination, _ = syn
+            names = self._watched.get(destination) or self._watched.get((_ANY, destination[1]))
+            if names is not None:
                 self._seen.add(syn)
-                self.knocked(*self._watched[syn[1]])
+                self.knocked(*names, host)
 
 
 def read_syn(packet: bytes) -> tuple[Address, Address, int] | None:
@@ -107,7 +113,6 @@ def _packets() -> socket.socket:
         code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _SYN_ONLY))
         program = struct.pack("HL", len(_SYN_ONLY), ctypes.addressof(code))  # struct sock_fprog
         sock.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, program)
-        sock.bind(("lo", _IPV4))
         sock.setblocking(False)
     except OSError:
         sock.close()

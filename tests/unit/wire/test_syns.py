@@ -6,7 +6,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.platforms.process.syns import read_syn
+from harness.wire.syns import read_syn
 
 
 def packet(source: tuple[str, int], destination: tuple[str, int], number: int, *, options: int = 0) -> bytes:
