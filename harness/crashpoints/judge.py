@@ -193,6 +193,10 @@ def judge(
     if told.kind == "refused" and state.reached == "after":
         reason = f"the client was refused with {told.status}, but the call took place"
         return Verdict(Outcome.NEEDS_REPAIR if repair else Outcome.STUCK, reason, "before", delta, repair)
+    if elsewhere and told.kind == "acknowledged" and state.reached != "after" and tried.repeat.reached:
+        # A client that was told "accepted" has no reason to ask again.
+        reason = f"acknowledged with {told.status}, but complete only once a client repeats it"
+        return Verdict(Outcome.NEEDS_REPAIR, reason, where, delta, "retry")
     return _judge_partial(tried, where, delta, repair)
 
 

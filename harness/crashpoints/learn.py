@@ -112,6 +112,10 @@ async def fresh(
     return (await settle(lab, profile, limits, quiet=limits.quiet, restarted=True, stays=stays))[0]
 
 
+ENDLESS = "effects go on"
+"""How settle() begins to say that something never stops, though what is there may look finished at every moment."""
+
+
 async def settle(
     lab: Lab,
     profile: Profile,
@@ -135,7 +139,7 @@ async def settle(
         reasons = (profile.at_work_after_restart if restarted else profile.at_work)(snapshot, lab.running)
         why = "; ".join(reason for reason in reasons if reason not in stays)
         if not silent or clock() > deadline:
-            return snapshot, why or f"effects go on after {limits.at_rest * 10:g} s"
+            return snapshot, why or f"{ENDLESS} after {limits.at_rest * 10:g} s"
         if not why:
             if not profile.may_be_at_work(snapshot, lab.running):
                 return snapshot, why

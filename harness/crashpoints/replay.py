@@ -22,7 +22,7 @@ from harness.crashpoints.judge import (
     restart_would_do,
 )
 from harness.crashpoints.lab import Call, Lab, Limits, Profile, Subject
-from harness.crashpoints.learn import Controls, Lesson, fresh, settle
+from harness.crashpoints.learn import ENDLESS, Controls, Lesson, fresh, settle
 from harness.crashpoints.model import Attempt, CrashPoint, Outcome, PointResult, Proof, Told
 from harness.crashpoints.once import made_again
 from harness.faults.victim import HarnessTrouble, ServiceDown
@@ -238,10 +238,11 @@ class Replayer:
             point.fault == "crash"
             and not match(at_crash, case.expected, self._profile, case.rules, wanted=wanted).clean
         )
-        verdict = judge_whole(injected.told, found, self_healed=healed)
+        endless = why.startswith(ENDLESS)
+        verdict = None if endless else judge_whole(injected.told, found, self_healed=healed)
         attempts: tuple[Attempt, ...] = ()
         if verdict is None:
-            tried = await self._examined(self._at_work_for_ever(case, state) if point.elsewhere else case, state)
+            tried = await self._examined(case, state, gave_up=_took_up_its_work(point))
             if restart_would_do(injected.told, found, tried):
                 tried = replace(tried, there=await self._repeated_there(case, point))
             changes = nearest(state, case.expected, case.rules, names=_names(injected.told))
@@ -271,12 +272,6 @@ class Replayer:
         attempt, _ = await self._try(case, "repeat in place", (case.subject.call,), ("after", "twice"))
         return attempt
 
-    def _at_work_for_ever(self, case: Case, state: Snapshot) -> Case:
-        """The case for the examination of a state that a restarted victim made no more of: it will not the next time,
-        and no attempt need wait for that again."""
-        known = self._profile.at_work_after_restart(state, self._lab.running)
-        return replace(case, controls=replace(case.controls, stays=case.controls.stays | frozenset(known)))
-
     async def _in_place(self, case: Case, found: Match, state: Snapshot) -> tuple[Verdict, tuple[Attempt, ...]] | None:
         """Go on from a whole state where it stands; None: all went as in the control runs."""
         done: list[Attempt] = []
@@ -290,10 +285,15 @@ class Replayer:
                 return verdict, (*done, *tried.attempts())
         return None
 
-    async def _examined(self, case: Case, state: Snapshot) -> Examination:
-        digest = canonical(state, case.rules).digest
+    async def _examined(self, case: Case, state: Snapshot, *, gave_up: bool = False) -> Examination:
+        """gave_up: a victim that was restarted made no more of the state: it will not the next time, and no attempt
+        need wait for that again."""
+        digest = canonical(state, case.rules).digest + ("+gave-up" if gave_up else "")
         known = self._memory.get(case.subject.call.name, digest)
         if known is None:
+            if gave_up:
+                stays = case.controls.stays | frozenset(self._profile.at_work_after_restart(state, self._lab.running))
+                case = replace(case, controls=replace(case.controls, stays=stays))
             known = await self._examine(case, state)
             self._memory.put(case.subject.call.name, digest, known)
         return known
@@ -348,7 +348,8 @@ class Replayer:
         found = match(state, case.expected, self._profile, case.rules, wanted=wanted)
         if dead := sorted(case.lesson.services - self._lab.running):
             found, why = Match(""), f"{dead[0]} ended by itself: {self._lab.log_tail(dead[0])[-300:]}"
-        reached = "" if found.orphans else found.reached  # what still runs unowned is no way back
+        # What still runs unowned is no way back, nor is what never stops.
+        reached = "" if found.orphans or why.startswith(ENDLESS) else found.reached
         left = () if reached else nearest(state, case.expected, case.rules, names=wanted)[1]
         more = f"{len(left) - _MOST_CHANGES} more differences" if len(left) > _MOST_CHANGES else ""
         note = "; ".join(text for text in (why, *found.leaks, *found.orphans, more) if text)
@@ -407,6 +408,12 @@ def _varies(case: Case, point: CrashPoint) -> bool:
     return point.effect != "answer" and any(
         sum(one.slug == point.effect for one in run) < point.occurrence for run in runs
     )
+
+
+def _took_up_its_work(point: CrashPoint) -> bool:
+    """Whether a victim beside the call was started again with nothing in its way: only then does what it left say that
+    it leaves it for good."""
+    return point.elsewhere and point.fault == "crash" and not point.under.startswith("start-error")
 
 
 def _names(told: Told) -> tuple[str, ...]:

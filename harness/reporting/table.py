@@ -127,9 +127,14 @@ def _alike(
     for each in every:
         accepted = known[each.id].entry.reason if each.id in known else None
         alone = each.id if isinstance(each, ClaimFinding) else _parts(each.id)[0]
-        # "2 keys" and "3 keys" left behind are the same story.
-        groups.setdefault((alone, each.outcome, re.sub(r"\d+", "#", each.reason), accepted), []).append(each)
+        groups.setdefault((alone, each.outcome, *_story(each), accepted), []).append(each)
     return groups.values()
+
+
+def _story(each: Finding | ClaimFinding) -> tuple[str, str, bool]:
+    """Reason, repair and whether the client was told anything: "2 keys" and "3 keys" left behind are the same story."""
+    reason = re.sub(r"\b\d+(?= keys?\b)|\d{9,}", "#", each.reason)
+    return (reason, "", False) if isinstance(each, ClaimFinding) else (reason, each.repair, each.told.status is None)
 
 
 def _others(others: Sequence[Finding | ClaimFinding], *, limit: int = 6) -> Iterator[str]:

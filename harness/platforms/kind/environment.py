@@ -69,7 +69,7 @@ CONFIG = ROOT / "fixtures" / "kind"
 _ROLLOUT_LIMIT = 120.0
 _STORE_LIMIT = 30.0
 KIND_LIMITS = Limits(
-    quiet=0.05, quiet_async=0.2, at_rest=5.0, moment=0.4, hit=60.0, ended=15.0, reaction=1.0, answer=60.0
+    quiet=0.05, quiet_async=0.2, at_rest=5.0, resumes=3.0, moment=0.4, hit=60.0, ended=15.0, reaction=1.0, answer=60.0
 )
 """Everything takes longer where packets go through an API server and processes share the machine with a cluster."""
 

@@ -101,6 +101,7 @@ class Script:
     partial:  what the call has done when it is stopped; restarted: what a start of the victim makes of it
     goes_on:  what was seen between the answer and the freeze
     seen:     what the history says of the held effect after a fault of the store;  refuses: whether it can be refused
+    endless:  from then on something is written all the time
     down:     the victim does not come back;  down_on: services do not start on a state with this record
     """
 
@@ -110,6 +111,7 @@ class Script:
     restarted: State | None = None
     signal: int = 9
     connections: tuple[int, int] = (3, 3)
+    endless: bool = False
     down: bool = False
     down_on: str = ""
     hangs: bool = False
@@ -192,7 +194,7 @@ class FakeLab:
     # -- relay
 
     async def quiet(self, **_: Any) -> bool:
-        return True
+        return not (self.script.endless and self._armed)
 
     async def moved(self, seq: int, *, limit: float) -> bool:
         return False

@@ -140,6 +140,15 @@ def test_the_worst_that_holds_wins() -> None:
     assert judge(GONE, NOWHERE, "", CHANGES, both).outcome is Outcome.ORPHANS
 
 
+def test_who_was_told_that_it_is_accepted_has_no_reason_to_repeat() -> None:
+    changes = ("after", (Change("etcd /context/ctx-1/app/a/cluster/p1+c1/resource/r/status/", "differs"),))
+    verdict = judge(OK, NOWHERE, "", changes, REPEAT_HELPS, elsewhere=True)
+    assert (verdict.outcome, verdict.repair) == (Outcome.NEEDS_REPAIR, "retry")
+    assert judge(GONE, NOWHERE, "", changes, REPEAT_HELPS, elsewhere=True).outcome is Outcome.RETRY_HEALS
+    inert = Match("after", leaks=("l",))
+    assert judge(OK, inert, "", changes, LEAKS, elsewhere=True).outcome is Outcome.LEAKS
+
+
 def test_an_acknowledgement_by_others_promises_what_comes_of_it_and_not_what_they_note_for_themselves() -> None:
     def verdict(why: str = "", where: str = "etcd /context/ctx-1/rsync/state/", reached: str = "") -> Verdict:
         changes = ("after", (Change(where, "differs"),))

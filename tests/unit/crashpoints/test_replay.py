@@ -77,6 +77,13 @@ async def test_a_stuck_state_is_shown_with_its_difference_and_every_attempt() ->
     ]
 
 
+@pytest.mark.parametrize("partial", [BOTH, {}], ids=["after", "before"])
+async def test_a_whole_state_in_which_something_is_written_for_ever_is_no_pass(partial: State) -> None:
+    _, result = await replayed(Script(partial=partial, endless=True))
+    assert result.outcome is Outcome.STUCK
+    assert "effects go on" in result.reason
+
+
 async def test_the_first_rung_that_helps_is_enough_and_named() -> None:
     rungs = (rung("put", {"a": "other"}), rung("approve again", BOTH), rung("terminate", BOTH))
     case = case_of(replace(CREATE, rungs=rungs), before={}, after=BOTH, undone={})
