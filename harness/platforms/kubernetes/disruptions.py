@@ -82,8 +82,12 @@ class KubernetesDisruptions:
         if name in self._down:
             raise HarnessTrouble(f"{name} was to be killed, but it does not run")
         pod = await self._pod(name)
-        ended = (await asyncio.gather(self._parts.node.kill(pod.container), self._scale(name, 0)))[0]
+        if self._paused.pop(name, "") != pod.container:
+            # Frozen it cannot end by itself when the cluster, which is to have no pod of it, asks it to.
+            await self._parts.node.pause(pod.container)
+        await self._scale(name, 0)
         self._down.add(name)
+        ended = await self._parts.node.kill(pod.container)
         await self._parts.pods.delete(pod)
         if volume == "lost":
             await self._remove_claim(name)
