@@ -327,13 +327,15 @@ class Campaign:
             await self.lab.keep_evidence(point.id)
         return replace(result, replay=self._settings.replay(point.id))
 
-    async def _untrue(self, subject: Subject, state: Snapshot) -> tuple[str, ...]:
-        """What the status API says of the group that a call is about, and is not so."""
+    async def _untrue(self, subject: Subject, state: Snapshot, reached: str) -> tuple[str, ...]:
+        """What the status API says of the group that a call is about, and is not so; or that it says nothing after the
+        call, when there is something to say."""
         call = subject.call
         if not (isinstance(call, Call) and call.lifecycle and call.kind == _GROUPS):
             return ()
         path = f"/v2/{call.target}/status?status=deployed&output=all"
-        return untruths(await self.lab.ask(call.service, path), state)
+        answer = await self.lab.ask(call.service, path)
+        return ("its status is not answered",) if answer is None and reached == "after" else untruths(answer, state)
 
     async def _case(self, point: CrashPoint) -> Case:
         name = f"{point.call} {point.effect}" if point.side == "refused" else point.call

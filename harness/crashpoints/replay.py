@@ -70,10 +70,10 @@ class Memory:
         self._done[call, digest] = examination
 
 
-Untrue = Callable[[Subject, Snapshot], Awaitable[tuple[str, ...]]]
+Untrue = Callable[[Subject, Snapshot, str], Awaitable[tuple[str, ...]]]
 
 
-async def _nothing(_: Subject, __: Snapshot) -> tuple[str, ...]:
+async def _nothing(_: Subject, __: Snapshot, ___: str) -> tuple[str, ...]:
     return ()
 
 
@@ -248,18 +248,18 @@ class Replayer:
             changes = nearest(state, case.expected, case.rules, names=_names(injected.told))
             verdict = judge(injected.told, found, why, changes, tried, elsewhere=point.elsewhere)
             attempts = tried.attempts()
-        elif point.elsewhere and (amiss := await self._amiss(case, injected, state)):
+        elif point.elsewhere and (amiss := await self._amiss(case, injected, state, found.reached)):
             verdict = Verdict(Outcome.NEEDS_REPAIR, f"the state {found.reached} the call, but {amiss}", found.reached)
         elif (broken := await self._in_place(case, found, state)) is not None:
             verdict, attempts = broken
         return _result(point, verdict, injected, attempts)
 
-    async def _amiss(self, case: Case, injected: Injected, state: Snapshot) -> str:
+    async def _amiss(self, case: Case, injected: Injected, state: Snapshot, reached: str) -> str:
         """What is wrong with a whole state that the state alone does not show."""
         seen = self._lab.relay.since(injected.since)
         if again := made_again(case.lesson.effects, seen, self._profile):
             return f"made again meanwhile: {'; '.join(again)}"
-        lies = await self._untrue(case.subject, state)
+        lies = await self._untrue(case.subject, state, reached)
         return f"what is said of it is not so: {'; '.join(lies[:3])}" if lies else ""
 
     async def _repeated_there(self, case: Case, point: CrashPoint) -> Attempt | None:
