@@ -6,15 +6,12 @@ harness.pytest_plugin imports this when it is needed, not before: it brings in e
 import dataclasses
 import os
 import random
-import shlex
 import signal
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from io import StringIO
 from os import environ
 from pathlib import Path
 from types import FrameType
@@ -22,47 +19,27 @@ from typing import Any
 
 import msgspec
 import pytest
-from rich.console import Console
 
 from harness.background import Background
-from harness.campaign import Work, emco_name, prepare, stored_plan
+from harness.campaign import Work, prepare, stored_plan
 from harness.crashpoints.library import Library
-from harness.crashpoints.model import CALLED, CrashPoint, Grade, Plan, PointResult, RunSummary
-from harness.defaults import GOLDEN, default_baseline, make_redactor, make_settings
-from harness.evidence.encoding import from_json, redacted
+from harness.crashpoints.model import CALLED, CrashPoint, Plan, PointResult
+from harness.defaults import default_baseline, make_redactor
 from harness.evidence.redaction import Redactor
-from harness.evidence.run_folder import RESULTS, RunFolder, create_run_folder, read_lines, run_id
-from harness.evidence.versions import versions
+from harness.evidence.run_folder import RunFolder, create_run_folder, run_id
 from harness.faults.victim import HarnessTrouble, UsageError
-from harness.platforms.settings import (
-    CLUSTER,
-    DEFAULT_FAULTS,
-    EDGES,
-    FAULTS,
-    PLATFORMS,
-    KindSettings,
-    Settings,
-)
+from harness.platforms.settings import EDGES, FAULTS, PLATFORMS, KindSettings, Settings
+from harness.pytest_ending import PLAN, Ended, Run, end_run, is_to_be_judged, show
 from harness.pytest_options import file as _file
 from harness.pytest_options import option as _option
-from harness.pytest_options import option_flag, origin, out_folder
+from harness.pytest_options import origin, out_folder
+from harness.pytest_settings import replay_line, settings_of
 from harness.pytest_stages import Stages
-from harness.reporting.baseline import Baseline, BaselineError, BaselineVerdict, Entry, apply, read_baseline
-from harness.reporting.claimed import Stand, keep_stand, plan_tests, read_claimed, were_planned
-from harness.reporting.findings import finding, judged, merged
-from harness.reporting.labels import KNOWN, message, write_allure_session
-from harness.reporting.signoff import write_signoff
-from harness.reporting.summary import SCHEMA, write_summary
-from harness.reporting.table import finding_lines, print_claims, print_table, print_verdict
-from harness.reporting.verdict import Verdict, judge
+from harness.pytest_verdicts import KnownFinding, Replay, judge
+from harness.reporting.baseline import Baseline, Entry, read_baseline
+from harness.reporting.claimed import Stand, keep_stand, plan_tests
+from harness.reporting.labels import KNOWN, write_allure_session
 from harness.session import Chosen, only
-
-_PLAN = "plan.json"
-_MOST_WARNINGS = 20
-
-
-class KnownFinding(AssertionError):
-    """A crash point failed exactly as its entry in the baseline says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +54,6 @@ class Handover:
     digest: str
     plan: Plan | None
     base: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A session's run that is over."""
-
-    summary: RunSummary
-    baseline: BaselineVerdict
-    verdict: Verdict
-    page: Path
 
 
 class EmcoSession:
@@ -110,7 +77,7 @@ class EmcoSession:
     @cached_property
     def settings(self) -> Settings:
         """From options and ini file. Raises pytest.UsageError with a sentence."""
-        return self._handed.settings if self._handed else _settings(self._config)
+        return self._handed.settings if self._handed else settings_of(self._config)
 
     @property
     def wide(self) -> Settings:
@@ -139,7 +106,7 @@ class EmcoSession:
         path = _file(self._config, "baseline") or default_baseline(self.settings)
         try:
             return read_baseline(path) if path else Baseline()
-        except BaselineError as error:
+        except UsageError as error:
             raise pytest.UsageError(str(error)) from error
 
     @cached_property
@@ -381,8 +348,8 @@ class EmcoSession:
     def chosen(self, parameters: Sequence[object]) -> None:
         """Write down which of the collected parameters are points to run; all workers chose the same, one writes."""
         ids = {point.id for point in parameters if isinstance(point, CrashPoint)}
-        if ids and not (self.folder.path / _PLAN).exists():
-            self.folder.write_json(_PLAN, only(self.plan, ids))
+        if ids and not (self.folder.path / PLAN).exists():
+            self.folder.write_json(PLAN, only(self.plan, ids))
 
     def plan_claims(self, tests: Sequence[str]) -> None:
         """Write down which tests with claims are to run."""
@@ -394,168 +361,28 @@ class EmcoSession:
 
     def finish(self, exitstatus: int) -> None:
         """Write summary, report page and what allure wants at the end; nothing when there was nothing to be judged."""
-        folder = self._base / self._run
-        path = folder / _PLAN
-        if self.ended is not None or not (path.exists() or were_planned(RunFolder(folder, self.redactor))):
+        folder = RunFolder(self._base / self._run, self.redactor)
+        if self.ended is not None or not is_to_be_judged(folder):
             return
-        plan = from_json(path.read_bytes(), Plan, where=str(path)) if path.exists() else None
-        lines = self.folder.path / RESULTS
-        results, problems = read_lines(lines, PointResult) if plan and lines.exists() else ((), ())
-        plan = plan or Plan(self.work.digest, f"Disruptions on {emco_name(self.settings)}", ())
-        results, claimed = merged(results, plan), read_claimed(self.folder)
-        status, trouble = _status(exitstatus, len(results), len(plan.points()), problems, claimed.trouble)
-        summary = RunSummary(
-            schema=SCHEMA,
-            run=self.folder.run,
-            title=plan.title,
-            reference=not self.settings.is_real,
-            started=self._origin.began.isoformat(timespec="seconds"),
-            seconds=round(time.monotonic() - self._origin.clock, 2),
-            seed=self.settings.seed,
-            status=status,  # type: ignore[arg-type]  # one of the three words, see _status
-            settings=dict(self.settings.as_json()),
-            versions=versions(),
-            plan=plan,
-            results=results,
-            claims=claimed.claims,
-            trouble=trouble,
-        )
-        write_summary(self.folder, summary)
-        held = apply(
-            self.baseline,
-            judged(summary),
-            today=self.today,
-            selected_ids={point.id for point in plan.points()},
-            complete_subjects=claimed.complete,
-        )
-        verdict = judge(summary, held)
-        self.ended = Ended(summary, held, verdict, write_signoff(self.folder, summary, verdict, held))
+        began, clock = self._origin.began, self._origin.clock
+        run = Run(folder, self.settings, self.work.digest, self.baseline, began, clock, self.today)
+        self.ended = end_run(run, exitstatus)
         if allure := self._config.getoption("allure_report_dir", None):
-            write_allure_session(Path(allure), summary, self.redactor, environment=environ)
+            write_allure_session(Path(allure), self.ended.summary, self.redactor, environment=environ)
 
     def show(self, reporter: "pytest.TerminalReporter") -> None:
-        """The end of pytest's output: table per call, claims, what was left behind, counts."""
-        if self.ended is None:
-            return
-        summary, text = self.ended.summary, StringIO()
-        console = Console(file=text, force_terminal=reporter.hasmarkup, width=reporter._tw.fullwidth)  # noqa: SLF001  pytest's own plugins do so
-        calls = tuple(call for call in summary.plan.calls if call.points)  # what was chosen
-        if calls:
-            print_table(console, dataclasses.replace(summary, plan=dataclasses.replace(summary.plan, calls=calls)))
-        print_claims(console, summary, self.redactor)
-        warned = [result for result in judged(redacted(summary, self.redactor)) if result.grade is Grade.WARN]
-        for result in warned[:_MOST_WARNINGS]:
-            console.print(f"warning: {result.id}: {result.reason}", markup=False, highlight=False, soft_wrap=True)
-        if len(warned) > _MOST_WARNINGS:
-            console.print(
-                f"... and {len(warned) - _MOST_WARNINGS} more warnings; summary.json has all", highlight=False
-            )
-        # Without its reasons: they begin with the exit code of `emco-chaos run`, and pytest has its own.
-        print_verdict(console, summary, Verdict(0, ()), self.ended.baseline, self.redactor)
-        for reason in redacted(self.ended.verdict, self.redactor).reasons:
-            console.print(reason, markup=False, highlight=False, soft_wrap=True)
-        console.print(f"report: {self.ended.page}", markup=False, highlight=False, soft_wrap=True)
-        reporter.section("EMCO crash points" if calls else "EMCO disruptions")
-        reporter.write(text.getvalue())
+        """The end of pytest's output."""
+        if self.ended is not None:
+            show(self.ended, self.redactor, reporter)
 
     def judge(self, result: PointResult, replay: str) -> None:
-        """Fail the test unless the result is a pass, a warning, or exactly as the baseline accepts it.
-
-        replay: the pytest command that shows it again. Raises KnownFinding for what is accepted, HarnessTrouble for an
-        unknown outcome, pytest's failure for the rest.
-        """
-        entry = self.entry(result.point)
-        if result.grade is Grade.ERROR:
-            raise HarnessTrouble(self._text(message(result, self.redactor), result, replay))
-        if entry is None:
-            if result.grade in (Grade.FAIL, Grade.BLOCKER):
-                pytest.fail(self._text(message(result, self.redactor), result, replay), pytrace=False)
-            return
-        held = apply(Baseline((entry,)), (result,), today=self.today, selected_ids={result.point.id})
-        if held.known:
-            raise KnownFinding(message(result, self.redactor, accepted=entry.reason))
-        if held.worse:
-            first = f"{message(result, self.redactor)}; worse than accepted: {held.worse[0].sentence()}"
-        elif held.expired:
-            first = f"baseline entry expired: {held.expired[0].sentence()}"
-        else:
-            first = f"baseline entry to be removed or lowered: {held.vanished[0].sentence()}"
-        pytest.fail(self._text(first, result, replay), pytrace=False)
-
-    def _text(self, first: str, result: PointResult, replay: str) -> str:
-        """A failure's message: the sentence, then what differs, what the client was told, the seed, how to replay."""
-        details = list(finding_lines(finding(redacted(result, self.redactor))))
-        reason, replay_line = details[0], details[-1]
-        middle = details[1:-1] if reason in first else details[:-1]
-        logs = [f"log: {line}" for line in self.redactor.text(result.logs).splitlines()[-20:]]
-        lines = [*middle, *logs, f"seed: {self.settings.seed}", replay_line, f"or: {replay}"]
-        return "\n".join([first, *(f"  {line}" for line in lines)])
+        """As pytest_verdicts.judge; replay: the pytest command that shows it again."""
+        how = Replay(self.settings.seed, replay)
+        judge(result, self.entry(result.point), how, self.redactor, today=self.today)
 
     def replay_line(self, nodeid: str) -> str:
         """The pytest command for one test, with the options of this run that decide what is tested."""
-        place = nodeid[: nodeid.rindex("]") + 1] if "]" in nodeid else nodeid  # pytest-xdist adds `@group`
-        given = ["pytest", place]
-        for name in (
-            "workload",
-            "values",
-            "bin",
-            "version",
-            "images",
-            "charts",
-            "reference",
-            "mongo_uri",
-            "etcd_endpoint",
-            "edges",
-            "baseline",
-        ):
-            if (value := self._config.getoption(f"emco_{name}")) is not None:
-                given += [option_flag(name), value]
-        for edge in self._config.getoption("emco_edge_kubeconfig") or ():
-            given += ["--emco-edge-kubeconfig", edge]
-        for name in ("platform", "kubeconfig", "context", "cluster", "node_image"):
-            if (value := self._config.getoption(f"emco_{name}")) is not None:
-                given += [f"--emco-{name.replace('_', '-')}", value]
-        if self._config.getoption("emco_reuse"):
-            given.append("--emco-reuse")
-        if self._config.getoption("emco_no_baseline"):
-            given.append("--emco-no-baseline")
-        return self.redactor.text(shlex.join(given))
-
-
-def _settings(config: pytest.Config) -> Settings:
-    """Raises pytest.UsageError."""
-    seed = str(_option(config, "seed") or "0")
-    if not seed.isdecimal():
-        raise pytest.UsageError(f"--emco-seed {seed}: a number is expected")
-    workers = len(config.getoption("tx", None) or ()) if config.pluginmanager.hasplugin("dsession") else 1
-    try:
-        return make_settings(
-            workload=_file(config, "workload") or GOLDEN,
-            values=_file(config, "values"),
-            emco_bin=_file(config, "bin"),
-            emco=_option(config, "version"),
-            charts=_file(config, "charts"),
-            emco_images=_option(config, "images"),
-            reference=_option(config, "reference") or "faithful",
-            mongo_uri=_option(config, "mongo_uri"),
-            etcd_endpoint=_option(config, "etcd_endpoint"),
-            faults=_option(config, "faults") or ",".join(DEFAULT_FAULTS),
-            victims=_option(config, "victims") or CALLED,
-            workers=workers,
-            seed=int(seed),
-            isolate=not _option(config, "no_isolate"),
-            platform=_option(config, "platform") or PLATFORMS[0],
-            kubeconfig=_file(config, "kubeconfig"),
-            context=_option(config, "context"),
-            cluster=_option(config, "cluster") or CLUSTER,
-            node_image=_option(config, "node_image") or os.environ.get("EMCO_CHAOS_NODE_IMAGE", ""),
-            keep=_option(config, "keep"),
-            reuse=_option(config, "reuse"),
-            edges=_option(config, "edges") or EDGES[0],
-            edge_kubeconfigs=_option(config, "edge_kubeconfig") or (),
-        )
-    except UsageError as error:
-        raise pytest.UsageError(str(error)) from error
+        return self.redactor.text(replay_line(self._config, nodeid))
 
 
 def _ordered(points: Sequence[CrashPoint], seed: int) -> list[CrashPoint]:
@@ -565,18 +392,6 @@ def _ordered(points: Sequence[CrashPoint], seed: int) -> list[CrashPoint]:
         random.Random(seed).shuffle(calls)  # noqa: S311  an order, not a secret
     place = {call: number for number, call in enumerate(calls)}
     return sorted(points, key=lambda point: place[point.call])
-
-
-def _status(
-    exitstatus: int, ran: int, planned: int, problems: Sequence[str], unclaimed: Sequence[str]
-) -> tuple[str, str]:
-    if exitstatus == pytest.ExitCode.INTERRUPTED:
-        return "interrupted", "the session was interrupted"
-    if exitstatus == pytest.ExitCode.INTERNAL_ERROR or problems:
-        return "failed", "; ".join(problems) or "pytest had an internal error"
-    if ran < planned:
-        return "interrupted", "; ".join([f"{planned - ran} of {planned} points have no result", *unclaimed])
-    return ("interrupted", "; ".join(unclaimed)) if unclaimed else ("complete", "")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -306,8 +306,10 @@ def meanwhile(group: str, what: Literal["nothing", "stop", "restart-rsync"] = "n
 def wait_for_context(group: str, status: str, limit: float = 30.0) -> str:
     """Wait until EMCO gives a group's AppContext a status, `InstantiateFailed`. Fails with what it has in `limit` s."""
     here = stage()
-    if here.within(lambda: here.status(group).deployed == status, limit=float(limit)) is None:
-        raise AssertionError(f"the AppContext of {group} is {here.status(group).deployed or 'nothing'}, not {status}")
+    if here.within(lambda: here.groups.status(group).deployed == status, limit=float(limit)) is None:
+        raise AssertionError(
+            f"the AppContext of {group} is {here.groups.status(group).deployed or 'nothing'}, not {status}"
+        )
     here.mark(f"{status} {group}")
     return f"{group} is {status}"
 
@@ -315,7 +317,7 @@ def wait_for_context(group: str, status: str, limit: float = 30.0) -> str:
 @in_sentences
 def watch(group: str) -> str:
     """Keep what EMCO says of a group, and what the edges hold, from now on."""
-    stage().watch(group)
+    stage().groups.watch(group)
     return f"{group} is watched"
 
 
@@ -329,6 +331,6 @@ def wait_for_goal(group: str, goal: str, limit: float = 30.0) -> str:
 @in_sentences
 def wait_until_ready(group: str, limit: float = 30.0) -> str:
     """Wait until a group's workload runs, by EMCO's word and by the edges'. Fails with why it does not in `limit` s."""
-    stage().wait_until_ready(group, limit=float(limit))
+    stage().groups.wait_until_ready(group, limit=float(limit))
     stage().mark(f"ready {group}")
     return f"{group} is ready"

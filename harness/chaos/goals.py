@@ -15,20 +15,20 @@ def reach(stage: Stage, group: str, *, limit: float) -> str:
 
     Each step gets `limit` seconds. Raises HarnessTrouble with all that was tried when it does not run in the end.
     """
-    stage.group(group)  # raises for an unknown one
+    stage.groups.named(group)  # raises for an unknown one
     if not _instantiated(stage, group):
         _must(stage, group, "instantiate", limit=limit)
         if _runs(stage, group, limit=limit):
             return AGAIN
     elif _runs(stage, group, limit=limit):
         return BY_ITSELF
-    said = stage.status(group).deployed or "nothing"
-    why = stage.not_ready(group)
+    said = stage.groups.status(group).deployed or "nothing"
+    why = stage.groups.not_ready(group)
     for verb in ("terminate", "instantiate"):
         _must(stage, group, verb, limit=limit)
         stage.at_rest()
     if not _runs(stage, group, limit=limit):
-        now = stage.not_ready(group)
+        now = stage.groups.not_ready(group)
         raise HarnessTrouble(f"{group} said {said} ({why}) and does not run after terminate and instantiate: {now}")
     return f"said {said}; terminate, instantiate"
 
@@ -39,7 +39,7 @@ def remove(stage: Stage, group: str, *, limit: float) -> str:
     A step that is refused is tried until `limit` seconds are over, then the next one is. Raises HarnessTrouble when
     the group is there after all.
     """
-    call = stage.group(group)
+    call = stage.groups.named(group)
     below = [one for one in stage.calls if one.verb == "create" and f"{one.target}/".startswith(f"{call.target}/")]
     asks = [Ask(call.service, "POST", f"/v2/{call.target}/terminate")]
     asks += [Ask(one.service, "DELETE", f"/v2/{one.target}") for one in reversed(below)]
@@ -65,18 +65,18 @@ def said_failed(took: str) -> bool:
 
 
 def _instantiated(stage: Stage, group: str) -> bool:
-    return stage.status(group).state == "Instantiated"
+    return stage.groups.status(group).state == "Instantiated"
 
 
 def _runs(stage: Stage, group: str, *, limit: float) -> bool:
     def over() -> bool:
-        return not stage.not_ready(group) or "Failed" in stage.status(group).deployed
+        return not stage.groups.not_ready(group) or "Failed" in stage.groups.status(group).deployed
 
-    return bool(stage.within(over, limit=limit)) and not stage.not_ready(group)
+    return bool(stage.within(over, limit=limit)) and not stage.groups.not_ready(group)
 
 
 def _must(stage: Stage, group: str, verb: str, *, limit: float) -> Asked:
-    call = stage.group(group)
+    call = stage.groups.named(group)
     ask = Ask(call.service, "POST", f"/v2/{call.target}/{verb}")
     asked = stage.clients.ask_until(ask, lambda one: one.told.kind == "acknowledged", limit=limit)
     if asked.told.kind != "acknowledged":

@@ -38,13 +38,13 @@ def nothing_active() -> bool:
 @in_sentences
 def workload_ready(group: str) -> bool:
     """Whether a group's workload runs, by EMCO's word and by the edges'."""
-    return not stage().not_ready(group)
+    return not stage().groups.not_ready(group)
 
 
 @in_sentences
 def context_status(group: str) -> str:
     """Status of a group's AppContext, `Instantiated`; empty where EMCO says nothing."""
-    return stage().status(group).deployed
+    return stage().groups.status(group).deployed
 
 
 @in_sentences
@@ -54,7 +54,7 @@ def group_status(group: str) -> dict[str, Any]:
     status: HTTP's, 0 without an answer;  said: EMCO's word for the context;  running: whether everything is Applied
     """
     try:
-        answer = stage().ask_status(group)
+        answer = stage().groups.ask_status(group)
     except HarnessTrouble:  # nobody answers: an experiment wants to know that, too
         return {"status": 0, "said": "", "running": False}
     said = parse_status(answer.body) if answer.ok else NOTHING_SAID
@@ -65,7 +65,7 @@ def group_status(group: str) -> dict[str, Any]:
 @in_sentences
 def connectivity(group: str, edge: str) -> str:
     """What EMCO says of its connection to an edge: Available, Retrying or Unknown."""
-    return stage().status(group).connectivity.get(edge, "")
+    return stage().groups.status(group).connectivity.get(edge, "")
 
 
 @in_sentences

@@ -202,7 +202,7 @@ def record(stage: Stage, *, group: str, target: str, how: Partition) -> Recordin
         how=how,
         edges=stage.edges,
         marks={one.name: one.at for one in stage.marks},
-        seen=stage.watched(group),
+        seen=stage.groups.watched(group),
         knocks=tuple(one for one in stage.knocks(source="rsync", since=mark) if one.target in (*stage.edges, target)),
         effects=stage.seen(source="rsync", since=mark),
     )

@@ -5,10 +5,8 @@ Every method blocks until it is done; each wait has a limit.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
@@ -17,13 +15,14 @@ from harness.campaign import PROFILE, Campaign, Work
 from harness.chaos import backups
 from harness.chaos.attempts import Tries, tries
 from harness.chaos.clients import Clients
+from harness.chaos.groups import Groups
 from harness.chaos.load import Load
+from harness.chaos.moments import Made, Mark, Pending
 from harness.chaos.supervision import Supervision
-from harness.chaos.watching import Content, Seen, Watch, goal_named, look
-from harness.crashpoints.model import Told
+from harness.chaos.waiting import within
+from harness.chaos.watching import Seen
 from harness.emco.calls import Call
 from harness.emco.invariants import Violation, broken
-from harness.emco.status import NOTHING_SAID, GroupStatus, parse_status
 from harness.faults.victim import Death, HarnessTrouble, UsageError
 from harness.platforms.disruptions import Partition, Volume
 from harness.stores.canonical import Delta, canonical, difference
@@ -32,49 +31,8 @@ from harness.wire.effects import Observation
 from harness.wire.knocks import Knock
 
 T = TypeVar("T")
-GROUPS = "deployment-intent-groups"
 BEGIN = "begin"
 """Name of the snapshot of the empty EMCO that an experiment begins with."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A moment of the experiment. at: seconds of the relay's clock; seq, knock: where its history stood then."""
-
-    name: str
-    at: float
-    seq: int
-    knock: int
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A call that was made, and what the client was told. began, ended: seconds of the relay's clock."""
-
-    call: str
-    told: Told
-    began: float
-    ended: float
-
-
-class Pending:
-    """A call that is under way while the experiment goes on."""
-
-    def __init__(self, name: str, future: "Future[Made]") -> None:
-        self.name = name
-        self._future = future
-
-    @property
-    def over(self) -> bool:
-        """Whether it came to an end."""
-        return self._future.done()
-
-    def result(self, limit: float) -> Made:
-        """What came of it. Raises HarnessTrouble when it is not over within `limit` seconds."""
-        try:
-            return self._future.result(limit)
-        except TimeoutError:
-            raise HarnessTrouble(f"{self.name} was not answered within {limit:g} s") from None
 
 
 class Stage:
@@ -86,9 +44,9 @@ class Stage:
         self.title = work.title
         self.marks: list[Mark] = []
         self.made: list[Made] = []
-        self._watches: dict[str, tuple[Watch, Future[None]]] = {}
         self.snapshots: dict[str, Snapshot] = {}
         self._begun: list[Pending] = []
+        self.groups = Groups(environment, self._calls)
         self.clients = Clients(environment)
         self.supervision = Supervision(environment)
         self.load = Load(environment)
@@ -132,7 +90,7 @@ class Stage:
 
     def empty(self) -> None:
         """A new EMCO: stores and edges empty, everything freshly started, no link broken, nothing watched."""
-        self.unwatch()
+        self.groups.unwatch()
         self.supervision.forget()
         self.load.forget()
 
@@ -311,94 +269,22 @@ class Stage:
 
         return self._environment.do(ask)
 
-    def group(self, name: str) -> Call:
-        """The workload's call that creates a deployment intent group. Raises UsageError for an unknown one."""
-        for call in self._calls:
-            if call.kind == GROUPS and call.verb == "create" and call.label == name:
-                return call
-        raise UsageError(f"the workload creates no deployment intent group {name!r}")
-
     def lifecycle(self, group: str, verb: str) -> Answer:
         """POST one of a group's lifecycle calls, `stop` or `terminate` say, once; marks the moment."""
-        call = self.group(group)
+        call = self.groups.named(group)
         self.mark(f"{verb} {group}")
         return self.request(call.service, "POST", f"/v2/{call.target}/{verb}")
-
-    def watch(self, group: str) -> None:
-        """Keep what EMCO says of a group, and what the edges hold, from now on until the stage is emptied."""
-        if group in self._watches:
-            raise UsageError(f"{group} is watched already")
-        service, path = self._status_of(group)
-        watch = Watch(service, path)
-        watch.seen.append(self._environment.do(lambda campaign: look(campaign, service, path)))
-        self._watches[group] = watch, self._environment.begin(watch.run)
-
-    def watched(self, group: str) -> tuple[Seen, ...]:
-        """What was new about a watched group, look by look; the first is how it was when that began.
-
-        Raises UsageError for one that is not watched, HarnessTrouble when the watch broke off.
-        """
-        if group not in self._watches:
-            raise UsageError(f"{group} is not watched")
-        watch, future = self._watches[group]
-        if future.done():
-            raise HarnessTrouble(f"watching {group} broke off: {future.exception()}")
-        return tuple(watch.seen)
-
-    def unwatch(self) -> None:
-        """Watch nothing any more."""
-        for _, future in self._watches.values():
-            future.cancel()
-        self._watches.clear()
 
     def wait_for_goal(self, group: str, goal: str, *, limit: float) -> Seen:
         """Wait until a watched group is `running`, `changed` (against when the watch began) or `gone`; marks it.
 
         Raises UsageError for another goal, HarnessTrouble with what is missing after `limit` seconds.
         """
-        missing = self._missing(group, goal)
-        if self.within(lambda: not missing(self._now(group)), limit=limit) is None:
-            raise HarnessTrouble(f"{group} is not {goal} after {limit:g} s: {missing(self._now(group))}")
+        missing = self.groups.missing(group, goal)
+        if self.within(lambda: not missing(self.groups.now(group)), limit=limit) is None:
+            raise HarnessTrouble(f"{group} is not {goal} after {limit:g} s: {missing(self.groups.now(group))}")
         self.mark(f"{goal} {group}")
-        return self._now(group)
-
-    def _missing(self, group: str, goal: str) -> Callable[[Seen], str]:
-        before: Mapping[str, Content] = self.watched(group)[0].edges
-        try:
-            return goal_named(goal, before)
-        except KeyError:
-            raise UsageError(f"a goal is running, changed or gone, not {goal!r}") from None
-
-    def _now(self, group: str) -> Seen:
-        service, path = self._status_of(group)
-        return self._environment.do(lambda campaign: look(campaign, service, path))
-
-    def _status_of(self, group: str) -> tuple[str, str]:
-        call = self.group(group)
-        return call.service, f"/v2/{call.target}/status?status=deployed&output=all"
-
-    def status(self, group: str) -> GroupStatus:
-        """What EMCO says of a group; NOTHING_SAID where it does not answer or refuses to say."""
-        try:
-            answer = self.ask_status(group)
-        except HarnessTrouble:  # no answer: that, too, is something that experiments measure
-            return NOTHING_SAID
-        return parse_status(answer.body) if answer.ok else NOTHING_SAID
-
-    def ask_status(self, group: str) -> Answer:
-        """What the API answers when it is asked for a group's status. Raises HarnessTrouble when there is no answer."""
-        service, path = self._status_of(group)
-        return self.request(service, "GET", path)
-
-    def not_ready(self, group: str) -> str:
-        """Why a group's workload does not run, by EMCO's word and by the edges'; empty when it does."""
-        status = self.status(group)
-        return status.not_ready(self.objects())
-
-    def wait_until_ready(self, group: str, *, limit: float) -> None:
-        """Wait until the workload runs. Raises HarnessTrouble with why it does not."""
-        if self.within(lambda: not self.not_ready(group), limit=limit) is None:
-            raise HarnessTrouble(f"{group} does not run after {limit:g} s: {self.not_ready(group)}")
+        return self.groups.now(group)
 
     def wait_for_tries(self, target: str, *, since: str, times: int, limit: float) -> int:
         """Wait until a target was tried so often since a mark; how often. Raises HarnessTrouble when it was not."""
@@ -416,12 +302,12 @@ class Stage:
         What ended it, in words. This is how long a fault lasts: it does not fail.
         """
         mark = self.marked(since)
-        missing = self._missing(group, goal) if goal else None
+        missing = self.groups.missing(group, goal) if goal else None
 
         def enough() -> str | None:
             if tries and self._fewest_tries(target, mark) >= tries:
                 return f"{tries} tries"
-            return f"{group} is {goal}" if missing is not None and not missing(self._now(group)) else None
+            return f"{group} is {goal}" if missing is not None and not missing(self.groups.now(group)) else None
 
         return self.within(enough, limit=seconds) or f"{seconds:g} s"
 
@@ -469,22 +355,10 @@ class Stage:
 
     def within(self, holds: Callable[[], T | None], *, limit: float) -> T | None:
         """As `until`; None when it does not come to hold."""
-        deadline = time.monotonic() + limit
-        while True:
-            seq = self._look(lambda campaign: campaign.lab.relay.seq())
-            if (found := holds()) is not None and found is not False:
-                return found
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return None
-            self._environment.do(_next_effect(seq, min(0.2, left)))
+        return within(self._environment, holds, limit=limit)
 
     def _look(self, at: Callable[[Campaign], T]) -> T:
         async def read(campaign: Campaign) -> T:
             return at(campaign)
 
         return self._environment.do(read)
-
-
-def _next_effect(seq: int, limit: float) -> Callable[[Campaign], Coroutine[Any, Any, bool]]:
-    return lambda campaign: campaign.lab.relay.moved(seq, limit=limit)

@@ -164,7 +164,7 @@ def _ask(given: Mapping[str, Any]) -> Ask:
     if set(given) == {"call"}:
         return ask_of(stage().named(str(given["call"])))
     if set(given) == {"group", "verb"}:
-        group = stage().group(str(given["group"]))
+        group = stage().groups.named(str(given["group"]))
         return Ask(group.service, "POST", f"/v2/{group.target}/{given['verb']}")
     if not {"service", "method", "path"} <= set(given) <= {"service", "method", "path", "body"}:
         kinds = "{call}, {group, verb} or {service, method, path, body}"

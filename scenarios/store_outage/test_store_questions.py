@@ -37,7 +37,7 @@ def test_a_queue_of_events_that_cannot_be_read(experiment: Callable[..., Ran], c
     asked, stage = ran.stage.clients.asked[0], ran.stage
     proof = f"{ran.output('it could not')} connections of rsync to etcd were reset where it read its queue"
     claims.about("store_outage", "queue", proof=proof)
-    status, left = stage.status("dig1"), stage.objects()
+    status, left = stage.groups.status("dig1"), stage.objects()
     there = sorted(f"{edge}: {thing['kind']} {thing['metadata']['name']}" for edge, things in left.items()
                    for thing in things if thing["kind"] in ("ConfigMap", "Deployment"))  # fmt: skip
     gone = not there and status.deployed == "Terminated"

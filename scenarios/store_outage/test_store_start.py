@@ -41,8 +41,10 @@ def test_before_start(seconds: int, experiment: Callable[..., Ran], claims: "Cla
     claims.check(
         "works",
         "every service does what it is asked for, without another restart",
-        holds=not refused and not stage.not_ready("dig1"),
-        seen="; ".join(one.describe() for one in refused) or stage.not_ready("dig1") or "everything is acknowledged",
+        holds=not refused and not stage.groups.not_ready("dig1"),
+        seen="; ".join(one.describe() for one in refused)
+        or stage.groups.not_ready("dig1")
+        or "everything is acknowledged",
         otherwise=Outcome.NEEDS_REPAIR,
     )
 

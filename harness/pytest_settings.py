@@ -1,0 +1,79 @@
+"""From pytest's options to the settings of a run, and back to the command line that does the same again."""
+
+import os
+import shlex
+
+import pytest
+
+from harness.crashpoints.model import CALLED
+from harness.defaults import GOLDEN, make_settings
+from harness.faults.victim import UsageError
+from harness.platforms.settings import CLUSTER, DEFAULT_FAULTS, EDGES, PLATFORMS, Settings
+from harness.pytest_options import file, option, option_flag
+
+
+def settings_of(config: pytest.Config) -> Settings:
+    """From options and ini file. Raises pytest.UsageError with a sentence."""
+    seed = str(option(config, "seed") or "0")
+    if not seed.isdecimal():
+        raise pytest.UsageError(f"--emco-seed {seed}: a number is expected")
+    workers = len(config.getoption("tx", None) or ()) if config.pluginmanager.hasplugin("dsession") else 1
+    try:
+        return make_settings(
+            workload=file(config, "workload") or GOLDEN,
+            values=file(config, "values"),
+            emco_bin=file(config, "bin"),
+            emco=option(config, "version"),
+            charts=file(config, "charts"),
+            emco_images=option(config, "images"),
+            reference=option(config, "reference") or "faithful",
+            mongo_uri=option(config, "mongo_uri"),
+            etcd_endpoint=option(config, "etcd_endpoint"),
+            faults=option(config, "faults") or ",".join(DEFAULT_FAULTS),
+            victims=option(config, "victims") or CALLED,
+            workers=workers,
+            seed=int(seed),
+            isolate=not option(config, "no_isolate"),
+            platform=option(config, "platform") or PLATFORMS[0],
+            kubeconfig=file(config, "kubeconfig"),
+            context=option(config, "context"),
+            cluster=option(config, "cluster") or CLUSTER,
+            node_image=option(config, "node_image") or os.environ.get("EMCO_CHAOS_NODE_IMAGE", ""),
+            keep=option(config, "keep"),
+            reuse=option(config, "reuse"),
+            edges=option(config, "edges") or EDGES[0],
+            edge_kubeconfigs=option(config, "edge_kubeconfig") or (),
+        )
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def replay_line(config: pytest.Config, nodeid: str) -> str:
+    """The pytest command for one test, with the options of this run that decide what is tested."""
+    place = nodeid[: nodeid.rindex("]") + 1] if "]" in nodeid else nodeid  # pytest-xdist adds `@group`
+    given = ["pytest", place]
+    for name in (
+        "workload",
+        "values",
+        "bin",
+        "version",
+        "images",
+        "charts",
+        "reference",
+        "mongo_uri",
+        "etcd_endpoint",
+        "edges",
+        "baseline",
+    ):
+        if (value := config.getoption(f"emco_{name}")) is not None:
+            given += [option_flag(name), value]
+    for edge in config.getoption("emco_edge_kubeconfig") or ():
+        given += ["--emco-edge-kubeconfig", edge]
+    for name in ("platform", "kubeconfig", "context", "cluster", "node_image"):
+        if (value := config.getoption(f"emco_{name}")) is not None:
+            given += [f"--emco-{name.replace('_', '-')}", value]
+    if config.getoption("emco_reuse"):
+        given.append("--emco-reuse")
+    if config.getoption("emco_no_baseline"):
+        given.append("--emco-no-baseline")
+    return shlex.join(given)
