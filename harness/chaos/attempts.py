@@ -111,9 +111,10 @@ def _run(moments: Sequence[float], first: float, second: float) -> tuple[float, 
 
 
 def goes_on(seen: Tries, knocks: Sequence[Knock], *, after: float) -> int:
-    """How many tries followed after a moment, one period after the other as before it.
+    """How many tries followed after a moment: in step with those before it, or evenly spaced by themselves.
 
-    A single knock is a watch's, most likely: at least two tries in a row mean that somebody still tries.
+    A single knock is a watch's, most likely: at least two tries in a row mean that somebody still tries; where they
+    are not in step with those before (one was late, or did not come) three as far apart as rsync's, or four.
     """
     period = seen.period
     later = [knock for knock in knocks if knock.at > after]
@@ -122,4 +123,6 @@ def goes_on(seen: Tries, knocks: Sequence[Knock], *, after: float) -> int:
     if not period:
         return len(later)
     run = _run([*seen.at, *(knock.at for knock in later)], seen.at[-1] - period, seen.at[-1])
-    return sum(at > after for at in run)
+    anew = tries(later).at
+    enough = len(anew) > _FEWEST or _as_rsync(anew)
+    return max(sum(at > after for at in run), len(anew) if enough else 0)

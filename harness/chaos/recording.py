@@ -80,9 +80,9 @@ class Recording:
         """Tries to reach it meanwhile."""
         return tries(self.knocks_at(edge, since=since, until=until))
 
-    def tries_after(self, edge: str, at: float) -> int:
-        """How many tries of a lost edge followed one after the other after a moment, as before it."""
-        return goes_on(self.tries_of(edge, until=at), self.knocks_at(edge), after=at)
+    def tries_after(self, edge: str, at: float, *, until: float | None = None) -> int:
+        """How many tries of a lost edge followed one after the other after a moment, and before another one."""
+        return goes_on(self.tries_of(edge, until=at), self.knocks_at(edge, until=until), after=at)
 
     def arrived(self, edge: str) -> tuple[Observation, ...]:
         """Writes that reached an edge while its links were broken."""

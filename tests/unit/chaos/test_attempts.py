@@ -68,6 +68,21 @@ def test_whether_tries_go_on_after_a_moment() -> None:
     assert goes_on(before, refused([at for at in REFUSED if at < 6.5] + [7.21, 12.9]), after=6.5) == 0
 
 
+@pytest.mark.parametrize(
+    "later, number",
+    [
+        ([10.1, 12.1, 14.1, 16.1], 4),  # one did not come
+        ([8.7, 10.7, 12.7], 3),  # one was late
+        ([9.0, 12.0, 15.0, 18.0], 4),  # slower
+        ([10.1, 12.1], 0),  # so few may be a watch's
+        ([7.4, 8.3, 11.3, 16.0, 24.9], 0),  # a watch
+    ],
+)
+def test_tries_go_on_where_they_are_out_of_step(later: list[float], number: int) -> None:
+    before = [0.1, 2.1, 4.1, 6.1]
+    assert goes_on(tries(refused(before)), refused([*before, *later]), after=7.0) == number
+
+
 def test_whether_they_go_on_is_told_by_the_request_where_it_is_seen() -> None:
     before = asked([0.1, 1.1, 12.1], "GET /version")
     watch = asked([14.0, 16.0, 18.0], "GET /apis/x")
