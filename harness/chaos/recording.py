@@ -166,8 +166,11 @@ class Recording:
         return tuple(told)
 
     def premature(self, status: str, reached: Callable[[Mapping[str, Content]], bool]) -> float | None:
-        """When EMCO first gave a group a status, after another one, while the edges had not reached what it means."""
-        changed = False
+        """When EMCO first gave a group a status while the edges had not reached what it means.
+
+        The status that it had at the first look is what it says of the call before, until it gives it another one.
+        """
+        changed = self.seen[0].status.deployed != status
         for one in self.seen:
             changed = changed or one.status.deployed not in (status, "")
             if changed and one.status.deployed == status and not reached(one.edges):

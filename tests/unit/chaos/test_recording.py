@@ -1,0 +1,93 @@
+"""What is read from a recording, on hand-written looks and effects."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from harness.chaos.recording import Recording
+from harness.chaos.watching import Content, Seen
+from harness.emco.status import GroupStatus
+from harness.platforms.disruptions import Partition
+from harness.wire.effects import Effect, Observation
+from harness.wire.knocks import Knock
+
+THERE, AWAY = {"ConfigMap/a": "1"}, dict[str, str]()
+WANTED: Mapping[str, Content] = {"c1": THERE, "c2": THERE}
+CONFIG_MAPS = "/api/v1/namespaces/n/configmaps"
+
+
+def look(at: float, said: str, c2: Content = AWAY) -> Seen:
+    return Seen(at, GroupStatus(said, "", {}, {}, ()), {"c1": THERE, "c2": c2})
+
+
+def wrote(op: str, path: str, *, edge: str = "c2", ok: bool | None = True) -> Observation:
+    return Observation(0, "rsync", edge, Effect("edge", op, edge, (("path", path),)), 1.0, 2.0, forwarded=True, ok=ok)
+
+
+def recorded(
+    *seen: Seen,
+    effects: tuple[Observation, ...] = (),
+    knocks: tuple[float, ...] = (),
+    marks: Mapping[str, float] | None = None,
+) -> Recording:
+    return Recording(
+        group="dig1",
+        target="c2",
+        how=Partition("refused", 1.0),
+        edges=("c1", "c2"),
+        marks={"partition c2": 0.0, "heal c2": 30.0, **(marks or {})},
+        seen=seen or (look(0.0, ""),),
+        knocks=tuple(Knock(at, "rsync", "c2", "connect") for at in knocks),
+        effects=effects,
+    )
+
+
+@pytest.mark.parametrize(
+    "seen, at",
+    [
+        # nothing is said yet, then that it is done, which it is not
+        ([look(0.0, ""), look(1.0, "Instantiated"), look(9.0, "Instantiated", THERE)], 1.0),
+        ([look(0.0, ""), look(1.0, "Instantiating"), look(2.0, "Instantiated"), look(9.0, "Instantiated", THERE)], 2.0),
+        # EMCO did not answer for a moment
+        ([look(0.0, "Instantiating"), look(1.0, ""), look(2.0, "Instantiated")], 2.0),
+        ([look(0.0, ""), look(1.0, "Instantiating"), look(9.0, "Instantiated", THERE)], None),
+        ([look(0.0, ""), look(1.0, "Instantiated", THERE)], None),
+        # before an update EMCO says of the last call that it is done, and goes on to say so until rsync begins
+        ([look(0.0, "Instantiated"), look(1.0, "Instantiating"), look(9.0, "Instantiated", THERE)], None),
+        ([look(0.0, "Instantiated"), look(1.0, "Updating"), look(2.0, "Instantiated")], 2.0),
+        ([look(0.0, "Instantiated"), look(1.0, ""), look(2.0, "Instantiated")], None),
+    ],
+)
+def test_a_status_is_premature_where_the_edges_are_not_there_yet(seen: list[Seen], at: float | None) -> None:
+    assert recorded(*seen).premature("Instantiated", lambda edges: edges == WANTED) == at
+
+
+def test_an_object_is_created_twice_where_both_posts_had_success() -> None:
+    once = wrote("POST", CONFIG_MAPS)
+    assert recorded(effects=(once, once)).created_twice() == (f"{CONFIG_MAPS} on c2: 2 times",)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        wrote("POST", "/apis/apps/v1/namespaces/n/deployments"),
+        wrote("POST", CONFIG_MAPS, edge="c1"),
+        wrote("POST", CONFIG_MAPS, ok=False),
+        wrote("POST", CONFIG_MAPS, ok=None),
+        wrote("PUT", CONFIG_MAPS),
+    ],
+)
+def test_anything_else_is_no_second_creation(second: Observation) -> None:
+    assert recorded(effects=(wrote("POST", CONFIG_MAPS), second)).created_twice() == ()
+
+
+def test_a_report_on_the_workload_may_be_made_again() -> None:
+    report = wrote("POST", "/apis/k8splugin.io/v1alpha1/namespaces/n/resourcebundlestates")
+    assert recorded(effects=(report, report)).created_twice() == ()
+
+
+def test_tries_after_a_moment_end_at_another_one() -> None:
+    rec = recorded(knocks=(0.1, 2.1, 4.1, 6.1, 8.1, 20.0, 22.0, 24.0))
+    assert rec.tries_after("c2", 7.0, until=12.0) == 1
+    assert rec.tries_after("c2", 9.0, until=12.0) == 0
+    assert rec.tries_after("c2", 12.0) == 3
