@@ -1,11 +1,13 @@
 """What an outage left behind, from snapshots and from what clients were told: pure functions for claims."""
 
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import bson
 
 from harness.campaign import PROFILE
-from harness.chaos.clients import Asked
+from harness.chaos.clients import Ask, Asked
 from harness.emco.invariants import broken
 from harness.stores.canonical import Delta, canonical, difference
 from harness.stores.snapshot import Snapshot
@@ -36,17 +38,29 @@ def _identity(raw: bytes) -> str:
 def unasked(before: Snapshot, after: Snapshot, asked: Sequence[Asked]) -> tuple[str, ...]:
     """Names of what is new or changed although the client was refused: what a refused request left behind.
 
-    What was acknowledged, or not answered, may have left what it likes.
+    What was acknowledged, or not answered, may have left what it asks for: a create its record, a lifecycle call the
+    state of its group, contexts with their keys, and objects on edges.
     """
-    allowed = [one for one in asked if one.told.kind != "refused"]
-    labels = [one.ask.label for one in allowed if one.ask.label]
-    if any(not one.ask.label for one in allowed):  # a lifecycle call: contexts, their keys and objects are its doing
-        return ()
+    allowed = [one.ask for one in asked if one.told.kind != "refused" and one.ask.method != "GET"]
+    labels = {ask.label or _target(ask) for ask in allowed}
+    lifecycle = any(not ask.label for ask in allowed)
+
+    def excused(where: str) -> bool:
+        if where.startswith("mongo "):
+            return not labels.isdisjoint(_NAMES.split(where))
+        return lifecycle
+
     return tuple(
-        delta.where
-        for delta in _deltas(before, after)
-        if delta.kind != "missing" and not any(label in delta.where for label in labels)
+        delta.where for delta in _deltas(before, after) if delta.kind != "missing" and not excused(delta.where)
     )
+
+
+_NAMES = re.compile(r"[ /]")  # between the names that a record is known by: `mongo emco.resources {cluster,..} c1/p1`
+
+
+def _target(ask: Ask) -> str:
+    """Whom a lifecycle call is about: `dig1` of /v2/.../dig1/instantiate."""
+    return ask.path.split("/")[-2]
 
 
 def unkept(history: Iterable[Observation], after: Snapshot) -> tuple[str, ...]:
@@ -91,5 +105,6 @@ def shown(names: Iterable[str], *, most: int = 5) -> str:
 
 
 def _deltas(before: Snapshot, after: Snapshot) -> tuple[Delta, ...]:
-    rules = PROFILE.rules(())
+    """Differences of one and the same EMCO: ids stay as they are, or one more context would rename those of others."""
+    rules = replace(PROFILE.rules(()), id_keys=(), id_fields=frozenset[str](), id_values=(), id_object=lambda _: "")
     return difference(canonical(before, rules), canonical(after, rules))

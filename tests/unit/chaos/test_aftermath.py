@@ -46,6 +46,47 @@ def test_what_a_refused_request_leaves_is_what_is_new_or_changed() -> None:
     assert len(unasked(snapshot(PROJECT), snapshot(changed), [told(500)])) == 1
 
 
+GROUP = {"_id": 9, "deploymentIntentGroup": "dig1", "project": "p", "keyId": "{deploymentIntentGroup,project}"}
+OTHER = {**GROUP, "_id": 10, "deploymentIntentGroup": "dig10"}
+
+
+def lifecycle(status: int | None, method: str = "POST") -> Asked:
+    ask = Ask("orchestrator", method, "/v2/projects/p/deployment-intent-groups/dig1/instantiate")
+    return Asked(ask, Told(status), 1.0, 2.0)
+
+
+def test_one_request_that_was_not_refused_excuses_nothing_of_another() -> None:
+    new, newer = {**PROJECT, "_id": 2, "project": "new"}, {**PROJECT, "_id": 3, "project": "newer"}
+    before, after = snapshot(PROJECT), snapshot(PROJECT, new, newer)
+    assert unasked(before, after, [told(201), told(500, "newer")]) == ("mongo emco.resources {project} newer",)
+    assert unasked(before, after, [told(None), told(201, "newer")]) == ()
+    for other in (lifecycle(202), lifecycle(None), lifecycle(500), lifecycle(200, "GET")):
+        assert len(unasked(before, after, [told(500), told(500, "newer"), other])) == 2
+
+
+def test_a_lifecycle_call_may_leave_contexts_objects_and_the_state_of_its_own_group() -> None:
+    state = {"stateInfo": {"actions": [{"state": "Instantiated"}]}}
+    before = snapshot(GROUP, OTHER)
+    after = snapshot({**GROUP, **state}, {**OTHER, **state}, keys=("/context/1234567890/",))
+    of_both = [f"mongo emco.resources {{deploymentIntentGroup,project}} {name}/p" for name in ("dig1", "dig10")]
+    for done in (lifecycle(202), lifecycle(None)):
+        assert unasked(before, after, [done, told(500)]) == (of_both[1],)
+    for not_done in (lifecycle(500), lifecycle(200, "GET"), told(201, "dig2")):
+        assert {*of_both} < {*unasked(before, after, [not_done])}
+        assert len(unasked(before, after, [not_done])) == 3
+
+
+def test_one_more_context_does_not_change_the_records_of_others() -> None:
+    def of(name: str, context: str) -> dict[str, Any]:
+        state = {"stateInfo": {"actions": [{"state": "Instantiated", "contextid": context}]}}
+        return {**GROUP, "_id": name, "deploymentIntentGroup": name, **state}
+
+    other, keys = of("dig2", "2222222222"), ("/context/2222222222/",)
+    before = snapshot({**GROUP, "_id": "dig1"}, other, keys=keys)
+    after = snapshot(of("dig1", "1111111111"), other, keys=(*keys, "/context/1111111111/"))
+    assert unasked(before, after, [lifecycle(202)]) == ()
+
+
 def test_acknowledged_keys_have_to_be_there_unless_they_were_deleted_since() -> None:
     history = [seen("Put", "/a/"), seen("Put", "/b/"), seen("Put", "/c/", ok=None), seen("Put", "/d/", ok=False)]
     assert unkept(history, snapshot(keys=("/a/", "/b/"))) == ()
