@@ -8,6 +8,7 @@ import bson
 
 from harness.campaign import PROFILE
 from harness.chaos.clients import Ask, Asked
+from harness.crashpoints.model import Told
 from harness.emco.invariants import broken
 from harness.stores.canonical import Delta, canonical, difference
 from harness.stores.snapshot import Snapshot
@@ -61,6 +62,38 @@ _NAMES = re.compile(r"[ /]")  # between the names that a record is known by: `mo
 def _target(ask: Ask) -> str:
     """Whom a lifecycle call is about: `dig1` of /v2/.../dig1/instantiate."""
     return ask.path.split("/")[-2]
+
+
+def misjudged_creates(asked: Sequence[Asked], there: Snapshot) -> tuple[str, ...]:
+    """Creates that were answered wrongly, a line each: acknowledged they have to be, refused where what they stand
+    below is not there.
+
+    asked: of creates, those whose paths are `/v2/` and pairs of a kind and a name, then the kind of what is made
+    """
+    label = PROFILE.rules(()).label
+    names = {frozenset(_NAMES.split(label(one))[1:]) for one in there.documents("emco.resources")}
+    wrong = []
+    for one in asked:
+        if one.ask.label:
+            above = frozenset(one.ask.path.split("/")[3::2])
+            wanted = "acknowledged" if not above or above in names else "refused"
+            wrong += [one.describe()] if one.told.kind != wanted else []
+    return tuple(wrong)
+
+
+def misjudged_rest(asked: Sequence[Asked], *, reads: int) -> tuple[str, ...]:
+    """What else was answered wrongly where something is gone: reads have a status, lifecycle calls are refused."""
+    return tuple(
+        one.describe()
+        for one in asked
+        if (one.ask.method == "GET" and one.told.status != reads)
+        or (one.ask.method != "GET" and not one.ask.label and one.told.kind != "refused")
+    )
+
+
+def as_told(terminate: Told, *, gone: bool, runs: bool) -> bool:
+    """Whether a terminate did what its client was told: acknowledged, the application is gone; else it may run, too."""
+    return gone or (runs and terminate.kind != "acknowledged")
 
 
 def unkept(history: Iterable[Observation], after: Snapshot) -> tuple[str, ...]:

@@ -3,8 +3,18 @@
 from typing import Any
 
 import bson
+import pytest
 
-from harness.chaos.aftermath import disagreements, lost, shown, unasked, unkept
+from harness.chaos.aftermath import (
+    as_told,
+    disagreements,
+    lost,
+    misjudged_creates,
+    misjudged_rest,
+    shown,
+    unasked,
+    unkept,
+)
 from harness.chaos.clients import Ask, Asked, untrue
 from harness.chaos.load import with_ballast
 from harness.crashpoints.model import Told
@@ -85,6 +95,54 @@ def test_one_more_context_does_not_change_the_records_of_others() -> None:
     before = snapshot({**GROUP, "_id": "dig1"}, other, keys=keys)
     after = snapshot(of("dig1", "1111111111"), other, keys=(*keys, "/context/1111111111/"))
     assert unasked(before, after, [lifecycle(202)]) == ()
+
+
+CLOUD = {"_id": 5, "project": "p", "logicalCloud": "lc1", "keyId": "{logicalCloud,project}"}
+BELOW = {**CLOUD, "_id": 6, "keyId": "{clusterReference,logicalCloud,project}", "clusterReference": "r1"}
+
+
+def below(status: int | None) -> Asked:
+    ask = Ask("dcm", "POST", "/v2/projects/p/logical-clouds/lc1/kv-pairs", {"metadata": {"name": "later"}})
+    return Asked(ask, Told(status), 1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    "there, status, right",
+    [
+        (CLOUD, 201, True),
+        (CLOUD, 404, False),
+        (CLOUD, None, False),
+        (BELOW, 404, True),
+        (BELOW, 201, False),  # made below something that is gone
+        (BELOW, None, False),
+    ],
+)
+def test_a_create_is_acknowledged_where_what_it_stands_below_is_there(
+    there: dict[str, Any], status: int | None, *, right: bool
+) -> None:
+    assert misjudged_creates([below(status)], snapshot(PROJECT, there)) == (
+        () if right else (below(status).describe(),)
+    )
+
+
+def test_a_create_below_nothing_has_to_be_acknowledged() -> None:
+    assert misjudged_creates([told(201), lifecycle(500)], snapshot()) == ()
+    assert misjudged_creates([told(500)], snapshot()) == (told(500).describe(),)
+
+
+def test_what_is_gone_is_neither_shown_nor_terminated() -> None:
+    read = lifecycle(404, "GET")
+    assert misjudged_rest([read, lifecycle(500), told(201)], reads=404) == ()
+    assert misjudged_rest([read, lifecycle(500)], reads=200) == (read.describe(),)
+    for status in (202, None):
+        assert misjudged_rest([read, lifecycle(status)], reads=404) == (lifecycle(status).describe(),)
+
+
+@pytest.mark.parametrize("status", [202, 500, None])
+def test_a_terminate_takes_away_or_leaves_whole(status: int | None) -> None:
+    assert as_told(Told(status), gone=True, runs=False)
+    assert as_told(Told(status), gone=False, runs=True) == (status != 202)
+    assert not as_told(Told(status), gone=False, runs=False)  # neither: half of it is there, or stuck
 
 
 def test_acknowledged_keys_have_to_be_there_unless_they_were_deleted_since() -> None:
