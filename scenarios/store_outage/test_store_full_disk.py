@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fixtures.claims import claim_steady
 from fixtures.experiment import Ran
 from harness.chaos import aftermath
 from harness.crashpoints.outcomes import Outcome
@@ -26,6 +27,7 @@ def test_full_disk(store: str, experiment: Callable[..., Ran], claims: "Claims")
         return
     proof = f"{ran.output('the disk is full')}; {ran.output('somebody notices')}; {ran.output('there is space again')}"
     claims.about("store_outage", f"full-disk/{store}", proof=proof)
+    claim_steady(claims, ran)
     late = ran.failure("clients are acknowledged again")
     claims.check(
         "serves-again",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fixtures.claims import claim_steady
 from fixtures.experiment import Ran
 from harness.chaos import aftermath, outages
 from harness.crashpoints.outcomes import Outcome
@@ -19,6 +20,7 @@ def test_crash_under_load(store: str, experiment: Callable[..., Ran], claims: "C
     open_then = under_way(ran, store)
     proof = f"{ran.output(f'{store} crashes')}; {open_then} requests under way; {ran.output(f'{store} is back')}"
     claims.about("store_outage", f"crash-under-load/{store}", proof=proof if open_then else "")
+    claim_steady(claims, ran)
     claim_kept(claims, ran, open_then)
 
 
@@ -28,6 +30,7 @@ def test_pod_deleted(experiment: Callable[..., Ran], claims: "Claims") -> None:
     open_then = under_way(ran, "mongo")
     proof = f"{ran.output('its pod is deleted')}; {open_then} requests under way"
     claims.about("store_outage", "pod-deleted/mongo", proof=proof if open_then else "")
+    claim_steady(claims, ran)
     claim_kept(claims, ran, open_then)
 
 
@@ -80,6 +83,7 @@ def test_volume_lost(store: str, experiment: Callable[..., Ran], claims: "Claims
     proof = f"{ran.output('the store loses its volume')}; {len(gone)} entries gone"
     claims.about("store_outage", f"volume-lost/{store}", proof=proof if gone else "")
     claims.attach("answers.txt", "\n".join(one.describe() for one in stage.clients.asked))
+    claim_steady(claims, ran)
     asked = stage.clients.asked
     untold = aftermath.misjudged_rest(asked, reads=404 if store == "mongo" else 200)
     claims.check(

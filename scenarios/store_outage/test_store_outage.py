@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fixtures.claims import claim_steady
 from fixtures.experiment import Ran
 from harness.chaos import aftermath, goals, outages
 from harness.crashpoints.outcomes import Outcome
@@ -134,6 +135,7 @@ def test_in_event(
     went, back = ran.output("the store goes away in the middle of instantiate"), ran.output("the store is back")
     claims.about("store_outage", f"in-event/{store}/{kind}/{seconds}s/{moment}", proof=f"{went}; {back}")
     claims.attach("answers.txt", "\n".join(one.describe() for one in ran.stage.clients.asked))
+    claim_steady(claims, ran)
     lies = ran.output("what of it is not true")
     claims.check(
         "truthful",

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from fixtures.claims import claim_steady
 from fixtures.experiment import Ran
 from harness.chaos import aftermath
 from harness.crashpoints.outcomes import Outcome
@@ -16,6 +17,7 @@ def test_a_create_that_cannot_look_whether_it_exists(experiment: Callable[..., R
     asked, kept = ran.stage.clients.asked[0], ran.stage.snapshots
     proof = f"{ran.output('they failed')} connections of orchestrator to mongo were reset at its question"
     claims.about("store_outage", "existing", proof=proof)
+    claim_steady(claims, ran)
     changed = aftermath.unasked(kept["before"], kept["answered"], ())
     claims.check(
         "not-replaced",
@@ -37,6 +39,7 @@ def test_a_queue_of_events_that_cannot_be_read(experiment: Callable[..., Ran], c
     asked, stage = ran.stage.clients.asked[0], ran.stage
     proof = f"{ran.output('it could not')} connections of rsync to etcd were reset where it read its queue"
     claims.about("store_outage", "queue", proof=proof)
+    claim_steady(claims, ran)
     status, left = stage.groups.status("dig1"), stage.objects()
     there = sorted(f"{edge}: {thing['kind']} {thing['metadata']['name']}" for edge, things in left.items()
                    for thing in things if thing["kind"] in ("ConfigMap", "Deployment"))  # fmt: skip

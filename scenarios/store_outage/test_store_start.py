@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fixtures.claims import claim_steady
 from fixtures.experiment import Ran
 from harness.chaos import aftermath, goals, outages
 from harness.crashpoints.outcomes import Outcome
@@ -19,6 +20,7 @@ def test_before_start(seconds: int, experiment: Callable[..., Ran], claims: "Cla
     ran = experiment("before_start.yaml", seconds=seconds)
     stage = ran.stage
     claims.about("store_outage", f"before-start/both/{seconds}s", proof=ran.output("the stores come later"))
+    claim_steady(claims, ran)
     late = ran.failure("the services are up")
     claims.check(
         "come-up",
@@ -71,6 +73,7 @@ def test_etcd_fails_when_rsync_asks_what_is_active(experiment: Callable[..., Ran
 
 
 def _goes_on(ran: Ran, claims: "Claims", *, measured: dict[str, float]) -> None:
+    claim_steady(claims, ran)
     failed = ran.failure("the application runs everywhere")
     how = failed or ran.output("the application runs everywhere")
     claims.check(
@@ -91,6 +94,7 @@ def test_mongo_fails_at_the_schema(service: str, path: str, experiment: Callable
     ran = experiment("schema.yaml", service=service, path=path)
     proof = f"{ran.output('they failed')} connections of {service} to mongo were reset at its first find"
     claims.about("store_outage", f"schema/{service}", proof=proof)
+    claim_steady(claims, ran)
     again = ran.failure("it works without a restart")
     claims.check(
         "serves-creates",
