@@ -20,7 +20,7 @@ CHAOS = $(BIN)/emco-chaos run $(if $(WORKERS),--workers $(WORKERS)) $(if $(EMCO_
 # Of rsync's own crash points, hundreds, the smoke takes those of one call.
 SMOKE = not test_rsync_crash or instantiate-dig1 and not instantiate-dig1-
 DISRUPTIONS = scenarios/rsync_crash scenarios/namespace_wipe scenarios/cluster_partition scenarios/store_outage
-SCENARIO_OPTIONS = -n $(or $(WORKERS),2) --dist loadgroup $(if $(EMCO_BIN),--emco-bin $(EMCO_BIN)) $(ARGS)
+SCENARIO_OPTIONS = --dist loadgroup $(if $(EMCO_BIN),--emco-bin $(EMCO_BIN)) $(ARGS)
 
 .PHONY: help setup chaos chaos-kind kind-smoke smoke nightly test lint bench soak signoff clean
 
@@ -47,10 +47,11 @@ kind-smoke: setup ## kind: install, ten crash points, a wiped namespace, an edge
 	@EMCO_CHAOS_KIND=1 $(BIN)/python -m pytest tests/kind/test_smoke.py $(ARGS)
 
 smoke: setup ## a selection of the disruptions: rsync crash, namespace wipe, cluster partition, store outage (minutes)
-	@$(BIN)/python -m pytest $(DISRUPTIONS) -m 'not emco_slow' -k '$(SMOKE)' $(SCENARIO_OPTIONS)
+	@$(BIN)/python -m pytest $(DISRUPTIONS) -m 'not emco_slow' -k '$(SMOKE)' -n $(or $(WORKERS),2) $(SCENARIO_OPTIONS)
 
-nightly: setup ## every scenario, all of it (half an hour)
-	@$(BIN)/python -m pytest scenarios $(SCENARIO_OPTIONS)
+# Points of rsync and of stores wait more than they compute: four workers are right for two cores.
+nightly: setup ## every scenario, all of it, four at a time (half an hour)
+	@$(BIN)/python -m pytest scenarios -n $(or $(WORKERS),4) $(SCENARIO_OPTIONS)
 
 test: setup ## the tests of the harness itself (ARGS: options of pytest)
 	@$(BIN)/python -m pytest tests -n $(or $(WORKERS),2) $(ARGS)
