@@ -133,7 +133,7 @@ def test_tests_of_real_emco_are_skipped_with_the_reason(pytester: pytest.Pyteste
         """
     )
     result = sessions("-rs", "--strict-markers")
-    result.stdout.fnmatch_lines(["SKIPPED*needs real EMCO binaries: give --emco-bin DIR"])
+    result.stdout.fnmatch_lines(["SKIPPED*needs real EMCO binaries: give --emco-bin DIR or --emco VERSION"])
 
 
 # -- the verdict on one result, no EMCO needed ---------------------------------------------------------------------
