@@ -5,7 +5,7 @@ Every method blocks until it is done; each wait has a limit.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from harness.chaos.moments import Made, Mark, Pending
 from harness.chaos.supervision import Supervision
 from harness.chaos.waiting import within
 from harness.chaos.watching import Seen
+from harness.crashpoints.model import Told
 from harness.emco.calls import Call
 from harness.emco.invariants import Violation, broken
 from harness.faults.victim import Death, HarnessTrouble, UsageError
@@ -112,7 +113,9 @@ class Stage:
     def run(self, *, until: str = "", since: str = "") -> tuple[Made, ...]:
         """Make the workload's calls, up to and with `until`, from after `since`, and wait until EMCO is at rest.
 
-        Raises HarnessTrouble when a call is not acknowledged: nothing was done to it that would excuse that.
+        As when calls are learned, an answer that says no more than that services are not connected yet, or know no
+        schema yet, is asked for again: they have just been started. Raises HarnessTrouble when a call is not
+        acknowledged otherwise: nothing was done to it that would excuse that.
         """
         names = [call.name for call in self._calls]
         first = names.index(self.named(since).name) + 1 if since else 0
@@ -122,7 +125,7 @@ class Stage:
         return tuple(self._must(call) for call in self._calls[first:last])
 
     def _must(self, call: Call) -> Made:
-        made = self.call(call.name)
+        made = self._begin(call, lambda campaign: campaign.lab.send(call)).result(60.0)
         if made.told.kind != "acknowledged":
             raise HarnessTrouble(
                 f"{call.name} was answered {made.told.status or 'nothing'}: {made.told.body.strip()[:300] or 'no body'}"
@@ -138,10 +141,12 @@ class Stage:
     def begin(self, name: str) -> Pending:
         """Make a call and go on without waiting for its answer."""
         call = self.named(name)
+        return self._begin(call, lambda campaign: campaign.lab.begin(call))
 
+    def _begin(self, call: Call, send: Callable[[Campaign], Awaitable[Told]]) -> Pending:
         async def act(campaign: Campaign) -> Made:
             began = campaign.lab.relay.clock()
-            told = await campaign.lab.begin(call)
+            told = await send(campaign)
             made = Made(call.name, told, began, campaign.lab.relay.clock())
             self.made.append(made)
             return made
@@ -299,7 +304,8 @@ class Stage:
     def hold(self, target: str, *, since: str, tries: int, seconds: float, group: str = "", goal: str = "") -> str:
         """Let something last until a target was tried so often, or `seconds` are over, or a group is at a goal.
 
-        What ended it, in words. This is how long a fault lasts: it does not fail.
+        What ended it, in words. This is how long a fault lasts: it does not fail. A goal that is reached meanwhile is
+        marked so: the next step heals at once, and looks from beside may see it only after that.
         """
         mark = self.marked(since)
         missing = self.groups.missing(group, goal) if goal else None
@@ -307,7 +313,10 @@ class Stage:
         def enough() -> str | None:
             if tries and self._fewest_tries(target, mark) >= tries:
                 return f"{tries} tries"
-            return f"{group} is {goal}" if missing is not None and not missing(self.groups.now(group)) else None
+            if missing is None or missing(self.groups.now(group)):
+                return None
+            self.mark(f"meanwhile {goal} {group}")
+            return f"{group} is {goal}"
 
         return self.within(enough, limit=seconds) or f"{seconds:g} s"
 

@@ -1,5 +1,6 @@
 """What is claimed of tries, on hand-written knocks."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
@@ -40,6 +41,22 @@ def recorded(*moments: float, healed: float, marks: Mapping[str, float] | None =
         knocks=knocks(*moments),
         effects=(),
     )
+
+
+@pytest.mark.parametrize(
+    "marks, outcome",
+    [
+        ({"meanwhile running dig1": 4.2, "running dig1": 4.3}, Outcome.HOLDS),
+        ({"running dig1": 9.0}, Outcome.STUCK),  # only after healing
+        ({}, Outcome.STUCK),
+    ],
+)
+def test_a_call_gets_through_when_its_goal_is_reached_before_healing(
+    marks: Mapping[str, float], outcome: Outcome, proven: Claims, outcomes: Outcomes
+) -> None:
+    flapping = dataclasses.replace(recorded(1.0, healed=4.21, marks=marks), how=Partition("flapping", 2.3))
+    claim_while_away(proven, flapping, "instantiate")
+    assert outcomes()["gets-through"] == outcome
 
 
 def ran(*problems: str) -> Ran:
