@@ -30,23 +30,32 @@ def run(
     """
     out = folder / "out"
     usual = ["--reference", reference, "--no-baseline", "--workers", str(workers), "--out", str(out)]
-    code, text = _command(["run", *patterns, *usual, *options], folder, limit)
+    code, text = _python(["harness.cli", "run", *patterns, *usual, *options], folder, limit)
     found = [path for path in out.glob("*/summary.json") if not path.parent.is_symlink()]
     assert len(found) == 1, text[-3000:]
     return code, read_summary(found[0])
 
 
+def claimed(tests: Sequence[str], *, reference: str, folder: Path, limit: float) -> RunSummary:
+    """Run tests of scenarios (and options of pytest), two at a time, nothing accepted. Returns the summary."""
+    out = folder / "out"
+    usual = ["-n", "2", "--dist", "load", "--emco-no-baseline", "--emco-reference", reference, "--emco-out", str(out)]
+    code, text = _python(["pytest", *tests, *usual], folder, limit)
+    assert code in (0, 1), text[-3000:]
+    return read_summary(out / "latest")
+
+
 def planned(*, reference: str, folder: Path, limit: float, options: Sequence[str] = ()) -> tuple[CrashPoint, ...]:
     """All points there are. What is learned for it is kept in the folder, for a run after it."""
-    code, text = _command(["points", "--reference", reference, "--json", *options], folder, limit)
+    code, text = _python(["harness.cli", "points", "--reference", reference, "--json", *options], folder, limit)
     assert code == 0, text[-3000:]
     return msgspec.json.decode(text, type=Plan).points()
 
 
-def _command(arguments: Sequence[str], folder: Path, limit: float) -> tuple[int, str]:
-    """Exit code and standard output of the command line, in homes of its own."""
+def _python(module: Sequence[str], folder: Path, limit: float) -> tuple[int, str]:
+    """Exit code and standard output of a module with its arguments, in homes of its own."""
     homes = {name: str(folder / name) for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME")}
-    command = [sys.executable, "-m", "harness.cli", *arguments]
+    command = [sys.executable, "-m", *module]
     with (
         (folder / "errors.log").open("w") as errors,
         subprocess.Popen(
@@ -58,7 +67,7 @@ def _command(arguments: Sequence[str], folder: Path, limit: float) -> tuple[int,
         except subprocess.TimeoutExpired:
             process.terminate()  # it undoes what it started
             text, _ = process.communicate(timeout=60)
-            raise AssertionError(f"{arguments[0]} was not over in {limit:g} s: {text[-2000:]}") from None
+            raise AssertionError(f"{' '.join(module[:2])} was not over in {limit:g} s: {text[-2000:]}") from None
     return process.returncode, text + (folder / "errors.log").read_text()[-3000:] if process.returncode else text
 
 

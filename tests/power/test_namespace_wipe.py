@@ -1,8 +1,5 @@
 """Each defect that shows when a store or a key is lost is found by the claims that it breaks, and by no others."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -10,9 +7,9 @@ from types import MappingProxyType
 import pytest
 
 from harness.crashpoints.outcomes import Outcome
-from harness.reporting.summary import read_summary
 
-ROOT = Path(__file__).parents[2]
+from .runs import claimed
+
 TESTS = "scenarios/namespace_wipe/test_namespace_wipe.py"
 
 BROKEN: Mapping[str, Mapping[str, Outcome]] = MappingProxyType(
@@ -57,20 +54,7 @@ def broken(claims: Mapping[str, Outcome]) -> Mapping[str, Outcome]:
 
 
 def run(reference: str, folder: Path, *selection: str) -> Mapping[str, Outcome]:
-    """Run tests of the scenario, nothing accepted; outcome of all claims by id, without the scenario's name."""
-    homes = {name: str(folder / name) for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME")}
-    out = folder / "out"
-    command = [sys.executable, "-m", "pytest", TESTS, "-m", "not emco_slow", "-n", "2", "--dist", "load", *selection]
-    options = ["--emco-no-baseline", "--emco-reference", reference, "--emco-out", str(out)]
-    done = subprocess.run(
-        [*command, *options],
-        cwd=ROOT,
-        env=os.environ | homes,
-        capture_output=True,
-        text=True,
-        timeout=580,
-        check=False,
-    )
-    assert done.returncode in (0, 1), done.stdout[-3000:] + done.stderr[-2000:]
-    summary = read_summary(out / "latest")
+    """Run tests of the scenario; outcome of all claims by id, without the scenario's name."""
+    tests = [TESTS, "-m", "not emco_slow", *selection]
+    summary = claimed(tests, reference=reference, folder=folder, limit=580)
     return {claim.id.removeprefix("namespace_wipe/"): claim.outcome for claim in summary.claims}

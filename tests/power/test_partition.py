@@ -3,9 +3,6 @@
 Every switch is on alone among those that the same variant could show; what is not in the table has to hold.
 """
 
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -13,9 +10,9 @@ from types import MappingProxyType
 import pytest
 
 from harness.crashpoints.outcomes import Outcome
-from harness.reporting.summary import read_summary
 
-ROOT = Path(__file__).parents[2]
+from .runs import claimed
+
 TESTS = "scenarios/cluster_partition/test_cluster_partition.py"
 
 SWITCHES = "R3,R18,R20,R21,R22"
@@ -67,22 +64,8 @@ def test_a_switch_breaks_its_claims_and_no_others(
 
 
 def run(tests: list[str], *, reference: str, folder: Path) -> Mapping[str, Outcome]:
-    """Run tests of the scenario, nothing accepted; `<test>:<claim>` -> outcome of all that was claimed."""
-    homes = {name: str(folder / name) for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME")}
-    command = [sys.executable, "-m", "pytest", *(f"{TESTS}::{test}" for test in tests)]
-    options = ["-n", "2", "--dist", "load", "--emco-no-baseline", "--emco-reference", reference]
-    out = folder / "out"
-    done = subprocess.run(
-        [*command, *options, "--emco-out", str(out)],
-        cwd=ROOT,
-        env=os.environ | homes,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    assert (out / "latest").exists(), done.stdout[-3000:] + done.stderr[-1000:]
-    summary = read_summary(out / "latest")
+    """Run tests of the scenario; `<test>:<claim>` -> outcome of all that was claimed."""
+    summary = claimed([f"{TESTS}::{test}" for test in tests], reference=reference, folder=folder, limit=400)
     assert [f"{one.id}: {one.reason}" for one in summary.claims if one.outcome is Outcome.UNKNOWN] == []
     names = {_subject(test): test for test in tests}
     return {f"{names[one.subject]}:{one.name}": one.outcome for one in summary.claims}

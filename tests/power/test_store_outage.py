@@ -3,18 +3,15 @@
 The switches of a table are on together, none of them touching what another one breaks; `fixed` breaks nothing.
 """
 
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from harness.crashpoints.outcomes import Outcome
-from harness.reporting.summary import read_summary
 
-ROOT = Path(__file__).parents[2]
+from .runs import claimed
+
 SCENARIO = "scenarios/store_outage"
 
 BROKEN: Mapping[str, Mapping[str, Outcome]] = {
@@ -51,19 +48,7 @@ def test_without_defects_every_claim_holds(tmp_path: Path) -> None:
 
 
 def run(*, reference: str, folder: Path) -> Mapping[str, Outcome]:
-    """Run the tests, nothing accepted; outcome of all claims by id, without the scenario's name."""
-    homes = {name: str(folder / name) for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME")}
-    out = folder / "out"
-    command = [sys.executable, "-m", "pytest", *(f"{SCENARIO}/{test}" for test in TESTS), "-m", "not emco_slow"]
-    options = ["-n", "2", "--emco-no-baseline", "--emco-reference", reference, "--emco-out", str(out)]
-    done = subprocess.run(
-        [*command, *options],
-        cwd=ROOT,
-        env=os.environ | homes,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert (out / "latest").exists(), done.stdout[-3000:] + done.stderr[-1000:]
-    return {one.id.removeprefix("store_outage/"): one.outcome for one in read_summary(out / "latest").claims}
+    """Run the tests; outcome of all claims by id, without the scenario's name."""
+    tests = [*(f"{SCENARIO}/{test}" for test in TESTS), "-m", "not emco_slow"]
+    summary = claimed(tests, reference=reference, folder=folder, limit=280)
+    return {one.id.removeprefix("store_outage/"): one.outcome for one in summary.claims}
