@@ -28,7 +28,7 @@ from harness.defaults import default_baseline, make_redactor
 from harness.evidence.redaction import Redactor
 from harness.evidence.run_folder import RunFolder, create_run_folder, run_id
 from harness.faults.victim import HarnessTrouble, UsageError
-from harness.platforms.settings import EDGES, FAULTS, PLATFORMS, KindSettings, Settings
+from harness.platforms.settings import EDGES, FAULTS, PLATFORMS, KindSettings, Settings, as_path
 from harness.pytest_ending import PLAN, Ended, Run, end_run, is_to_be_judged, show
 from harness.pytest_options import file as _file
 from harness.pytest_options import option as _option
@@ -61,7 +61,7 @@ class EmcoSession:
 
     def __init__(self, config: pytest.Config, handed: str | None) -> None:
         self._config = config
-        self._handed = msgspec.json.decode(handed, type=Handover, dec_hook=_path) if handed else None
+        self._handed = msgspec.json.decode(handed, type=Handover, dec_hook=as_path) if handed else None
         self._origin = origin(config)
         self._run = run_id(self._origin.began, self._origin.suffix)
         self._plan = self._handed.plan if self._handed else None
@@ -399,9 +399,3 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
         return
     raise KeyboardInterrupt(f"ended by {signal.Signals(number).name}")
-
-
-def _path(kind: type, value: Any) -> Any:
-    if kind is Path:
-        return Path(value)
-    raise NotImplementedError(f"no way to read a {kind}")

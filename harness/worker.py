@@ -17,7 +17,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -27,7 +26,7 @@ from harness.campaign import Campaign, open_campaign, prepare
 from harness.crashpoints.learn import CallFails, DoesNotSettle
 from harness.crashpoints.model import CrashPoint, PointResult
 from harness.faults.victim import HarnessTrouble, ServiceDown, UsageError
-from harness.platforms.settings import Settings
+from harness.platforms.settings import Settings, as_path
 from harness.stores.mongo import StoreError
 from harness.stores.snapshot import SnapshotError
 
@@ -47,7 +46,7 @@ def main(arguments: list[str]) -> None:
         first = orders.readline()
     if not first:
         return  # the runner ended before it said anything
-    settings = msgspec.json.decode(first, type=Settings, dec_hook=_decode)
+    settings = msgspec.json.decode(first, type=Settings, dec_hook=as_path)
     try:
         uvloop.run(_serve(settings, arguments[0], say))
     except (UsageError, StoreError) as error:
@@ -56,12 +55,6 @@ def main(arguments: list[str]) -> None:
         say({"event": "trouble", "kind": "service", "text": f"{down}\n{down.log}"})
     except (HarnessTrouble, SnapshotError, OSError) as error:
         say({"event": "trouble", "kind": "harness", "text": f"{type(error).__name__}: {error}"})
-
-
-def _decode(kind: type, value: Any) -> Any:
-    if kind is Path:
-        return Path(value)
-    raise NotImplementedError(f"no way to read a {kind}")
 
 
 async def _serve(settings: Settings, name: str, say: Say) -> None:

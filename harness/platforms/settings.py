@@ -299,6 +299,16 @@ class Settings:
 _FOLDERS = ("state_folder", "cache_folder", "work_folder", "evidence_folder")
 
 
+def as_path(kind: type, value: Any) -> Any:
+    """msgspec's hook for reading settings that came from another process of the run: paths travel as text.
+
+    Raises NotImplementedError, as msgspec wants it, for any other type that it does not know.
+    """
+    if kind is Path:
+        return Path(value)
+    raise NotImplementedError(f"no way to read a {kind}")
+
+
 def shown(path: Path) -> str:
     """A path without where on this machine it is: from the working directory, or from the home."""
     absolute, home = path.absolute(), Path.home()
