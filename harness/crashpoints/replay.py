@@ -58,10 +58,12 @@ def make_case(lesson: Lesson, controls: Controls, profile: Profile, masks: tuple
 
 
 class Memory:
-    """Examinations of partial states that were already done: equal states are examined once."""
+    """What need not be looked at twice: examinations of partial states, equal ones are examined once, and what is said
+    of a control state and not so, although nothing was done to anybody (call and state reached -> sentences)."""
 
     def __init__(self) -> None:
         self._done: dict[tuple[str, str], Examination] = {}
+        self.said_anyway: dict[tuple[str, str], frozenset[str]] = {}
 
     def get(self, call: str, digest: str) -> Examination | None:
         return self._done.get((call, digest))
@@ -260,7 +262,22 @@ class Replayer:
         if again := made_again(case.lesson.effects, seen, self._profile):
             return f"made again meanwhile: {'; '.join(again)}"
         lies = await self._untrue(case.subject, state, reached)
+        if not lies:
+            return ""
+        usual = await self._said_anyway(case, reached, state)
+        lies = tuple(one for one in lies if one not in usual)
         return f"what is said of it is not so: {'; '.join(lies[:3])}" if lies else ""
+
+    async def _said_anyway(self, case: Case, reached: str, state: Snapshot) -> frozenset[str]:
+        """What is untrue without the fault as well: no finding of a crash point. `state` is there again then."""
+        key = case.subject.call.name, reached
+        if key not in self._memory.said_anyway:
+            controls = case.controls.after if reached == "after" else case.controls.before
+            only, stays = case.lesson.services, case.controls.stays
+            control = await fresh(self._lab, self._profile, self._limits, controls[0], only=only, stays=stays)
+            self._memory.said_anyway[key] = frozenset(await self._untrue(case.subject, control, reached))
+            await fresh(self._lab, self._profile, self._limits, state, only=only, stays=stays)
+        return self._memory.said_anyway[key]
 
     async def _repeated_there(self, case: Case, point: CrashPoint) -> Attempt | None:
         """The point once more, and its call repeated in place: what a client does, who restarts nothing. None: the

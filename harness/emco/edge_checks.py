@@ -31,13 +31,16 @@ def owned(view: View) -> Found:
 
 def applied(view: View) -> Found:
     """A resource that is Applied is on its edge, as the context that keeps its status applied it."""
-    labels = {(thing.edge, thing.kind, thing.name): thing.label for thing in view.things}
+    labels: dict[tuple[str, str, str], set[str]] = {}  # several: a name may be in several namespaces
+    for thing in view.things:
+        labels.setdefault((thing.edge, thing.kind, thing.name), set()).add(thing.label)
     for claim in _claims(view, "Applied"):
         found = labels.get((claim.edge, claim.kind, claim.name))
         if found is None:
             yield claim.where, f"{claim.kind} {claim.name} is Applied, but not on the edge"
-        elif found != claim.label:
-            yield claim.where, f"{claim.kind} {claim.name} is Applied, but what is on the edge was applied as {found}"
+        elif claim.label not in found:
+            others = ", ".join(sorted(found))
+            yield claim.where, f"{claim.kind} {claim.name} is Applied, but what is on the edge was applied as {others}"
 
 
 def deleted(view: View) -> Found:

@@ -1,19 +1,38 @@
 """What EMCO's status API says of a deployment intent group, as a value (facts, section 7)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from harness.emco.records import DEPLOYMENT_LABEL
+
+Edges = Mapping[str, Iterable[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One Kubernetes object as EMCO reports it. edge: `provider+cluster`."""
+    """One Kubernetes object as EMCO reports it. edge: `provider+cluster`; label: what EMCO marks the object with, which
+    tells it from one of the same name in another namespace."""
 
     app: str
     edge: str
     kind: str
     name: str
     status: str
+    label: str
+
+    def is_in(self, there: Collection[tuple[str, str, str, str]]) -> bool:
+        return (self.edge, self.kind, self.name, self.label) in there
+
+
+def marked(edges: Edges) -> frozenset[tuple[str, str, str, str]]:
+    """What edges have that EMCO applied: edge, kind, name, label."""
+    return frozenset(
+        (edge, str(thing.get("kind")), str(metadata.get("name")), str(label))
+        for edge, things in edges.items()
+        for thing in things
+        if (label := ((metadata := thing.get("metadata") or {}).get("labels") or {}).get(DEPLOYMENT_LABEL))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +50,25 @@ class GroupStatus:
     connectivity: Mapping[str, str]
     resources: tuple[Resource, ...]
 
-    def missing_on(self, edges: Mapping[str, Iterable[Mapping[str, Any]]]) -> tuple[str, ...]:
+    def missing_on(self, edges: Edges) -> tuple[str, ...]:
         """Resources said to be applied that the edges do not have, a sentence each."""
-        there = {
-            (edge, str(thing.get("kind")), str(thing.get("metadata", {}).get("name")))
-            for edge, things in edges.items()
-            for thing in things
-        }
+        there = marked(edges)
         return tuple(
             f"{one.kind} {one.name} is said to be applied, but is not on {one.edge}"
             for one in self.resources
-            if one.status == "Applied" and (one.edge, one.kind, one.name) not in there
+            if one.status == "Applied" and not one.is_in(there)
         )
 
-    def not_ready(self, edges: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
+    def still_on(self, edges: Edges) -> tuple[str, ...]:
+        """Resources said to be deleted that the edges still have, a sentence each."""
+        there = marked(edges)
+        return tuple(
+            f"{one.kind} {one.name} is said to be deleted, but is on {one.edge}"
+            for one in self.resources
+            if one.status == "Deleted" and one.is_in(there)
+        )
+
+    def not_ready(self, edges: Edges) -> str:
         """Why the workload does not run as it should, empty when it does: by EMCO's word and by the edges'."""
         if self.deployed != "Instantiated":
             return f"the AppContext is {self.deployed or 'without a status'}"
@@ -65,7 +89,8 @@ def parse_status(body: Any) -> GroupStatus:
     """
     if not isinstance(body, dict):
         return NOTHING_SAID
-    actions = (body.get("states") or {}).get("actions") or [{}]
+    states = body.get("states") or {}
+    actions = states.get("actions") or [{}]
     resources, connectivity = [], {}
     for app in body.get("apps") or ():
         for cluster in app.get("clusters") or ():
@@ -74,7 +99,8 @@ def parse_status(body: Any) -> GroupStatus:
             for one in cluster.get("resources") or ():
                 kind = str((one.get("GVK") or {}).get("Kind", ""))
                 status = str(one.get("deployedStatus", ""))
-                resources.append(Resource(str(app.get("name")), edge, kind, str(one.get("name")), status))
+                label = f"{states.get('statusctxid')}-{app.get('name')}"
+                resources.append(Resource(str(app.get("name")), edge, kind, str(one.get("name")), status, label))
     return GroupStatus(
         deployed=str(body.get("deployedStatus", "")),
         state=str(actions[-1].get("state", "")),

@@ -21,16 +21,7 @@ def untruths(body: Any, snapshot: Snapshot) -> tuple[str, ...]:
     if kept and kept != said.deployed:
         found.append(f"the API says {said.deployed}, the AppContext is {kept}")
     found += said.missing_on(snapshot.edges)
-    there = {
-        (edge, str(thing.get("kind")), str(thing.get("metadata", {}).get("name")))
-        for edge, things in snapshot.edges.items()
-        for thing in things
-    }
-    found += [
-        f"{one.kind} {one.name} is said to be deleted, but is on {one.edge}"
-        for one in said.resources
-        if one.status == "Deleted" and (one.edge, one.kind, one.name) in there
-    ]
+    found += said.still_on(snapshot.edges)
     return tuple(found)
 
 

@@ -7,12 +7,16 @@ A baseline is a YAML list:
       reason: needs a transaction in orchlib's db package
       owner: dcm team
       expires: 2026-12-31
+      seen: repeating does not heal, removing it altogether does
 
 The id is that of a crash point or of a claim. Only failures can be accepted: passes and warnings need no acceptance,
 and `unknown` says nothing to accept. An entry lasts as long as the finding is exactly as accepted. If it got worse, got
-better or its day is over, that is reported, so that the list never says more than is true.
+better or its day is over, that is reported, so that the list never says more than is true. With `seen` it must be for
+the same reason, too: a service that panics is not what was accepted as a call that cannot be repeated, though both are
+stuck. It is how the run's sentence begins, up to the first figure or detail (`opening`).
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -26,7 +30,8 @@ from harness.evidence.run_folder import write_atomically
 from harness.faults.victim import UsageError
 from harness.reporting.findings import severity
 
-_KEYS = ("id", "outcome", "reason", "owner", "expires")
+_NEEDED = ("id", "outcome", "reason", "owner", "expires")
+_KEYS = (*_NEEDED, "seen")
 _FAILURES = (Grade.FAIL, Grade.BLOCKER)
 _HEADER = """\
 # Known findings that are accepted for now (docs/summary.md, "Baseline"). `expires` is the last day of the acceptance.
@@ -46,13 +51,20 @@ class BaselineError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One accepted finding. `expires` is the last day on which it counts."""
+    """One accepted finding. `expires` is the last day on which it counts; `seen`: what a result's reason has to begin
+    with, any if empty."""
 
     id: str
     outcome: Outcome
     reason: str
     owner: str
     expires: date
+    seen: str = ""
+
+
+def opening(reason: str) -> str:
+    """How a reason begins, up to its first figure or detail: the part that is the same in every run."""
+    return re.split(r"[:;(]|\d", reason, maxsplit=1)[0].strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +82,11 @@ class Match:
     def sentence(self) -> str:
         """What was accepted, by whom until when, and what was seen."""
         seen = f"is now {self.result.outcome}" if self.result else "has no result"
+        what = str(self.entry.outcome)
+        if self.result and _otherwise(self.entry, self.result):
+            what, seen = f"{what} ({self.entry.seen})", f"{seen} ({self.result.reason})"
         until = self.entry.expires.isoformat()
-        return f"{self.entry.id}: accepted as {self.entry.outcome} by {self.entry.owner} until {until}, {seen}"
+        return f"{self.entry.id}: accepted as {what} by {self.entry.owner} until {until}, {seen}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +95,7 @@ class BaselineVerdict:
 
     new:      failures (grade fail or blocker) without an entry
     known:    as accepted
-    worse:    a failure that is worse than accepted
+    worse:    a failure that is worse than accepted, or as bad for another reason, which nobody accepted
     vanished: better than accepted, or no point or claim has this id any more: the entry has to go, or to say less
     expired:  as accepted, but its day is over
     undecided: there is no result, or its outcome is unknown
@@ -145,7 +160,14 @@ def _place(entry: Entry, result: Judged | None, *, today: date, selected: bool) 
         return "undecided"
     if severity(result.outcome) != severity(entry.outcome):
         return "worse" if severity(result.outcome) > severity(entry.outcome) else "vanished"
+    if _otherwise(entry, result):
+        return "worse"
     return "expired" if today > entry.expires else "known"
+
+
+def _otherwise(entry: Entry, result: Judged) -> bool:
+    """Whether what was accepted has become something else that is as bad."""
+    return bool(entry.seen) and result.outcome is entry.outcome and opening(result.reason) != entry.seen
 
 
 def from_run(
@@ -155,7 +177,13 @@ def from_run(
 
     Entries that exist keep their reason and owner, and their expiry as long as they are still true. Entries whose
     points or claims were not tested, or led to `unknown`, stay as they are; those of what passes now are left out.
+    `seen` is written for crash points: what a claim is about its id says, and its reason has figures in it.
     """
+
+    def accepted(result: Judged, reason: str, owner: str, until: date) -> Entry:
+        seen = "" if claim_subject(result.id) else opening(result.reason)
+        return Entry(result.id, result.outcome, reason, owner, until, seen)
+
     by_id = {result.id: result for result in results}
     entries: list[Entry] = []
     for entry in previous.entries:
@@ -163,12 +191,12 @@ def from_run(
         if result is None or result.outcome is Outcome.UNKNOWN:
             entries.append(entry)
         elif result.grade in _FAILURES:
-            still_true = result.outcome is entry.outcome and entry.expires >= today
+            still_true = result.outcome is entry.outcome and not _otherwise(entry, result) and entry.expires >= today
             until = entry.expires if still_true else expires
-            entries.append(Entry(entry.id, result.outcome, entry.reason, entry.owner, until))
+            entries.append(accepted(result, entry.reason, entry.owner, until))
     for result in by_id.values():
         if result.grade in _FAILURES:
-            entries.append(Entry(result.id, result.outcome, reason, owner, expires))
+            entries.append(accepted(result, reason, owner, expires))
     return Baseline(tuple(sorted(entries, key=lambda entry: entry.id)))
 
 
@@ -176,6 +204,7 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
     """Write the file anew; comments of an older one are lost."""
     items = [
         {"id": e.id, "outcome": e.outcome.value, "reason": e.reason, "owner": e.owner, "expires": e.expires}
+        | ({"seen": e.seen} if e.seen else {})
         for e in baseline.entries
     ]
     text = _HEADER + yaml.dump(items, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=116)
@@ -227,7 +256,7 @@ def _entry(node: yaml.Node, where: str) -> Entry:
         if not isinstance(value, yaml.ScalarNode) or not value.value.strip():
             raise _error(where, value, f"`{name}` has to be a text that is not empty")
         values[name], nodes[name] = value.value.strip(), value
-    missing = [name for name in _KEYS if name not in values]
+    missing = [name for name in _NEEDED if name not in values]
     if missing:
         raise _error(where, node, f"this entry lacks {', '.join(missing)}")
     return Entry(
@@ -236,6 +265,7 @@ def _entry(node: yaml.Node, where: str) -> Entry:
         reason=values["reason"],
         owner=values["owner"],
         expires=_date(values["expires"], nodes["expires"], where),
+        seen=values.get("seen", ""),
     )
 
 

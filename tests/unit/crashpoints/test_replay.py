@@ -337,3 +337,28 @@ async def test_an_effect_that_not_every_run_has_is_waited_for_again() -> None:
     assert await run(CASE) == (1, Outcome.UNKNOWN)
     varies = replace(CASE, controls=replace(CASE.controls, effects=((), CASE.lesson.effects)))
     assert await run(varies) == (3, Outcome.ATOMIC)
+
+
+async def said_of(usual: tuple[str, ...], *now: str) -> list[PointResult]:
+    """Two points beside the call after which all looks well, but the system says `now` of it, and `usual` of the state
+    after a run without any fault."""
+    lab, asked = FakeLab(Script(partial=BOTH)), []
+
+    async def untrue(_: Subject, __: Snapshot, reached: str) -> tuple[str, ...]:
+        asked.append(reached)
+        return usual if len(asked) == 2 else now
+
+    case = case_of(CREATE, before={}, after=BOTH, undone={})
+    beside = CrashPoint("create", "other", "after", "write", 1, 1, "crash", victim="svc")
+    replayer = Replayer(lab.as_lab(), PROFILE, LIMITS, {"create": case}, Memory(), untrue=untrue)
+    return [await replayer.run(beside) for _ in range(2)]
+
+
+async def test_what_is_said_and_not_so_is_a_finding_unless_it_is_said_without_the_fault_as_well() -> None:
+    results = await said_of((), "all is well")
+    assert {one.outcome for one in results} == {Outcome.NEEDS_REPAIR}
+    assert results[0].reason == "the state after the call, but what is said of it is not so: all is well"
+    results = await said_of(("all is well",), "all is well")
+    assert {one.outcome for one in results} == {Outcome.ATOMIC}
+    results = await said_of(("all is well",), "all is well", "it was deleted")
+    assert [one.reason.rpartition(": ")[2] for one in results] == ["it was deleted"] * 2

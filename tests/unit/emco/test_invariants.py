@@ -265,6 +265,14 @@ def test_an_object_of_another_owner_is_no_proof() -> None:
     assert OTHER in found["edge-owned"]
 
 
+def test_an_object_of_the_same_name_in_another_namespace_is_no_finding() -> None:
+    def besides(emco: Emco) -> None:
+        emco.context(OTHER, workload())
+        emco.edge.append(thing("ConfigMap", "r1-cm", OTHER))
+
+    assert "edge-applied" not in {one.invariant for one in check(after(besides))}
+
+
 def test_only_what_is_new_counts_after_an_experiment() -> None:
     def more(emco: Emco) -> None:
         emco.find("app1").pop("appcontent")

@@ -11,10 +11,11 @@ from harness.stores.snapshot import Snapshot
 CONTEXT, COLLECTS = "1000000001", "1000000002"
 
 
-def state(status: str, *names: str) -> Snapshot:
+def state(status: str, *names: str, label: str = f"{COLLECTS}-app1") -> Snapshot:
     said_of = {CONTEXT: status, COLLECTS: "Updated"}
     etcd = {f"/context/{name}/status/".encode(): json.dumps({"Status": of}).encode() for name, of in said_of.items()}
-    things = tuple({"kind": "ConfigMap", "metadata": {"name": name}} for name in names)
+    labels = {"emco/deployment-id": label}
+    things = tuple({"kind": "ConfigMap", "metadata": {"name": name, "labels": labels}} for name in names)
     return Snapshot("here", {}, etcd, {"p1+c1": things})
 
 
@@ -50,8 +51,14 @@ def said(deployed: str, **resources: str) -> dict[str, Any]:
             state("Terminated", "cm"),
             ("ConfigMap cm is said to be deleted, but is on p1+c1",),
         ),
+        (
+            said("Instantiated", cm="Applied"),
+            state("Instantiated", "cm", label="77-app1"),
+            ("ConfigMap cm is said to be applied, but is not on p1+c1",),
+        ),
+        (said("Terminated", cm="Deleted"), state("Terminated", "cm", label="77-app1"), ()),
     ],
-    ids=["true", "gone", "no answer", "not deployed", "status", "applied", "deleted"],
+    ids=["true", "gone", "no answer", "not deployed", "status", "applied", "deleted", "other's", "other's gone"],
 )
 def test_what_is_said_and_is_not_so(body: Any, snapshot: Snapshot, expected: tuple[str, ...]) -> None:
     assert untruths(body, snapshot) == expected

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from harness.reporting.baseline import (
     Match,
     apply,
     from_run,
+    opening,
     parse_baseline,
     read_baseline,
     write_baseline,
@@ -69,6 +71,42 @@ def test_a_better_outcome_makes_the_entry_vanish_even_if_it_still_fails(make: Ma
     assert not found.holds
 
 
+def test_as_bad_for_another_reason_was_not_accepted(make: Make) -> None:
+    entry = replace(ENTRY, seen="repeating does not heal")
+
+    def held(reason: str) -> BaselineVerdict:
+        result = make.result(Outcome.NEEDS_REPAIR, reason=reason)
+        return apply(Baseline((entry,)), [result], today=TODAY, selected_ids={ID})
+
+    assert held("repeating does not heal; repeating answers 409").known
+    other = held("rsync: ended right after its start: exit code 2")
+    assert other.worse[0].sentence() == (
+        f"{ID}: accepted as needs-repair (repeating does not heal) by dcm team until 2026-01-14, "
+        "is now needs-repair (rsync: ended right after its start: exit code 2)"
+    )
+    assert not other.holds
+
+
+@pytest.mark.parametrize(
+    "reason, begins",
+    [
+        ("nothing heals: not repeating", "nothing heals"),
+        ("acknowledged with 202, but", "acknowledged with"),
+        ("repeating heals; left behind", "repeating heals"),
+        ("does not come to rest by itself (rsync has)", "does not come to rest by itself"),
+        ("1 try in 65 s", ""),
+    ],
+)
+def test_how_a_reason_begins_is_the_same_in_every_run(reason: str, begins: str) -> None:
+    assert opening(reason) == begins
+
+
+def test_a_claim_is_accepted_for_what_its_id_says(make: Make) -> None:
+    claim = make.claim(Outcome.BROKEN, reason="it said Available")
+    written = from_run([claim], Baseline(), today=TODAY, reason="new", owner="you", expires=TODAY)
+    assert written.entries == (Entry(claim.id, Outcome.BROKEN, "new", "you", TODAY),)
+
+
 def test_an_unknown_outcome_says_nothing_about_the_entry(make: Make) -> None:
     found = verdict(make, Outcome.UNKNOWN)
     assert found == BaselineVerdict(undecided=(Match(ENTRY, make.result(Outcome.UNKNOWN)),))
@@ -99,13 +137,15 @@ def test_reading(tmp_path: Path) -> None:
     path = tmp_path / "baseline.yaml"
     path.write_text(GOOD)
     assert read_baseline(path) == Baseline((ENTRY,))
+    path.write_text(GOOD + "  seen: nothing heals\n")
+    assert read_baseline(path) == Baseline((replace(ENTRY, seen="nothing heals"),))
     assert parse_baseline("# nothing yet\n", where="b") == Baseline()
 
 
 @pytest.mark.parametrize(
     "text, message",
     [
-        (GOOD + "  reson: x\n", r"b\.yaml:6: unknown key `reson`; an entry has id, outcome, reason, owner, expires"),
+        (GOOD + "  reson: x\n", r"b\.yaml:6: unknown key `reson`; an entry has id, outcome, .*, expires, seen"),
         (GOOD + GOOD, r"b\.yaml:6: `dcm/create@after:mongo\.data\.crash` is listed twice"),
         (GOOD + "  owner: me\n", r"b\.yaml:6: `owner` is given twice"),
         (
@@ -134,7 +174,7 @@ def test_a_baseline_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_new_baseline_accepts_the_failures_and_keeps_what_is_still_true(make: Make, tmp_path: Path) -> None:
-    later = date(2026, 6, 30)
+    later, known = date(2026, 6, 30), "it is orphans"
     names = ("kept", "worse", "expired", "gone", "unsure", "elsewhere")
     points = {name: make.point(effect=f"mongo.{name}") for name in (*names, "added", "warned")}
     previous = Baseline(
@@ -155,14 +195,14 @@ def test_a_new_baseline_accepts_the_failures_and_keeps_what_is_still_true(make: 
     results = [make.result(outcome, points[name]) for name, outcome in outcomes.items()]
     written = from_run(results, previous, today=TODAY, reason="new", owner="you", expires=later)
     assert {entry.id: entry for entry in written.entries} == {
-        points["kept"].id: Entry(points["kept"].id, Outcome.ORPHANS, "why kept", "me", date(2026, 1, 20)),
-        points["worse"].id: Entry(points["worse"].id, Outcome.LOST, "why worse", "me", later),
-        points["expired"].id: Entry(points["expired"].id, Outcome.ORPHANS, "why expired", "me", later),
+        points["kept"].id: Entry(points["kept"].id, Outcome.ORPHANS, "why kept", "me", date(2026, 1, 20), known),
+        points["worse"].id: Entry(points["worse"].id, Outcome.LOST, "why worse", "me", later, "it is lost"),
+        points["expired"].id: Entry(points["expired"].id, Outcome.ORPHANS, "why expired", "me", later, known),
         points["unsure"].id: Entry(points["unsure"].id, Outcome.ORPHANS, "why unsure", "me", date(2026, 1, 20)),
         points["elsewhere"].id: Entry(
             points["elsewhere"].id, Outcome.ORPHANS, "why elsewhere", "me", date(2026, 1, 20)
         ),
-        points["added"].id: Entry(points["added"].id, Outcome.STUCK, "new", "you", later),
+        points["added"].id: Entry(points["added"].id, Outcome.STUCK, "new", "you", later, "it is stuck"),
     }
     write_baseline(tmp_path / "b.yaml", written)
     assert written == read_baseline(tmp_path / "b.yaml")
