@@ -18,9 +18,10 @@ from typing import Any
 
 import uvloop
 
-from harness.campaign import Campaign, open_campaign, prepare
+from harness.campaign import Campaign, open_campaign
 from harness.defaults import GOLDEN, make_settings
 from harness.platforms.settings import FAULTS, Settings
+from harness.work import prepare
 
 
 def main() -> None:

@@ -16,13 +16,15 @@ from typing import Any, Generic, TypeVar
 import aiohttp
 import uvloop
 
-from harness.campaign import PROFILE, Campaign, Work, open_campaign
+from harness.campaign import Campaign, open_campaign
 from harness.crashpoints.inject import Injected, inject
 from harness.crashpoints.learn import Lesson, settle
 from harness.crashpoints.model import CrashPoint
+from harness.emco.profile import PROFILE
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.settings import Settings
 from harness.stores.snapshot import Snapshot
+from harness.work import Work
 
 T = TypeVar("T")
 _CLOSE_LIMIT = 60.0

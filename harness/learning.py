@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 import uvloop
 from rich.console import Console
 
-from harness.campaign import Campaign, Work, open_campaign, prepare, stored_plan
+from harness.campaign import Campaign, open_campaign
 from harness.crashpoints.learn import CallFails, DoesNotSettle, Lesson, Seen
 from harness.crashpoints.model import Plan
 from harness.faults.victim import HarnessTrouble
+from harness.planning import stored_plan
 from harness.platforms.settings import Settings
+from harness.work import Work, prepare
 
 T = TypeVar("T")
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness.campaign import emco_name
 from harness.crashpoints.model import Grade, Plan, PointResult, RunSummary
 from harness.evidence.encoding import from_json, redacted
 from harness.evidence.redaction import Redactor
@@ -25,6 +24,7 @@ from harness.reporting.signoff import write_signoff
 from harness.reporting.summary import SCHEMA, write_summary
 from harness.reporting.table import print_claims, print_table, print_verdict
 from harness.reporting.verdict import Verdict, judge
+from harness.work import emco_name
 
 PLAN = "plan.json"
 """In a run's folder: which of the points are to run."""

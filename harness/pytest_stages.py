@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.background import Background
-from harness.campaign import prepare
 from harness.chaos.stage import Stage
 from harness.defaults import ROOT
 from harness.platforms.settings import Settings
+from harness.work import prepare
 
 THREE_EDGES = ROOT / "fixtures" / "workloads" / "three-edges.yaml"
 

@@ -21,13 +21,13 @@ import msgspec
 import pytest
 
 from harness.background import Background
-from harness.campaign import Work, prepare, stored_plan
 from harness.crashpoints.library import Library
 from harness.crashpoints.model import CALLED, CrashPoint, Plan, PointResult
 from harness.defaults import default_baseline, make_redactor
 from harness.evidence.redaction import Redactor
 from harness.evidence.run_folder import RunFolder, create_run_folder, run_id
 from harness.faults.victim import HarnessTrouble, UsageError
+from harness.planning import stored_plan
 from harness.platforms.settings import EDGES, FAULTS, PLATFORMS, KindSettings, Settings, as_path
 from harness.pytest_ending import PLAN, Ended, Run, end_run, is_to_be_judged, show
 from harness.pytest_options import file as _file
@@ -40,6 +40,7 @@ from harness.reporting.baseline import Baseline, Entry, read_baseline
 from harness.reporting.claimed import Stand, keep_stand, plan_tests
 from harness.reporting.labels import KNOWN, write_allure_session
 from harness.session import Chosen, only
+from harness.work import Work, prepare
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,12 @@ from typing import Any
 
 import msgspec
 
-from harness.campaign import Work, library_folder, stored_plan
 from harness.crashpoints.library import Library
 from harness.crashpoints.model import CrashPoint, Plan, PointResult
 from harness.faults.victim import HarnessTrouble
+from harness.planning import library_folder, stored_plan
 from harness.platforms.settings import Settings
+from harness.work import Work
 from harness.worker import read_result
 
 _READY_LIMITS = {"process": 120.0, "kind": 900.0, "kubernetes": 900.0}  # seconds, by platform

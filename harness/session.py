@@ -12,7 +12,6 @@ from typing import Protocol
 
 from rich.console import Console
 
-from harness.campaign import Work, prepare
 from harness.crashpoints.model import CrashPoint, Grade, Outcome, Plan, PointResult, Proof, RunSummary, Told
 from harness.evidence.run_folder import RunFolder
 from harness.evidence.versions import versions
@@ -23,6 +22,7 @@ from harness.reporting.baseline import apply as apply_baseline
 from harness.reporting.summary import SCHEMA, write_summary
 from harness.reporting.verdict import Verdict, judge
 from harness.runner import Worker, WorkerTrouble, load_plan, run_controls, run_points, workers
+from harness.work import Work, prepare
 
 
 class Watcher(Protocol):

@@ -22,13 +22,14 @@ from typing import Any
 import msgspec
 import uvloop
 
-from harness.campaign import Campaign, open_campaign, prepare
+from harness.campaign import Campaign, open_campaign
 from harness.crashpoints.learn import CallFails, DoesNotSettle
 from harness.crashpoints.model import CrashPoint, PointResult
 from harness.faults.victim import HarnessTrouble, ServiceDown, UsageError
 from harness.platforms.settings import Settings, as_path
 from harness.stores.mongo import StoreError
 from harness.stores.snapshot import SnapshotError
+from harness.work import prepare
 
 Say = Callable[[dict[str, Any]], None]
 

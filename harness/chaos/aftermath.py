@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import bson
 
-from harness.campaign import PROFILE
 from harness.chaos.clients import Ask, Asked
 from harness.crashpoints.model import Told
 from harness.emco.invariants import broken
+from harness.emco.profile import PROFILE
 from harness.stores.canonical import Delta, canonical, difference
 from harness.stores.snapshot import Snapshot
 from harness.wire.effects import Observation

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.background import Background
-from harness.campaign import prepare
 from harness.chaos.current import acting_on
 from harness.chaos.stage import Stage
 from harness.defaults import ROOT, default_folders, make_redactor, make_settings
@@ -18,6 +17,7 @@ from harness.evidence.run_folder import RunFolder, create_run_folder, run_id
 from harness.faults.victim import UsageError
 from harness.platforms.kind.clusters import Sets
 from harness.platforms.settings import CLUSTER, EDGES, FAULTS, PLATFORMS, Settings
+from harness.work import prepare
 
 DEFAULT_WORKLOAD = ROOT / "fixtures" / "workloads" / "three-edges.yaml"
 

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 from harness.background import Answer, Background, at_rest, make_empty, request
-from harness.campaign import PROFILE, Campaign, Work
+from harness.campaign import Campaign
 from harness.chaos import backups
 from harness.chaos.attempts import Tries, tries
 from harness.chaos.clients import Clients
@@ -24,12 +24,14 @@ from harness.chaos.watching import Seen
 from harness.crashpoints.model import Told
 from harness.emco.calls import Call
 from harness.emco.invariants import Violation, broken
+from harness.emco.profile import PROFILE
 from harness.faults.victim import Death, HarnessTrouble, UsageError
 from harness.platforms.disruptions import Partition, Volume
 from harness.stores.canonical import Delta, canonical, difference
 from harness.stores.snapshot import Snapshot
 from harness.wire.effects import Observation
 from harness.wire.knocks import Knock
+from harness.work import Work
 
 T = TypeVar("T")
 BEGIN = "begin"

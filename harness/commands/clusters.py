@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from harness.campaign import prepare
 from harness.defaults import default_folders
 from harness.evidence.run_folder import run_id
 from harness.faults.journal import process_started
@@ -19,6 +18,7 @@ from harness.options import with_settings
 from harness.platforms.kind.clusters import ClusterSet, Sets, is_running
 from harness.platforms.kind.environment import bring_up, workloads
 from harness.platforms.settings import CLUSTER, KIND_EDGES, Settings
+from harness.work import prepare
 
 Platform = Annotated[str, typer.Option("--platform", help="Only kind has anything to bring up.")]
 Name = Annotated[str, typer.Option("--cluster", help="Name of the set of clusters: its hub is NAME-hub.")]

@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console
 
-from harness.campaign import prepare
 from harness.defaults import make_redactor
 from harness.evidence.redaction import Redactor
 from harness.evidence.run_folder import create_run_folder, run_id
@@ -20,6 +19,7 @@ from harness.reporting.progress import Progress
 from harness.reporting.signoff import write_signoff
 from harness.reporting.table import print_findings, print_table, print_verdict
 from harness.session import Chosen, ConsoleWatcher, Ended, run
+from harness.work import prepare
 
 
 def run_points(settings: Settings, chosen: Chosen, out: Path, accepted: Baseline, *, as_json: bool) -> int:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.campaign import open_campaign, prepare
+from harness.campaign import open_campaign
 from harness.crashpoints.learn import Lesson
 from harness.defaults import GOLDEN
 from harness.emco.invariants import check
 from harness.platforms.settings import Settings
+from harness.work import prepare
 
 
 @pytest.mark.parametrize("reference", ["faithful", "fixed"])

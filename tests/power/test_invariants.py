@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from harness.campaign import PROFILE, Campaign, make_plan, open_campaign, prepare
+from harness.campaign import Campaign, open_campaign
 from harness.crashpoints.inject import inject
 from harness.crashpoints.lab import Limits
 from harness.crashpoints.learn import Lesson, fresh, settle
 from harness.crashpoints.model import CrashPoint
 from harness.defaults import GOLDEN
 from harness.emco.invariants import broken
+from harness.emco.profile import PROFILE
+from harness.planning import make_plan
 from harness.platforms.settings import Settings
+from harness.work import prepare
 
 _DIG = "orchestrator/deployment-intent-groups/"
 FOUND: dict[str, set[str]] = {

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.campaign import open_campaign, prepare
+from harness.campaign import open_campaign
 from harness.crashpoints.learn import Lesson
 from harness.defaults import GOLDEN
 from harness.platforms.settings import Settings
+from harness.work import prepare
 
 RECORDED: list[dict[str, Any]] = json.loads((Path(__file__).parent / "recordings.json").read_text())
 Effects = Counter[tuple[str, str]]
