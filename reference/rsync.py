@@ -7,34 +7,27 @@ already is accepted without a second entry, and a restart finds everything.
 """
 
 import asyncio
-import base64
 import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import aiohttp
-import yaml
-
 from reference import events
 from reference.config import Config
-from reference.contexts import ACTIVE, Contexts, QueueItem, cluster_path, go_json, holds, resource_path, root
+from reference.contexts import ACTIVE, Contexts, QueueItem, go_json, holds, resource_path, root
 from reference.defects import Defects
-from reference.edge import Edge, EdgeError, EdgeUnreachable, read_kubeconfig
+from reference.deploying import Deployer, Job, Notes
+from reference.edge import EdgeError
 from reference.errors import StoreError
 from reference.records import Records
-from reference.resources import cloud_config
 from reference.status import clusters_of
-from reference.watching import Reports
 
 _QUEUE = "rsync/AppContextEventQueue/"
 _CURRENT = "rsync/state/CurrentState/"
 _DESIRED = "rsync/state/DesiredState/"
 _PENDING_TERMINATE = "rsync/state/PendingTerminateFlag/"
-_RETRY = 2.0
 _STOP_POLL = 1.0
-_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Stopped(Exception):
@@ -50,43 +43,21 @@ class Worker:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One event on one app and cluster."""
-
-    context: str
-    event: str
-    other: str
-    app: str
-    cluster: str
-    resources: tuple[str, ...]
-    manifests: Mapping[str, str]
-    namespace: str
-    status_context: str
-
-    @property
-    def deployment(self) -> str:
-        """What labels the objects: an update keeps the label of the context that collects the status."""
-        return f"{self.status_context}-{self.app}"
-
-
 class RsyncService:
     """The service, apart from its gRPC server."""
 
     def __init__(
         self, *, config: Config, records: Records, contexts: Contexts, defects: Defects, log: logging.Logger
     ) -> None:
-        self._config = config
-        self._records = records
         self._contexts = contexts
         self._defects = defects
         self._log = log
         self._workers: dict[str, Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._reports = Reports(
-            contexts=contexts, at_once="R10" not in defects, notes_connection="R20" not in defects, log=log
+        self._notes = Notes(contexts, defects, log)
+        self._deployer = Deployer(
+            config=config, records=records, contexts=contexts, notes=self._notes, spawn=self._spawn
         )
-        self._session: aiohttp.ClientSession | None = None
 
     # -- accepting ---------------------------------------------------------------------------------------------------
 
@@ -209,7 +180,7 @@ class RsyncService:
         for key, value in found.items():
             parts = key.split("/")
             if key.endswith("/resourcesready/") and len(parts) == 9 and value:
-                self._watch(parts[6])
+                self._deployer.watch(parts[6])
 
     # -- working -----------------------------------------------------------------------------------------------------
 
@@ -305,8 +276,8 @@ class RsyncService:
         value = {"Status": status}
         if "R5" in self._defects:
             await self._change_item(context, number, outcome)
-            await self._note(context, "status/", value)
-            await self._note(context, _CURRENT, value)
+            await self._notes.write(context, "status/", value)
+            await self._notes.write(context, _CURRENT, value)
             return
         async with self._workers.setdefault(context, Worker()).lock:
             queue = _with_status(await self._contexts.queue(context), number, outcome)
@@ -318,15 +289,6 @@ class RsyncService:
             }
             if not await self._contexts.etcd.put_all(values, if_exists=[prefix]):
                 raise StoreError(f"AppContext {context} is gone")
-
-    async def _note(self, context: str, path: str, value: Any) -> None:
-        """Write down what has become of something; EMCO does not look whether that succeeds (R24)."""
-        try:
-            await self._contexts.put(context, path, value)
-        except StoreError as error:
-            if "R24" not in self._defects:
-                raise
-            self._log.info("%s of %s is not noted: %s", path, context, error)
 
     async def _change_item(self, context: str, number: int, status: str) -> None:
         async with self._workers.setdefault(context, Worker()).lock:
@@ -346,7 +308,7 @@ class RsyncService:
             # EMCO does this from the side, in the name of the Update: when that has nothing to apply, it is over first.
             start = any(job.resources for job in jobs if job is not None)
             follow_up = asyncio.ensure_future(self.accept(item.other, events.UPDATE_DELETE, other=context, start=start))
-        group = asyncio.ensure_future(self._run_clusters([job for job in jobs if job is not None]))
+        group = asyncio.ensure_future(self._deployer.run([job for job in jobs if job is not None]))
         try:
             await asyncio.wait({watch_stop, group}, return_when=asyncio.FIRST_COMPLETED)
             if watch_stop.done():
@@ -391,143 +353,7 @@ class RsyncService:
             except StoreError as error:
                 self._log.info("stopflag of %s: %s", context, error)
 
-    async def _run_clusters(self, jobs: list[Job]) -> None:
-        """Work on all clusters side by side; the first failure ends the others."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                for job in jobs:
-                    group.create_task(self._run_cluster(job))
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from errors
 
-    async def _run_cluster(self, job: Job) -> None:
-        if job.event == events.UPDATE:
-            await self._note_pending(job)
-        if not job.resources:
-            return
-        edge = await self._connect(job.cluster)
-        self._watch(job.cluster)
-        await self._wait_reachable(job, edge)
-        while True:
-            try:
-                for name in job.resources:
-                    await self._run_resource(job, edge, name)
-                await self._ask_for_report(job, edge)
-                break
-            except EdgeUnreachable as error:
-                # The edge was lost in the middle: wait for it and begin again with the first resource.
-                self._log.info("%s: %s", job.cluster, error)
-                await self._wait_reachable(job, edge)
-        if job.event == events.TERMINATE:
-            await self._end_report(job, edge)
-
-    async def _ask_for_report(self, job: Job, edge: Edge) -> None:
-        if job.event in (events.INSTANTIATE, events.UPDATE):
-            report = await edge.report(job.deployment, namespace=job.namespace)
-            if report is not None:
-                await self._reports.note(job.cluster, report)
-
-    async def _end_report(self, job: Job, edge: Edge) -> None:
-        if "R11" not in self._defects:
-            await edge.end_report(job.deployment, namespace=job.namespace)
-            await self._reports.close(job.cluster, job.deployment, job.resources)
-            return
-
-        async def later() -> None:
-            await asyncio.sleep(self._config.cleanup_delay)
-            try:
-                await edge.end_report(job.deployment, namespace=job.namespace)
-            except EdgeError as error:
-                self._log.warning("removing the report of %s: %s", job.deployment, error)
-
-        self._spawn(later())
-
-    async def _note_pending(self, job: Job) -> None:
-        """A new context begins with all resources pending; what becomes of them is noted where status is collected."""
-        for name in job.manifests:
-            path = resource_path(job.app, job.cluster, name) + "status/"
-            if await self._contexts.get(job.context, path) is None:
-                await self._contexts.put(job.context, path, _PENDING)
-
-    async def _run_resource(self, job: Job, edge: Edge, name: str) -> None:
-        manifest = yaml.load(job.manifests[name], Loader=_LOADER)  # noqa: S506 - it is the safe one, in C
-        if job.event in (events.TERMINATE, events.UPDATE_DELETE):
-            status = _DELETED
-            try:
-                await edge.delete(manifest, namespace=job.namespace, gone_ok="R23" not in self._defects)
-            except EdgeUnreachable:
-                raise
-            except EdgeError as error:
-                # As in EMCO, a delete that is refused is noted and does not stop the others.
-                self._log.warning("%s: %s", job.cluster, error)
-                status = _FAILED
-            await self._note_resource(job, name, status)
-            return
-        await self._note_resource(job, name, _PENDING)
-        try:
-            await edge.apply(manifest, namespace=job.namespace, deployment=job.deployment)
-        except EdgeUnreachable:
-            raise
-        except EdgeError:
-            await self._note_resource(job, name, _FAILED)
-            raise
-        await self._note_resource(job, name, _APPLIED)
-
-    async def _note_resource(self, job: Job, name: str, status: Mapping[str, str]) -> None:
-        path = resource_path(job.app, job.cluster, name)
-        await self._note(job.status_context, path + "status/", status)
-        await self._note(job.status_context, path + "reference/", job.context)
-        await self._note(job.status_context, cluster_path(job.app, job.cluster) + "reference/", job.context)
-
-    async def _wait_reachable(self, job: Job, edge: Edge) -> None:
-        """Ask the edge until it answers. Raises EdgeUnreachable when the tries are used up."""
-        path = cluster_path(job.app, job.cluster) + "readystatus/"
-        tries, shown = 0, ""
-        most = self._config.max_retries
-        if most is not None and "R18" in self._defects:
-            most += 1  # EMCO counts a retry only after it has compared
-        while True:
-            try:
-                await edge.reach()
-            except EdgeUnreachable as error:
-                tries += 1
-                if most is not None and tries > most:
-                    raise
-                self._log.info("%s is not reachable (try %d): %s", job.cluster, tries, error)
-                if shown != "Retrying":
-                    shown = "Retrying"
-                    await self._note_connection(job, path, shown)
-            else:
-                await self._note_connection(job, path, "Available")
-                return
-            await asyncio.sleep(_RETRY)
-
-    async def _note_connection(self, job: Job, path: str, word: str) -> None:
-        await self._note(job.context, path, word)
-        if "R21" not in self._defects and job.status_context != job.context:
-            await self._note(job.status_context, path, word)
-
-    async def _connect(self, cluster: str) -> Edge:
-        provider, _, name = cluster.partition("+")
-        stored = await self._records.find(cloud_config(provider, name), "config")
-        if stored is None:
-            raise EdgeError(f"CloudConfig of {cluster} not found")
-        if self._session is None:
-            self._session = aiohttp.ClientSession()
-        try:
-            kubeconfig = base64.b64decode(self._records.opened(stored["config"]))
-        except ValueError as error:
-            raise EdgeError(f"the CloudConfig of {cluster} is no base64: {error}") from error
-        return Edge(access=read_kubeconfig(kubeconfig), session=self._session, patient="R19" in self._defects)
-
-    def _watch(self, cluster: str) -> None:
-        self._reports.watch(cluster, lambda: self._connect(cluster))
-
-
-_PENDING: Mapping[str, str] = {"Status": "Pending"}
-_APPLIED: Mapping[str, str] = {"Status": "Applied"}
-_DELETED: Mapping[str, str] = {"Status": "Deleted"}
-_FAILED: Mapping[str, str] = {"Status": "Failed"}
 _INITIAL: Mapping[str, Any] = {
     _CURRENT: {"Status": "Created"},
     "stopflag/": False,
