@@ -206,9 +206,13 @@ def _under(plan: CallPlan, survey: Survey, profile: Profile, victim: str) -> lis
         for name, nth in retried
         for side in (_SIDES if name != QUIET else _SIDES[1:])
     ]
-    # In the middle there is certainly something to be taken up again.
-    steady = [one for one in enumerate(_counted(survey.effects[victim]), 1) if not profile.paced(one[1][0])]
-    ordinal, (name, nth) = steady[len(steady) // 2]
+    # The first time that something is written, so that there is something to take up again; one in the middle by name,
+    # since what is done side by side comes in another order each time.
+    counted = sorted((one, ordinal) for ordinal, one in enumerate(_counted(survey.effects[victim]), 1))
+    written = [one for one in counted if one[0][1] == 1 and one[0][0] in survey.stored and not profile.paced(one[0][0])]
+    if not written:
+        return points
+    (name, nth), ordinal = written[len(written) // 2]
     failing: tuple[Under, ...] = ("start-error", "start-error-2")
     return [
         *points,

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from harness.crashpoints.lab import Subject
 from harness.crashpoints.learn import Lesson, Seen
 from harness.crashpoints.model import CallPlan, Fault, Told
@@ -76,15 +78,23 @@ def ids(found: Survey, *faults: Fault) -> list[str]:
 
 
 def test_every_effect_gives_a_point_on_both_sides_but_none_at_what_is_paced() -> None:
-    found = Survey("create", {"other": ("put", "report", "put", "report"), "third": ("put",)})
+    found = Survey("create", {"other": ("put", "report", "put", "report"), "third": ("put",)}, STORED)
     assert ids(found, "crash") == [
         "before:other:put.crash",
         "after:other:put.crash",
         "before:other:put~2.crash",
         "after:other:put~2.crash",
-        "after:other:put~2.crash+start-error",
-        "after:other:put~2.crash+start-error-2",
+        "after:other:put.crash+start-error",
+        "after:other:put.crash+start-error-2",
     ]
+
+
+@pytest.mark.parametrize("order", [("put", "get", "post", "get"), ("post", "get", "get", "put")])
+def test_a_store_fails_at_the_start_after_the_same_write_in_whatever_order_they_came(order: tuple[str, ...]) -> None:
+    found = Survey("create", {"other": order}, frozenset({"put", "post"}))
+    assert [one for one in ids(found, "crash") if "start-error-2" in one] == ["after:other:put.crash+start-error-2"]
+    nowhere = Survey("create", {"other": order})
+    assert not [one for one in ids(nowhere, "crash") if "start-error" in one]
 
 
 def test_faults_of_stores_are_at_what_lands_there_and_at_reads_but_not_at_every_one_of_many() -> None:
@@ -103,7 +113,7 @@ def test_faults_of_stores_are_at_what_lands_there_and_at_reads_but_not_at_every_
 
 
 def test_who_tries_to_reach_an_edge_is_struck_at_what_it_notes_and_between_two_tries() -> None:
-    found = Survey("create", {"other": ("put",)}, retried={"other": ("lost",)})
+    found = Survey("create", {"other": ("put",)}, STORED, retried={"other": ("lost",)})
     assert ids(found, "crash")[2:] == [
         "before:other:lost.crash+edges-refused",
         "after:other:lost.crash+edges-refused",
