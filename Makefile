@@ -49,9 +49,9 @@ kind-smoke: setup ## kind: install, ten crash points, a wiped namespace, an edge
 smoke: setup ## a selection of the disruptions: rsync crash, namespace wipe, cluster partition, store outage (minutes)
 	@$(BIN)/python -m pytest $(DISRUPTIONS) -m 'not emco_slow' -k '$(SMOKE)' -n $(or $(WORKERS),2) $(SCENARIO_OPTIONS)
 
-# Points of rsync and of stores wait more than they compute: four workers are right for two cores.
-nightly: setup ## every scenario, all of it, four at a time (half an hour)
-	@$(BIN)/python -m pytest scenarios -n $(or $(WORKERS),4) $(SCENARIO_OPTIONS)
+# Points of rsync and of stores wait more than they compute: six workers are right for two cores.
+nightly: setup ## every scenario, all of it, six at a time (half an hour)
+	@$(BIN)/python -m pytest scenarios -n $(or $(WORKERS),6) $(SCENARIO_OPTIONS)
 
 test: setup ## the tests of the harness itself (ARGS: options of pytest)
 	@$(BIN)/python -m pytest tests -n $(or $(WORKERS),2) $(ARGS)
