@@ -21,6 +21,7 @@ from harness.platforms.disruptions import Partition, Volume
 
 __all__ = [
     "attempt",
+    "between_tries",
     "bring_up",
     "call",
     "call_until_acknowledged",
@@ -277,6 +278,16 @@ def hold(target: str, since: str, tries: int = 0, seconds: float = 30.0, group: 
 
 
 @in_sentences
+def between_tries(target: str, since: str, share: float = 0.5) -> str:
+    """Wait until rsync is between two tries to reach an edge: `share` of the time between them after the latest.
+
+    The tries are those since a mark; where there are none it ends at once. With it, what is done next comes in the same
+    order in every run.
+    """
+    return stage().between_tries(target, since=since, share=float(share))
+
+
+@in_sentences
 def lifecycle(group: str, verb: str, expect: int = 0) -> dict[str, Any]:
     """POST one of a group's lifecycle calls, `stop` or `terminate`, once. expect: the status; 0 takes any."""
     answer = stage().lifecycle(group, verb)
@@ -289,7 +300,11 @@ def lifecycle(group: str, verb: str, expect: int = 0) -> dict[str, Any]:
 
 @in_sentences
 def meanwhile(group: str, what: Literal["nothing", "stop", "restart-rsync"] = "nothing") -> str:
-    """For experiments that differ in one step only: stop the group, restart rsync, or do nothing; marks the moment."""
+    """For experiments that differ in one step only: stop the group, restart rsync, or do nothing; marks the moment.
+
+    Its own mark is `meanwhile`, whatever is done.
+    """
+    stage().mark("meanwhile")
     if what == "stop":
         return f"stop was answered {lifecycle(group, 'stop', expect=202)['status']}"
     stage().mark(what)

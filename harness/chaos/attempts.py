@@ -20,6 +20,7 @@ _REPEATED = 1.5  # seconds: client-go itself asks again a second after a reset, 
 _SHORTEST = 0.5  # seconds: nobody tries again faster for long
 _LOOSE, _LEAST_LOOSE, _MOST_LOOSE = 0.1, 0.15, 0.3  # share of the period, and seconds, that a try may be early or late
 _FEWEST = 3
+_OVER = 1.5  # times the period: a series in which the next try is that late has ended
 _WAIT = 2.0  # seconds between two tries of rsync; no setting of it changes that
 
 
@@ -53,6 +54,17 @@ def tries(knocks: Sequence[Knock]) -> Tries:
         return Tries(began, len(knocks) - len(began))
     began = evenly_spaced(bursts([knock.at for knock in knocks], pause=_TOGETHER))
     return Tries(began, len(knocks) - len(began))
+
+
+def until_between(tries: Tries, now: float, *, share: float) -> float | None:
+    """Seconds until `share` of the time between two tries will have passed since the latest of them, or the next one.
+
+    None where nothing is tried any more: fewer than three tries are no series, and one that is overdue has ended.
+    """
+    if len(tries.at) < _FEWEST or now - tries.at[-1] >= _OVER * tries.period:
+        return None
+    moment = tries.at[-1] + share * tries.period
+    return moment - now if moment > now else moment + tries.period - now
 
 
 def bursts(moments: Sequence[float], *, pause: float) -> tuple[float, ...]:

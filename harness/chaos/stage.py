@@ -5,6 +5,7 @@ Every method blocks until it is done; each wait has a limit.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from fnmatch import fnmatchcase
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 from harness.background import Answer, Background, at_rest, make_empty, request
 from harness.campaign import Campaign
 from harness.chaos import backups
-from harness.chaos.attempts import Tries, tries
+from harness.chaos.attempts import Tries, tries, until_between
 from harness.chaos.clients import Clients
 from harness.chaos.groups import Groups
 from harness.chaos.load import Load
@@ -36,6 +37,8 @@ from harness.work import Work
 T = TypeVar("T")
 BEGIN = "begin"
 """Name of the snapshot of the empty EMCO that an experiment begins with."""
+
+_STAYS = 2.5  # seconds; rsync waits 2 s between two tries (facts, section 6)
 
 
 class Stage:
@@ -217,13 +220,16 @@ class Stage:
 
     def mark(self, name: str) -> Mark:
         """Remember this moment."""
-        mark = self._look(
+        mark = self._moment(name)
+        self.marks.append(mark)
+        return mark
+
+    def _moment(self, name: str) -> Mark:
+        return self._look(
             lambda campaign: Mark(
                 name, campaign.lab.relay.clock(), campaign.lab.relay.seq(), len(campaign.lab.relay.knocks)
             )
         )
-        self.marks.append(mark)
-        return mark
 
     def marked(self, name: str) -> Mark:
         """The latest mark of a name. Raises UsageError when there is none."""
@@ -283,15 +289,22 @@ class Stage:
         return self.request(call.service, "POST", f"/v2/{call.target}/{verb}")
 
     def wait_for_goal(self, group: str, goal: str, *, limit: float) -> Seen:
-        """Wait until a watched group is `running`, `changed` (against when the watch began) or `gone`; marks it.
+        """Wait until a watched group is `running`, `changed` (against when the watch began) or `gone`, and stays so for
+        longer than rsync waits between two tries; marks when that began.
 
         Raises UsageError for another goal, HarnessTrouble with what is missing after `limit` seconds.
         """
         missing = self.groups.missing(group, goal)
-        if self.within(lambda: not missing(self.groups.now(group)), limit=limit) is None:
-            raise HarnessTrouble(f"{group} is not {goal} after {limit:g} s: {missing(self.groups.now(group))}")
-        self.mark(f"{goal} {group}")
-        return self.groups.now(group)
+        deadline = time.monotonic() + limit
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            if self.within(lambda: not missing(self.groups.now(group)), limit=left) is None:
+                raise HarnessTrouble(f"{group} is not {goal} after {limit:g} s: {missing(self.groups.now(group))}")
+            reached = self._moment(f"{goal} {group}")
+            # A thread of rsync that was forgotten sleeps, looks like rest, and undoes what another one has done.
+            if not self.within(lambda: missing(self.groups.now(group)) or None, limit=_STAYS):
+                self.marks.append(reached)
+                return self.groups.now(group)
 
     def wait_for_tries(self, target: str, *, since: str, times: int, limit: float) -> int:
         """Wait until a target was tried so often since a mark; how often. Raises HarnessTrouble when it was not."""
@@ -321,6 +334,19 @@ class Stage:
             return f"{group} is {goal}"
 
         return self.within(enough, limit=seconds) or f"{seconds:g} s"
+
+    def between_tries(self, target: str, *, since: str, share: float) -> str:
+        """Wait until `share` of the time between two tries has passed since the latest one, of the longest series of
+        them since a mark; what it was, in words. Where nothing is tried any more there is nothing to wait for.
+
+        Who tries and who is asked meanwhile are then in the same order in every run.
+        """
+        now = self._look(lambda campaign: campaign.lab.relay.clock())
+        left = until_between(self.tries(target, since=self.marked(since)), now, share=share)
+        if left is None:
+            return "nothing is tried any more"
+        self.within(lambda: None, limit=left)
+        return f"{share:.0%} of the time between two tries"
 
     def objects(self) -> Mapping[str, tuple[dict[str, Any], ...]]:
         """What the edges hold, by their names; the stores are not asked."""
