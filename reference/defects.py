@@ -264,7 +264,12 @@ SEEDED: tuple[Defect, ...] = (
     ),
     Defect("X4", "", "a stopflag is looked at only before an event begins", _RSYNC_ANY),
     Defect("X5", "", "what a crash left unfinished waits for the next event of its context", ("rsync start",)),
-    Defect("X6", "", "a start takes contexts with nothing to do for leftovers and removes them", ("rsync start",)),
+    Defect(
+        "X6",
+        "",
+        "a start of the orchestrator stores the schema anew, whether it is there or not",
+        ("start of the orchestrator",),
+    ),
 )
 """Defects that EMCO does not have, so that no `fact` tells of them. They are on only where they are named: without them
 nothing would show that claims which EMCO fulfils are able to fail."""

@@ -1,7 +1,7 @@
-"""What the switches do that EMCO does not have, as far as it is not a line at its place (X3, X6)."""
+"""What the switches do that EMCO does not have, as far as it is not a line at its place (X3)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import yaml
@@ -13,12 +13,6 @@ from reference.status import clusters_of
 _PAUSE = 1.0
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Connect = Callable[[str], Awaitable[Edge]]
-
-
-async def remove_idle(contexts: Contexts, *, active: Collection[str]) -> None:
-    """X6: remove every context that is not among the active ones. Raises StoreError."""
-    for context in await _ids(contexts) - {*active}:
-        await contexts.delete(context)
 
 
 async def withdraw(lost: str, *, contexts: Contexts, connect: Connect) -> None:
