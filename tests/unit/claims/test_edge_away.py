@@ -36,7 +36,7 @@ def look(
 ) -> Seen:
     """What each edge holds, and EMCO's words for the resources on the last two and for the connection of the second."""
     words = dict(zip(EDGES, ("Applied", c2, c3), strict=True))
-    resources = tuple(Resource("app1", edge, "ConfigMap", "a", status) for edge, status in words.items())
+    resources = tuple(Resource("app1", edge, "ConfigMap", "a", status, "1-app1") for edge, status in words.items())
     status = GroupStatus(said, "", {}, {**dict.fromkeys(EDGES, "Available"), LOST: word}, resources)
     return Seen(at, status, dict(zip(EDGES, edges, strict=True)))
 
