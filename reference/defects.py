@@ -270,6 +270,7 @@ SEEDED: tuple[Defect, ...] = (
         "a start of the orchestrator stores the schema anew, whether it is there or not",
         ("start of the orchestrator",),
     ),
+    Defect("X7", "", "what is applied is deleted first, so that it is made anew", _RSYNC_ANY),
 )
 """Defects that EMCO does not have, so that no `fact` tells of them. They are on only where they are named: without them
 nothing would show that claims which EMCO fulfils are able to fail."""

@@ -229,7 +229,8 @@ class Deployer:
             kubeconfig = base64.b64decode(self._records.opened(stored["config"]))
         except ValueError as error:
             raise EdgeError(f"the CloudConfig of {cluster} is no base64: {error}") from error
-        return Edge(access=read_kubeconfig(kubeconfig), session=self._session, patient="R19" in self._defects)
+        patient, replaces = "R19" in self._defects, "X7" in self._defects
+        return Edge(access=read_kubeconfig(kubeconfig), session=self._session, patient=patient, replaces=replaces)
 
     def _withdraw(self, lost: str) -> None:
         """X3: take what runs on a lost edge off the others, and put it back when that edge answers again."""
