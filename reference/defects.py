@@ -1,7 +1,7 @@
-"""The defects of EMCO that the reference has, each a switch.
+"""The defects of EMCO that the reference has, each a switch; and some that EMCO does not have.
 
-`REFERENCE_EMCO_DEFECTS` says which are on: `faithful` (all: EMCO as it is; the default), `fixed` (none), a list of
-names (`B1,C1`: only these) or `faithful-A12,R5` (all but these).
+`REFERENCE_EMCO_DEFECTS` says which are on: `faithful` (all of EMCO's: EMCO as it is; the default), `fixed` (none), a
+list of names (`B1,C1`: only these) or `faithful-A12,R5` (all of EMCO's but these).
 """
 
 from dataclasses import dataclass
@@ -246,6 +246,35 @@ DEFECTS: tuple[Defect, ...] = (
     ),
 )
 
+SEEDED: tuple[Defect, ...] = (
+    Defect(
+        "X1", "", "a Terminate works on one edge after the other: all wait for one that is away", ("rsync Terminate",)
+    ),
+    Defect(
+        "X2",
+        "",
+        "a Terminate is written down as done, with all its resources, when it begins",
+        ("rsync Terminate",),
+    ),
+    Defect(
+        "X3",
+        "",
+        "an edge that is not seen any more counts as failed: what runs there is taken off the others until it is back",
+        ("rsync, at rest",),
+    ),
+    Defect("X4", "", "a stopflag is looked at only before an event begins", _RSYNC_ANY),
+    Defect("X5", "", "what a crash left unfinished waits for the next event of its context", ("rsync start",)),
+    Defect(
+        "X6",
+        "",
+        "a start of the orchestrator stores the schema anew, whether it is there or not",
+        ("start of the orchestrator",),
+    ),
+    Defect("X7", "", "what is applied is deleted first, so that it is made anew", _RSYNC_ANY),
+)
+"""Defects that EMCO does not have, so that no `fact` tells of them. They are on only where they are named: without them
+nothing would show that claims which EMCO fulfils are able to fail."""
+
 
 @dataclass(frozen=True, slots=True)
 class Defects:
@@ -254,7 +283,7 @@ class Defects:
     on: frozenset[str]
 
     def __contains__(self, name: str) -> bool:
-        assert name in {defect.name for defect in DEFECTS}, name
+        assert name in {defect.name for defect in (*DEFECTS, *SEEDED)}, name
         return name in self.on
 
     def any(self, names: tuple[str, ...]) -> bool:
@@ -272,10 +301,12 @@ def parse_defects(text: str | None) -> Defects:
         return Defects(names)
     without = setting.startswith("faithful-")
     given = {part.strip() for part in setting.removeprefix("faithful-").split(",") if part.strip()}
-    unknown = sorted(given - names)
+    known = names if without else names | {defect.name for defect in SEEDED}
+    unknown = sorted(given - known)
     if unknown or not given:
+        there = [defect.name for defect in (*DEFECTS, *SEEDED) if defect.name in known]
         raise UnknownDefect(
             f"REFERENCE_EMCO_DEFECTS={setting!r}: {', '.join(unknown) or 'an empty list'} is no switch; there are "
-            f"faithful, fixed, {', '.join(defect.name for defect in DEFECTS)}"
+            f"faithful, fixed, {', '.join(there)}"
         )
     return Defects(names - given if without else frozenset(given))

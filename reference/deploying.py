@@ -18,6 +18,7 @@ from reference.edge import Edge, EdgeError, EdgeUnreachable, read_kubeconfig
 from reference.errors import StoreError
 from reference.records import Records
 from reference.resources import cloud_config
+from reference.seeded import withdraw
 from reference.watching import Reports
 
 _RETRY = 2.0
@@ -89,12 +90,17 @@ class Deployer:
             contexts=contexts,
             at_once="R10" not in notes.defects,
             notes_connection="R20" not in notes.defects,
+            lost=self._withdraw if "X3" in notes.defects else None,
             log=notes.log,
         )
         self._session: aiohttp.ClientSession | None = None
 
     async def run(self, jobs: list[Job]) -> None:
-        """Work on all clusters side by side; the first failure ends the others."""
+        """Work on all clusters side by side (a Terminate with X1 does not); the first failure ends the others."""
+        if "X1" in self._defects and jobs and jobs[0].event == events.TERMINATE:
+            for job in jobs:
+                await self._run_cluster(job)
+            return
         try:
             async with asyncio.TaskGroup() as group:
                 for job in jobs:
@@ -107,6 +113,9 @@ class Deployer:
             await self._note_pending(job)
         if not job.resources:
             return
+        if job.event == events.TERMINATE and "X2" in self._defects:
+            for name in job.resources:
+                await self._note_resource(job, name, _DELETED)
         edge = await self._connect(job.cluster)
         self.watch(job.cluster)
         await self._wait_reachable(job, edge)
@@ -220,7 +229,12 @@ class Deployer:
             kubeconfig = base64.b64decode(self._records.opened(stored["config"]))
         except ValueError as error:
             raise EdgeError(f"the CloudConfig of {cluster} is no base64: {error}") from error
-        return Edge(access=read_kubeconfig(kubeconfig), session=self._session, patient="R19" in self._defects)
+        patient, replaces = "R19" in self._defects, "X7" in self._defects
+        return Edge(access=read_kubeconfig(kubeconfig), session=self._session, patient=patient, replaces=replaces)
+
+    def _withdraw(self, lost: str) -> None:
+        """X3: take what runs on a lost edge off the others, and put it back when that edge answers again."""
+        self._spawn(withdraw(lost, contexts=self._contexts, connect=self._connect))
 
     def watch(self, cluster: str) -> None:
         """See what the cluster's monitor reports, from now on."""

@@ -93,10 +93,12 @@ def _tls(cluster: Mapping[str, Any], user: Mapping[str, Any]) -> ssl.SSLContext:
 class Edge:
     """One edge. Every call raises EdgeUnreachable when the API does not answer, EdgeError when it refuses.
 
-    patient: wait without a limit for answers, as EMCO does (R19); only for a connection it waits 30 s
+    patient:  wait without a limit for answers, as EMCO does (R19); only for a connection it waits 30 s
+    replaces: delete an object that is there and make it anew, where it could be changed (X7)
     """
 
-    def __init__(self, *, access: Access, session: aiohttp.ClientSession, patient: bool) -> None:
+    def __init__(self, *, access: Access, session: aiohttp.ClientSession, patient: bool, replaces: bool) -> None:
+        self._replaces = replaces
         self._access = access
         self._session = session
         self._patient = patient
@@ -108,6 +110,8 @@ class Edge:
     async def apply(self, manifest: Mapping[str, Any], *, namespace: str, deployment: str) -> None:
         """Create an object, or change it to what the manifest says, under the label of its deployment."""
         path, name = await self._path(manifest, namespace)
+        if self._replaces:
+            await self._ask("DELETE", f"{path}/{name}", missing_ok=True)
         body = {**manifest, "metadata": {**manifest["metadata"]}}
         body["metadata"]["labels"] = {**(body["metadata"].get("labels") or {}), LABEL: deployment}
         template = (body.get("spec") or {}).get("template")

@@ -162,7 +162,7 @@ class RsyncService:
 
     async def _restore_context(self, context: str) -> None:
         worker = self._workers.setdefault(context, Worker())
-        if worker.running:
+        if worker.running or "X5" in self._defects:
             return
         if not await self._contexts.exists(context):
             if "R2" in self._defects:
@@ -241,7 +241,8 @@ class RsyncService:
         try:
             await self._contexts.put(context, _DESIRED, {"Status": transition.success})
             await self._contexts.put(context, _CURRENT, {"Status": transition.busy})
-            await self._contexts.put(context, "status/", {"Status": transition.busy})
+            early = item.event == events.TERMINATE and "X2" in self._defects
+            await self._contexts.put(context, "status/", {"Status": transition.success if early else transition.busy})
         except StoreError as error:
             if "R24" not in self._defects:
                 raise
@@ -348,7 +349,7 @@ class RsyncService:
         while True:
             await asyncio.sleep(_STOP_POLL)
             try:
-                if await self._contexts.get(context, "stopflag/"):
+                if "X4" not in self._defects and await self._contexts.get(context, "stopflag/"):
                     raise Stopped("stopped on request")
             except StoreError as error:
                 self._log.info("stopflag of %s: %s", context, error)

@@ -21,9 +21,19 @@ class Reports:
     at_once:          write all that a report says as one, so that a crash cannot come between
     notes_connection: write down that an edge is not seen any more, and that it is again; EMCO does only while it has
                       something to do there (R20)
+    lost:             called with an edge that cannot be watched again and again (X3)
     """
 
-    def __init__(self, *, contexts: Contexts, at_once: bool, notes_connection: bool, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        *,
+        contexts: Contexts,
+        at_once: bool,
+        notes_connection: bool,
+        lost: Callable[[str], None] | None,
+        log: logging.Logger,
+    ) -> None:
+        self._lost = lost
         self._at_once = at_once
         self._notes_connection = notes_connection
         self._contexts = contexts
@@ -99,6 +109,8 @@ class Reports:
         """One end of a watch is nothing; that it cannot be begun again is."""
         if self._notes_connection and failures == 2:
             await self._note_connection(cluster, "Retrying")
+        if self._lost is not None and failures == 3:
+            self._lost(cluster)
 
     async def _seen_again(self, cluster: str, failures: int) -> int:
         if self._notes_connection and failures >= 2:

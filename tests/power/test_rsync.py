@@ -1,7 +1,7 @@
 """Each defect of rsync that its own boundaries show is found there: crashes beside a call, faults of stores.
 
-The switches stand for what was measured on real rsync (docs/findings.md). What R3, R8, R17 and R22 break is found by
-scenarios (test_partition.py, test_store_outage.py); R16 shows without any fault and needs none.
+The switches stand for what was measured on real rsync (docs/findings.md), X7 for what it does not do. What R3, R8, R17
+and R22 break is found by scenarios (test_partition.py, test_store_outage.py); R16 shows without any fault.
 """
 
 from collections.abc import Mapping
@@ -34,6 +34,8 @@ TOGETHER: Mapping[str, Mapping[str, Outcome]] = MappingProxyType(
             f"{_TERMINATE}after:rsync:edge.DELETE:api/v1/{_CONFIGMAP}.crash": Outcome.NEEDS_REPAIR,
         },
         "R24": {f"{_TERMINATE}before:rsync:etcd.put:context/ID/rsync/state/DesiredState.error": Outcome.LOST},
+        # all is as it should be in the end, but what ran was made anew
+        "X7": {f"{_INSTANTIATE}after:rsync:edge.POST:api/v1/namespaces/default/configmaps.crash": Outcome.NEEDS_REPAIR},
     }
 )
 SOUND = (

@@ -22,6 +22,7 @@ BROKEN: Mapping[str, Mapping[str, Outcome]] = {
     "S2": {"existing:not-replaced": Outcome.LOST, "existing:refused": Outcome.BROKEN},
     "D2": {"volume-lost/mongo:restart-works": Outcome.NEEDS_REPAIR},
     "D1": {"volume-lost/etcd:removable": Outcome.STUCK},
+    "X6": {"before-start/both/1s:nothing-lost": Outcome.LOST},
 }
 TESTS = (
     "test_store_start.py::test_etcd_fails_when_rsync_asks_what_is_active",
@@ -29,6 +30,7 @@ TESTS = (
     "test_store_questions.py",
     "test_store_outage.py::test_in_event[etcd-refused-1-done]",
     "test_store_loss.py::test_volume_lost",
+    "test_store_start.py::test_before_start[1]",
 )
 
 

@@ -10,7 +10,7 @@ from reference import events, resources, shapes
 from reference.charts import ChartError, render, render_chart
 from reference.config import ConfigError, read_config
 from reference.contexts import QueueItem, go_json, holds, read_queue
-from reference.defects import DEFECTS, UnknownDefect, parse_defects
+from reference.defects import DEFECTS, SEEDED, UnknownDefect, parse_defects
 from reference.errors import ApiError
 from reference.records import key_id, reference
 from reference.service import warm
@@ -158,6 +158,14 @@ def test_switches() -> None:
     assert parse_defects("faithful-A12").on == names - {"A12"}
     with pytest.raises(UnknownDefect, match="Z9"):
         parse_defects("Z9")
+
+
+def test_what_emco_does_not_have_is_on_only_where_it_is_named() -> None:
+    seeded = {defect.name for defect in SEEDED}
+    assert not seeded & parse_defects("faithful").on
+    assert parse_defects(",".join(seeded)).on == seeded
+    with pytest.raises(UnknownDefect, match="X1"):
+        parse_defects("faithful-X1")
 
 
 def _config(folder: Path, **keys: object) -> Path:

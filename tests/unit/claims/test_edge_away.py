@@ -1,0 +1,335 @@
+"""What is claimed of an edge that is away, on hand-written recordings: each claim holds, is broken, and is not guessed.
+
+Every table begins with a recording in which all is well, and changes one thing; only what that concerns may change.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from fixtures.experiment import Ran
+from fixtures.partition import claim_at_rest, claim_bounded, claim_git_away, claim_given_up, claim_machine
+from fixtures.partition import claim_while_away as while_away
+from harness.chaos.recording import Recording
+from harness.chaos.watching import Content, Seen
+from harness.crashpoints.outcomes import Outcome
+from harness.emco.status import NOTHING_SAID, GroupStatus, Resource
+from harness.platforms.disruptions import Partition
+from harness.pytest_claims import Claims
+from harness.stores.snapshot import Snapshot
+from harness.wire.effects import Effect, Observation
+from harness.wire.knocks import Knock
+
+Outcomes = Callable[[], Mapping[str, Outcome]]
+Expected = Mapping[str, Outcome]
+EDGES = ("p1+c1", "p1+c2", "p1+c3")
+LOST = "p1+c2"
+OLD, NEW, NONE = {"ConfigMap/a": "1"}, {"ConfigMap/a": "2"}, dict[str, str]()
+MAPS = "/api/v1/namespaces/n/configmaps"
+
+
+def look(
+    at: float, said: str, *edges: Content, c2: str = "Applied", c3: str = "Applied", word: str = "Available"
+) -> Seen:
+    """What each edge holds, and EMCO's words for the resources on the last two and for the connection of the second."""
+    words = dict(zip(EDGES, ("Applied", c2, c3), strict=True))
+    resources = tuple(Resource("app1", edge, "ConfigMap", "a", status, "1-app1") for edge, status in words.items())
+    status = GroupStatus(said, "", {}, {**dict.fromkeys(EDGES, "Available"), LOST: word}, resources)
+    return Seen(at, status, dict(zip(EDGES, edges, strict=True)))
+
+
+def wrote(op: str, edge: str = LOST, *, at: float = 1.0) -> Observation:
+    effect = Effect("edge", op, edge, (("path", MAPS),))
+    return Observation(0, "rsync", edge, effect, at, at + 0.1, forwarded=True, ok=True)
+
+
+def knocks(*moments: float, target: str = LOST) -> tuple[Knock, ...]:
+    return tuple(Knock(at, "rsync", target, "connect") for at in moments)
+
+
+def differing(outcomes: Outcomes) -> Expected:
+    return {name: one for name, one in outcomes().items() if one is not Outcome.HOLDS and name != "carried-out"}
+
+
+BEFORE = Seen(-0.1, NOTHING_SAID, dict.fromkeys(EDGES, NONE))
+AWAY = look(1.5, "Instantiating", OLD, NONE, OLD, c2="Pending", word="Retrying")
+DONE = look(9.0, "Instantiated", OLD, OLD, OLD)
+WELL = Recording(
+    group="dig1",
+    target=LOST,
+    how=Partition("refused", 1.0),
+    edges=EDGES,
+    marks={f"partition {LOST}": 0.0, f"heal {LOST}": 8.0, "running dig1": 9.0},
+    seen=(BEFORE, AWAY, DONE),
+    knocks=knocks(1.0, 3.0, 5.0, 7.0),
+    effects=tuple(wrote("POST", edge) for edge in EDGES),
+)
+
+
+def marks(**changes: float | None) -> Mapping[str, float]:
+    """Those of WELL with others in their place; None: there is none."""
+    named = {name.replace("_", " "): at for name, at in changes.items()}
+    return {name: at for name, at in {**WELL.marks, **named}.items() if at is not None}
+
+
+def seen(*looks: Seen) -> dict[str, Any]:
+    return {"seen": looks}
+
+
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        ({}, {}),
+        ({"marks": marks(running_dig1=24.9)}, {}),
+        ({"marks": marks(running_dig1=25.1)}, {"resumes": Outcome.STUCK}),  # 15 s and one period of 2 s
+        ({"marks": marks(running_dig1=None)}, {"resumes": Outcome.STUCK}),
+        ({"knocks": knocks(1.0)}, {"tries-again": Outcome.BROKEN}),
+        (seen(BEFORE, replace(AWAY, at=8.5), DONE), {"says-retrying": Outcome.BROKEN, "others-go-on": Outcome.BROKEN}),
+        # an edge that is there waits for the one that is away
+        (seen(BEFORE, look(1.5, "Instantiating", OLD, NONE, NONE, c2="Pending", c3="Pending", word="Retrying"), DONE),
+         {"others-go-on": Outcome.BROKEN}),
+        # said to be applied for longer than a moment, and it is not
+        (seen(BEFORE, look(1.5, "Instantiating", OLD, NONE, OLD, word="Retrying"), DONE),
+         {"resources-as-said": Outcome.BROKEN}),
+        # said to be done, and it is not; whether it is in the end makes no difference
+        (seen(BEFORE, AWAY, look(3.0, "Instantiated", OLD, NONE, OLD, c2="Pending"), DONE),
+         {"done-when-done": Outcome.BROKEN}),
+        (seen(BEFORE, AWAY, look(3.0, "Instantiated", OLD, NONE, OLD, c2="Pending")),
+         {"done-when-done": Outcome.BROKEN}),
+        ({"effects": (*WELL.effects, wrote("POST", at=9.0))}, {"created-once": Outcome.BROKEN}),
+        # EMCO never says anything
+        (seen(*(replace(one, status=NOTHING_SAID) for one in WELL.seen)),
+         {"says-retrying": Outcome.BROKEN, "resources-as-said": Outcome.UNKNOWN, "done-when-done": Outcome.UNKNOWN}),
+    ],
+)  # fmt: skip
+def test_while_an_edge_is_away(
+    change: Mapping[str, Any], expected: Expected, proven: Claims, outcomes: Outcomes
+) -> None:
+    while_away(proven, replace(WELL, **change), "instantiate")
+    assert differing(outcomes) == expected
+
+
+def test_retrying_is_said_of_each_edge_that_is_away(proven: Claims, outcomes: Outcomes) -> None:
+    everywhere = (*knocks(1.0, 3.0, 5.0, 7.0), *(k for edge in EDGES for k in knocks(1.0, 3.0, 5.0, target=edge)))
+    one_of_them = replace(WELL, target="p1+*", marks={"partition p1+*": 0.0, "heal p1+*": 8.0}, knocks=everywhere)
+    while_away(proven, one_of_them, "instantiate")
+    assert outcomes()["says-retrying"] == Outcome.BROKEN
+
+
+@pytest.mark.parametrize(
+    "call, early, right",
+    [
+        ("update", look(4.0, "Instantiated", NEW, NEW, NEW), True),
+        ("update", look(4.0, "Instantiated", NEW, OLD, NEW), False),
+        ("update", look(4.0, "Instantiated", OLD, OLD, OLD), False),
+        ("terminate", look(4.0, "Terminated", NONE, NONE, NONE), True),
+        ("terminate", look(4.0, "Terminated", NONE, OLD, NONE), False),
+        ("instantiate", look(4.0, "Instantiated", OLD, OLD, OLD), True),
+        ("instantiate", look(4.0, "Instantiated", NONE, NONE, NONE), False),
+        ("instantiate", look(4.0, "Instantiated", OLD, NEW, OLD), False),
+    ],
+)
+def test_a_call_is_done_when_all_edges_are_as_it_wants(
+    call: str, early: Seen, right: bool, proven: Claims, outcomes: Outcomes
+) -> None:  # fmt: skip
+    at_first = replace(BEFORE, edges=dict.fromkeys(EDGES, NONE if call == "instantiate" else OLD))
+    while_away(proven, replace(WELL, seen=(at_first, replace(AWAY, at=3.0), early)), call)
+    assert outcomes()["done-when-done"] == (Outcome.HOLDS if right else Outcome.BROKEN)
+
+
+AT_REST = replace(
+    WELL,
+    seen=(look(-0.1, "Instantiated", OLD, OLD, OLD), look(3.0, "Instantiated", OLD, OLD, OLD, word="Retrying")),
+    effects=(),
+)
+
+
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        ({}, {}),
+        (seen(*AT_REST.seen, look(4.0, "Instantiated", OLD, OLD, NONE)), {"left-alone": Outcome.LOST}),
+        (seen(*AT_REST.seen, look(4.0, "Instantiated", OLD, NEW, OLD), DONE), {"left-alone": Outcome.LOST}),
+        (seen(*AT_REST.seen[:1]), {"says-retrying": Outcome.BROKEN}),
+        ({"marks": marks(running_dig1=23.1)}, {"runs-afterwards": Outcome.STUCK}),
+        ({"marks": marks(running_dig1=None)}, {"runs-afterwards": Outcome.STUCK}),
+        # there was nothing that could be touched
+        (seen(*(replace(one, edges={**one.edges, "p1+c3": NONE}) for one in AT_REST.seen)),
+         {"left-alone": Outcome.UNKNOWN}),
+    ],
+)  # fmt: skip
+def test_while_nobody_asks(change: Mapping[str, Any], expected: Expected, proven: Claims, outcomes: Outcomes) -> None:
+    claim_at_rest(proven, replace(AT_REST, **change))
+    assert differing(outcomes) == expected
+
+
+STOPPED = look(6.0, "InstantiateFailed", OLD, NONE, OLD, c2="Pending", word="Retrying")
+GONE = look(14.0, "Terminated", NONE, NONE, NONE)
+REMOVED = replace(STOPPED, at=11.0, edges=dict.fromkeys(EDGES, NONE))
+MEANWHILE = {
+    f"partition {LOST}": 0.0,
+    f"heal {LOST}": 13.0,
+    "stop dig1": 5.0,
+    "restart-rsync": 5.0,
+    "terminate dig1": 10.0,
+    "gone dig1": 14.0,
+}
+GIVEN_UP = replace(
+    WELL,
+    marks=MEANWHILE,
+    seen=(BEFORE, AWAY, STOPPED, REMOVED, GONE),
+    knocks=knocks(1.0, 3.0, 5.0, 10.5, 12.5),
+    effects=(wrote("DELETE", at=13.5),),
+)
+
+
+def terminated(status: int = 202) -> Ran:
+    step = {
+        "activity": {"name": "the application is terminated"},
+        "status": "succeeded",
+        "output": {"status": status, "body": ""},
+    }
+    return Ran({"status": "completed", "deviated": False, "run": [step]}, cast("Any", None))
+
+
+@pytest.mark.parametrize(
+    "change, status, expected",
+    [
+        ({}, 202, {}),
+        ({"knocks": knocks(1.0, 3.0, 5.0, 7.1, 9.1, 10.5, 12.5)}, 202, {"stop-ends-tries": Outcome.BROKEN}),
+        (seen(BEFORE, AWAY, REMOVED, GONE), 202, {"stop-is-told": Outcome.BROKEN}),
+        (seen(BEFORE, AWAY, replace(STOPPED, status=NOTHING_SAID), REMOVED, GONE), 202,
+         {"stop-is-told": Outcome.UNKNOWN}),
+        ({}, 500, {"terminate-accepted": Outcome.NEEDS_REPAIR}),
+        (seen(BEFORE, AWAY, STOPPED, GONE), 202, {"others-removed-at-once": Outcome.BROKEN}),
+        # there never was anything that could be removed
+        (seen(*(replace(one, edges={**one.edges, "p1+c3": NONE}) for one in GIVEN_UP.seen)), 202,
+         {"others-removed-at-once": Outcome.UNKNOWN}),
+        ({"effects": (wrote("POST", at=9.0), wrote("DELETE", at=13.5))}, 202, {}),
+        ({"effects": (wrote("POST", at=13.2), wrote("DELETE", at=13.5))}, 202,
+         {"nothing-applied-after": Outcome.BROKEN}),
+        ({"marks": {name: at for name, at in MEANWHILE.items() if name != "gone dig1"}}, 202,
+         {"nothing-left": Outcome.STUCK}),
+        ({"marks": {name: at for name, at in MEANWHILE.items() if name != "gone dig1"},
+          **seen(*GIVEN_UP.seen[:-1], replace(GONE, edges={**GONE.edges, LOST: OLD}))}, 202,
+         {"nothing-left": Outcome.ORPHANS}),
+    ],
+)  # fmt: skip
+def test_a_call_that_is_stopped(
+    change: Mapping[str, Any], status: int, expected: Expected, proven: Claims, outcomes: Outcomes
+) -> None:
+    claim_given_up(proven, replace(GIVEN_UP, **change), terminated(status), "stop")
+    assert differing(outcomes) == expected
+
+
+@pytest.mark.parametrize(
+    "moments, outcome", [((1.0, 3.0, 6.0, 8.0), Outcome.HOLDS), ((1.0, 3.0, 6.0, 11.0), Outcome.BROKEN)]
+)
+def test_a_restarted_rsync_tries_again(
+    moments: tuple[float, ...], outcome: Outcome, proven: Claims, outcomes: Outcomes
+) -> None:
+    claim_given_up(proven, replace(GIVEN_UP, knocks=knocks(*moments)), terminated(), "restart-rsync")
+    assert outcomes()["tries-again-after-restart"] == outcome
+
+
+@pytest.mark.parametrize(
+    "moments, outcome",
+    [
+        ((1.0, 3.0, 5.0), Outcome.HOLDS),
+        ((1.0, 3.0), Outcome.BROKEN),
+        ((1.0, 3.0, 5.0, 7.0), Outcome.BROKEN),
+    ],
+)
+def test_an_edge_is_tried_as_often_as_is_set(
+    moments: tuple[float, ...], outcome: Outcome, proven: Claims, outcomes: Outcomes
+) -> None:
+    bounded = replace(GIVEN_UP, marks={**MEANWHILE, "InstantiateFailed dig1": 8.0}, knocks=knocks(*moments), effects=())
+    claim_bounded(proven, bounded, terminated(), failed="InstantiateFailed", most=2)
+    assert differing(outcomes) == ({} if outcome is Outcome.HOLDS else {"as-often-as-set": outcome})
+
+
+# -- what only clusters and real EMCO show ----------------------------------------------------------------------------
+
+MACHINE: Mapping[str, Any] = {
+    "the edge goes away": "node edge-1 is off the network",
+    "the edge is back": "on again",
+    "rsync tries": 3,
+    "the application runs": "it does",
+    "from the return to the application": 2.0,
+    "the application runs after the restart": "it does",
+    "its node is switched off and on": "it was",
+    "EMCO is at rest again": "at rest",
+}
+THING = {"kind": "ConfigMap", "metadata": {"name": "a"}}
+
+
+@pytest.mark.parametrize(
+    "changed, failed, left, expected",
+    [
+        ({}, "", (), {}),
+        ({"rsync tries": 2}, "", (), {"tries-again": Outcome.BROKEN}),
+        ({}, "the application runs", (), {"resumes": Outcome.STUCK}),
+        ({}, "from the return to the application", (), {"resumes": Outcome.STUCK}),
+        ({}, "the application runs after the restart", (), {"survives-restart": Outcome.LOST}),
+        ({}, "", (THING,), {"nothing-left": Outcome.ORPHANS}),
+        ({"EMCO is at rest again": "it works"}, "", (), {"nothing-left": Outcome.ORPHANS}),
+    ],
+)
+def test_the_machine_of_an_edge_is_away(
+    changed: Mapping[str, Any],
+    failed: str,
+    left: tuple[dict[str, Any], ...],
+    expected: Expected,
+    proven: Claims,
+    outcomes: Outcomes,
+) -> None:
+    run: list[dict[str, Any]] = [
+        {"activity": {"name": name}, "status": "succeeded", "output": output}
+        for name, output in {**MACHINE, **changed}.items()
+        if name != failed
+    ]
+    run += [{"activity": {"name": failed}, "status": "failed", "exception": ["it did not"]}] if failed else []
+    stage = SimpleNamespace(snapshots={"end": Snapshot("x", {}, {}, {LOST: left})})
+    claim_machine(proven, Ran({"status": "completed", "deviated": False, "run": run}, cast("Any", stage)))
+    assert {name: one for name, one in differing(outcomes).items() if name != "steady-afterwards"} == expected
+
+
+def git(at: float, said: str, *, c1: Content = OLD, c2: str = "Pending", word: str = "Retrying") -> Seen:
+    return look(at, said, c1, NONE, OLD, c2=c2, word=word)
+
+
+GIT = replace(
+    WELL,
+    target="git",
+    marks={"partition git": 0.0, "heal git": 20.0, "terminate dig1": 10.0},
+    seen=(BEFORE, git(2.0, "Instantiating"), replace(git(12.0, "Terminating"), edges=dict.fromkeys(EDGES, NONE))),
+    knocks=knocks(1.0, 3.0, 5.0, target="git"),
+)
+
+
+@pytest.mark.parametrize(
+    "change, status, expected",
+    [
+        ({}, 202, {}),
+        ({"knocks": knocks(1.0, target="git")}, 202, {"tries-again": Outcome.BROKEN}),
+        (seen(BEFORE, git(2.0, "InstantiateFailed"), *GIT.seen[-1:]), 202, {"tries-again": Outcome.BROKEN}),
+        (seen(*(replace(one, status=replace(one.status, connectivity={})) for one in GIT.seen)), 202,
+         {"says-retrying": Outcome.BROKEN}),
+        (seen(BEFORE, git(2.0, "Instantiating", c1=NONE), *GIT.seen[-1:]), 202, {"others-go-on": Outcome.BROKEN}),
+        (seen(BEFORE, git(2.0, "Instantiating", c2="Applied"), *GIT.seen[-1:]), 202,
+         {"pushed-as-said": Outcome.BROKEN}),
+        (seen(*(replace(one, status=replace(one.status, resources=())) for one in GIT.seen)), 202,
+         {"pushed-as-said": Outcome.UNKNOWN}),
+        ({}, 500, {"terminate-waits": Outcome.NEEDS_REPAIR}),
+        (seen(*GIT.seen[:-1], replace(git(12.0, "TerminateFailed"), edges=dict.fromkeys(EDGES, NONE))), 202,
+         {"terminate-waits": Outcome.NEEDS_REPAIR}),
+    ],
+)  # fmt: skip
+def test_a_git_server_that_is_away(
+    change: Mapping[str, Any], status: int, expected: Expected, proven: Claims, outcomes: Outcomes
+) -> None:
+    claim_git_away(proven, replace(GIT, **change), terminated(status))
+    assert differing(outcomes) == expected
