@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reference.errors import StoreError
 from reference.etcd import Etcd
 
 ACTIVE = "/activecontext/"
@@ -139,9 +140,16 @@ class Contexts:
         return {key.removeprefix(prefix): json.loads(value) for key, value in found.items()}
 
     async def build(self, context: str, about: Mapping[str, Any], apps: Sequence[AppPlan]) -> None:
-        """Write the context of a deployment intent group."""
+        """Write the context of a deployment intent group. Where that fails at its apps it is removed, as EMCO does."""
         await self.put(context, "", context)
         await self.put(context, "meta/", about)
+        try:
+            await self._build_apps(context, apps)
+        except StoreError:
+            await self.delete(context)
+            raise
+
+    async def _build_apps(self, context: str, apps: Sequence[AppPlan]) -> None:
         for plan in apps:
             await self.put(context, f"app/{plan.app}/", plan.app)
             for place in plan.placements:

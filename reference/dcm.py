@@ -16,7 +16,7 @@ from reference import state as states
 from reference.contexts import Contexts, meta, new_id
 from reference.crud import Crud
 from reference.defects import Defects
-from reference.errors import ApiError, RpcError
+from reference.errors import ApiError, RpcError, StoreError
 from reference.journal import CarryOut, Intention, Journal
 from reference.records import Key, Records
 from reference.resources import LOGICAL_CLOUD, PLAIN
@@ -211,19 +211,19 @@ class LogicalClouds(Crud):
             for old in intention.stale:
                 await self._contexts.delete(old)
             await self.records.insert(key, data, parent=LOGICAL_CLOUD.parent(key))
-        if not (intention.journaled and await self._contexts.accepted(context, event="Instantiate")):
-            about = meta(project=key["project"], logical_cloud=key["logicalCloud"])
-            await self._contexts.build_logical_cloud(context, about, await self._clusters(key))
         try:
+            if not (intention.journaled and await self._contexts.accepted(context, event="Instantiate")):
+                about = meta(project=key["project"], logical_cloud=key["logicalCloud"])
+                await self._contexts.build_logical_cloud(context, about, await self._clusters(key))
             await self._rsync.install(context, patient=intention.journaled)
-        except RpcError:
+        except (StoreError, RpcError):
             if not intention.journaled:
                 await self._contexts.delete(context)
             raise
         state = await self._state(key)
         done = state.then(Action(states.INSTANTIATED, context, now(), intention.revision), status_context=context)
         if not intention.journaled:
-            await self.records.set_tag(key, "stateInfo", done.to_stored())
+            await self._record_instantiated(key, done)
             return
         members = {"data": data, "stateInfo": done.to_stored()}
         if not intention.stale:
@@ -233,6 +233,14 @@ class LogicalClouds(Crud):
         rest = Intention("clean", key, stale=intention.stale, journaled=True)
         await self.records.set_members(key, {**members, "pending": rest.to_stored()})
         await self._do_clean(rest)
+
+    async def _record_instantiated(self, key: Key, state: StateInfo) -> None:
+        try:
+            await self.records.set_tag(key, "stateInfo", state.to_stored())
+        except StoreError:
+            if "C3s" in self.defects:
+                await self._contexts.delete(state.last.context)
+            raise
 
     async def _do_clean(self, intention: Intention) -> None:
         for context in intention.stale:

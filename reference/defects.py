@@ -86,6 +86,12 @@ DEFECTS: tuple[Defect, ...] = (
         ("clm DELETE clusters",),
     ),
     Defect(
+        "B2s",
+        "13",
+        "whether the kubeconfig could be deleted is not looked at: the delete is acknowledged, and it stays",
+        ("clm DELETE clusters",),
+    ),
+    Defect(
         "C1",
         "4 C1",
         "data, privatekey and stateInfo of a level 1 logical cloud are three writes; without the last one it cannot be "
@@ -102,6 +108,12 @@ DEFECTS: tuple[Defect, ...] = (
         "C3",
         "4 C3",
         "the old context is deleted first, the new one is recorded last",
+        (_LC + "instantiate",),
+    ),
+    Defect(
+        "C3s",
+        "13",
+        "when its state cannot be recorded the context is deleted, though rsync has it and the state may be there",
         (_LC + "instantiate",),
     ),
     Defect(

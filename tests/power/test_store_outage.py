@@ -10,7 +10,8 @@ import pytest
 
 from harness.crashpoints.outcomes import Outcome
 
-from .runs import claimed
+from . import runs
+from .runs import claimed, outcomes, unproven
 
 SCENARIO = "scenarios/store_outage"
 
@@ -54,3 +55,23 @@ def run(*, reference: str, folder: Path) -> Mapping[str, Outcome]:
     tests = [*(f"{SCENARIO}/{test}" for test in TESTS), "-m", "not emco_slow"]
     summary = claimed(tests, reference=reference, folder=folder, limit=280)
     return {one.id.removeprefix("store_outage/"): one.outcome for one in summary.claims}
+
+
+@pytest.mark.timeout(180)
+def test_a_store_that_fails_at_one_write_shows_who_does_not_look(tmp_path: Path) -> None:
+    deleted = "clm/clusters/delete-c1@before:mongo.delete.cloudConfigCluster"
+    recorded = "dcm/logical-clouds/instantiate-lc1@after:mongo.stateInfo"
+    code, summary = runs.run(
+        [f"{deleted}.*", f"{recorded}.reset"],
+        reference="B2,B2s,C3,C3s,D1",
+        folder=tmp_path,
+        limit=150,
+        options=["--faults", "reset,error"],
+    )
+    assert unproven(summary) == []
+    assert outcomes(summary) == {
+        f"{deleted}.reset": Outcome.LOST,
+        f"{deleted}.error": Outcome.LOST,
+        f"{recorded}.reset": Outcome.STUCK,
+    }
+    assert code == 1
