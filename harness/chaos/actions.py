@@ -180,8 +180,8 @@ def partition(target: str, kind: str = "refused", source: str = "*", seconds: fl
 @in_sentences
 def heal(target: str = "*", source: str = "*") -> str:
     """Make broken links healthy again. Fails when none was broken."""
+    stage().mark(f"heal {target}")  # before: what waited for it arrives at once
     links = stage().heal(target, source=source)
-    stage().mark(f"heal {target}")
     if not links:
         raise AssertionError(f"no link to {target} was broken")
     return f"{links} links to {target} are healthy"
