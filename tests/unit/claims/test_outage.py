@@ -341,6 +341,28 @@ def refused(path: str, *, label: str = "") -> Asked:
     return Asked(Ask("orchestrator", "POST", path, body), Told(500), 5.2, 5.3)
 
 
+@pytest.mark.parametrize(
+    "change, claimed",
+    [
+        ({}, True),
+        ({"ok": None, "answered": None}, False),  # it was under way
+        ({"ok": False, "answered": 5.5}, False),
+        ({"ok": False, "answered": 4.5}, True),  # that was before
+        ({"ok": False, "requested": 6.5, "answered": 6.6}, True),  # and that after
+        ({"ok": None, "answered": None, "source": "orchestrator"}, True),
+        ({"ok": None, "answered": None, "target": "etcd"}, True),
+    ],
+)
+def test_under_load_emco_is_steady_where_no_write_of_rsync_was_cut_off(
+    change: Mapping[str, Any], claimed: bool, proven: Claims, outcomes: Outcomes
+) -> None:
+    write = replace(UNKEPT, target="mongo", requested=4.0, answered=4.2)
+    case = replace(LOAD, history=(replace(write, **change),))
+    how = ("mongo crashes", "mongo is back")
+    outage.claim_crash_under_load(proven, case.ran(), "crash-under-load/mongo", "mongo", *how)
+    assert ("steady-afterwards" in outcomes()) == claimed
+
+
 FULL = Case(
     outputs={
         "mongo has a small disk": "64 MB",
