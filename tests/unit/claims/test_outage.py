@@ -77,6 +77,7 @@ class Case:
             if name not in self.failed
         ]
         moments = {"outage mongo": 5.0, "back mongo": 6.0, "outage both": 5.0, "back both": 6.0, "empty": 0.0}
+        moments |= {"outage etcd": 5.0, "back etcd": 6.0}
         stage = SimpleNamespace(
             snapshots=self.snapshots,
             snapshot=lambda: self.now,
@@ -339,6 +340,18 @@ def test_a_store_that_crashes_under_load(
 def refused(path: str, *, label: str = "") -> Asked:
     body = {"metadata": {"name": label}} if label else None
     return Asked(Ask("orchestrator", "POST", path, body), Told(500), 5.2, 5.3)
+
+
+@pytest.mark.parametrize("store, claimed", [("mongo", True), ("etcd", False)])
+def test_under_load_on_etcd_it_is_chance_what_rsync_has_in_hand(
+    store: str, claimed: bool, proven: Claims, outcomes: Outcomes
+) -> None:
+    outputs = {name.replace("mongo", store): output for name, output in LOAD.outputs.items()}
+    how = (f"{store} crashes", f"{store} is back")
+    outage.claim_crash_under_load(
+        proven, replace(LOAD, outputs=outputs).ran(), f"crash-under-load/{store}", store, *how
+    )
+    assert ("steady-afterwards" in outcomes()) == claimed
 
 
 FULL = Case(
