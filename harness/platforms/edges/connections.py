@@ -5,42 +5,43 @@ the other end, and its session does not wait for that. A loop that ends meanwhil
 """
 
 import asyncio
-from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
+from aiohttp.connector import Connection
+
+from harness.platforms.edges.access import Access
 
 _GONE_LIMIT = 5.0
 
 
-class Connections:
-    """Of one session, which is made with `trace`."""
+class Connector(aiohttp.TCPConnector):
+    """For one session towards an API server; it knows every connection that is open, also while nothing is answered."""
 
-    def __init__(self) -> None:
-        self._open: dict[asyncio.Future[None], asyncio.Transport] = {}
-        self.trace = aiohttp.TraceConfig()
-        self.trace.on_request_end.append(self._answered)
+    def __init__(self, access: Access) -> None:
+        super().__init__(ssl=access.tls or True, limit=0)
+        self._ends: dict[asyncio.Future[None], asyncio.Transport] = {}
 
-    async def _answered(
-        self, _: aiohttp.ClientSession, __: SimpleNamespace, told: aiohttp.TraceRequestEndParams
-    ) -> None:
-        """A request was answered; whoever asked may go on for long with its connection."""
-        connection = told.response.connection
-        if connection is None or connection.protocol is None or connection.transport is None:
-            return  # its answer is complete: the session has it back, and closes it at the end
-        ended = connection.protocol.closed
-        if ended is not None and ended not in self._open:
-            self._open[ended] = connection.transport
-            ended.add_done_callback(self._ended)
+    async def connect(self, *arguments: Any, **named: Any) -> Connection:
+        """As aiohttp has it."""
+        connection = await super().connect(*arguments, **named)
+        protocol, transport = connection.protocol, connection.transport
+        if protocol is not None and transport is not None:
+            ended = protocol.closed
+            if ended is not None and ended not in self._ends:
+                self._ends[ended] = transport
+                ended.add_done_callback(self._ended)
+        return connection
 
     def _ended(self, ended: "asyncio.Future[None]") -> None:
-        self._open.pop(ended, None)
+        self._ends.pop(ended, None)
         if not ended.cancelled():
             ended.exception()  # how it ended is the business of whoever asked
 
-    async def close(self, session: aiohttp.ClientSession) -> None:
+    async def end(self, session: aiohttp.ClientSession) -> None:
         """Close the session, and end at once whatever of it is still open."""
         await session.close()
-        left = dict(self._open)
+        left = dict(self._ends)
         for transport in left.values():
             transport.abort()
         if left:

@@ -10,7 +10,7 @@ import aiohttp
 
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.edges.access import Access
-from harness.platforms.edges.connections import Connections
+from harness.platforms.edges.connections import Connector
 from harness.wire.links import Address
 
 _PROTOCOL = "v4.channel.k8s.io"
@@ -27,11 +27,10 @@ class Streams:
 
     def __init__(self, access: Access) -> None:
         self._url = access.url
-        self._connections = Connections()
+        self._connector = Connector(access)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=access.tls or True, limit=0),
+            connector=self._connector,
             headers={"Authorization": f"Bearer {access.token}"} if access.token else {},
-            trace_configs=[self._connections.trace],
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_OPEN_LIMIT),
         )
         self._servers: list[asyncio.Server] = []
@@ -44,7 +43,7 @@ class Streams:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._connections.close(self._session)
+        await self._connector.end(self._session)
 
     async def forward(self, pod: Callable[[], str], port: int) -> Address:
         """Listen on loopback and pass every connection on to a port of the pod that is named then.

@@ -10,7 +10,9 @@ import aiohttp
 import pytest
 import trustme
 
-from harness.platforms.edges.connections import Connections
+from harness.platforms.edges.access import Access
+from harness.platforms.edges.connections import Connector
+from harness.wire.links import Address
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nthe beginning"
 
@@ -18,11 +20,13 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nthe beginning"
 class _Silent:
     """A server that begins one answer over TLS, and from then on neither says anything nor listens."""
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    def __init__(self, context: ssl.SSLContext, answer: bytes) -> None:
+        self.asked = threading.Event()
         self._context = context
+        self._answer = answer
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._below: socket.socket | None = None
-        self.url = f"https://localhost:{self._listening.getsockname()[1]}/"
+        self.address: Address = self._listening.getsockname()
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
@@ -31,8 +35,10 @@ class _Silent:
         self._below = socket.socket(fileno=os.dup(accepted.fileno()))
         with self._context.wrap_socket(accepted, server_side=True) as spoken:
             spoken.recv(4096)
-            spoken.sendall(ANSWER)
+            if self._answer:
+                spoken.sendall(self._answer)
             spoken.detach()  # no goodbye
+            self.asked.set()
 
     def is_left(self) -> bool:
         """Wait until the other end has ended the connection itself, not only what is spoken on it."""
@@ -50,16 +56,23 @@ class _Silent:
             return True
 
 
-@pytest.mark.filterwarnings("error")
-async def test_a_connection_whose_other_end_says_no_goodbye_is_ended() -> None:
+@pytest.mark.parametrize("answer", [ANSWER, b""])
+async def test_a_connection_whose_other_end_says_no_goodbye_is_ended(answer: bytes) -> None:
     authority = trustme.CA()
     server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
     authority.issue_cert("localhost").configure_cert(server)
     authority.configure_trust(client)
-    silent = _Silent(server)
-    connections = Connections()
-    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client), trace_configs=[connections.trace])
-    async with session.get(silent.url) as answer:
-        assert await answer.content.readany() == b"the beginning"
-    await connections.close(session)
+    silent = _Silent(server, answer)
+    connector = Connector(Access(silent.address, client))
+    session = aiohttp.ClientSession(connector=connector)
+    asking = asyncio.ensure_future(_ask(session, f"https://localhost:{silent.address[1]}/"))
+    await asyncio.to_thread(silent.asked.wait, 10)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await connector.end(session)
     assert await asyncio.to_thread(silent.is_left)
+
+
+async def _ask(session: aiohttp.ClientSession, url: str) -> None:
+    async with session.get(url) as answer:
+        await answer.read()
