@@ -67,12 +67,13 @@ def settings_of(configuration: Mapping[str, Any]) -> Settings:
     """Settings from an experiment's configuration. Raises UsageError for what is wrong in it.
 
     Read are workload, values, emco_bin, reference, mongo_uri, etcd_endpoint, isolate, edges, max_retries, platform and
-    cluster; other keys are the experiment's own, for its activities. Where the last two are missing the environment
-    variables EMCO_CHAOS_PLATFORM and EMCO_CHAOS_CLUSTER say it; clusters that were left are used.
+    cluster; other keys are the experiment's own, for its activities. Where platform, cluster or edges are missing the
+    environment variables EMCO_CHAOS_PLATFORM, EMCO_CHAOS_CLUSTER and EMCO_CHAOS_EDGES say it; clusters that were left
+    are used.
     """
-    platform, cluster = (
+    platform, cluster, edges = (
         str(configuration.get(key) or os.environ.get(f"EMCO_CHAOS_{key.upper()}") or default)
-        for key, default in (("platform", PLATFORMS[0]), ("cluster", CLUSTER))
+        for key, default in (("platform", PLATFORMS[0]), ("cluster", CLUSTER), ("edges", EDGES[0]))
     )
     workload = configuration.get("workload")
     emco_bin, values = configuration.get("emco_bin"), configuration.get("values")
@@ -87,7 +88,7 @@ def settings_of(configuration: Mapping[str, Any]) -> Settings:
         workers=1,
         seed=0,
         isolate=_yes(configuration.get("isolate", True)),
-        edges=str(configuration.get("edges") or EDGES[0]),
+        edges=edges,
         platform=platform,
         cluster=cluster,
         node_image=os.environ.get("EMCO_CHAOS_NODE_IMAGE", ""),

@@ -12,6 +12,7 @@ from harness.wire.connection import Connection
 Address = tuple[str, int]
 LinkProtocol = Literal["mongo", "etcd", "grpc", "http", "tcp"]
 _BACKLOG = 512
+REACH_LIMIT = 30.0  # as long as the clients of EMCO's services try themselves
 _ESTABLISHED = 1  # tcpi_state, the first member of Linux's struct tcp_info
 _STUFFING_LIMIT = 1.0  # seconds; on loopback it takes microseconds
 
@@ -46,6 +47,7 @@ class Link:
     identify:       for a link that several sources share: the source, from the address that a connection comes from
     gate:           decides of every connection whether, and when, it is let in
     locate:         the target's address where that changes; `upstream` then is only its name
+    reach:          seconds until a target that does not answer counts as unreachable
     """
 
     source: str
@@ -58,6 +60,7 @@ class Link:
     identify: Callable[[Address], str] | None = None
     gate: "Callable[[Arrival], None] | None" = None
     locate: Callable[[], Address] | None = None
+    reach: float = REACH_LIMIT
 
     def describe(self) -> str:
         """`orchestrator -> mongo`."""

@@ -388,11 +388,12 @@ class Relay:
         sock: socket.socket | None = None
         try:
             host, port = link.locate() if link.locate is not None else link.upstream
-            family, _, _, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.setblocking(False)
-            await loop.sock_connect(sock, address)
-        except OSError:
+            async with asyncio.timeout(link.reach):
+                family, _, _, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
+                sock = socket.socket(family, socket.SOCK_STREAM)
+                sock.setblocking(False)
+                await loop.sock_connect(sock, address)
+        except OSError:  # TimeoutError is one
             if sock is not None:
                 sock.close()
             connection.unreachable()

@@ -18,7 +18,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, SupportsIndex, TypeVar, overload
@@ -26,7 +26,7 @@ from typing import Any, Generic, SupportsIndex, TypeVar, overload
 from harness.wire.effects import Effect, Observation
 from harness.wire.instances import UNKNOWN, Instances
 from harness.wire.knocks import Knock
-from harness.wire.links import Address, Link, LinkProtocol, RelayError, Tls
+from harness.wire.links import REACH_LIMIT, Address, Link, LinkProtocol, RelayError, Tls
 from harness.wire.messages import (
     LONGEST_LINE,
     MalformedMessage,
@@ -56,6 +56,7 @@ class LinkSpec:
     gated:    the link is used by its source alone, and only by the instance that was let in. Otherwise several use it
     tls:      where files stand with which TLS is ended and begun again: `TLS.server.pem` is shown to the source,
               `TLS.authority.pem` is believed of the target, `TLS.client.pem` is shown to it. Empty: nobody speaks TLS
+    reach:    seconds until a target that does not answer counts as unreachable
     """
 
     source: str
@@ -67,6 +68,7 @@ class LinkSpec:
     gated: bool = True
     streams: tuple[str, ...] = ()
     tls: str = ""
+    reach: float = REACH_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class ServedConfig:
 
     def to_json(self) -> str:
         """As `from_json` reads it."""
-        names = ("source", "target", "protocol", "listen", "upstream", "instance", "gated", "streams", "tls")
+        names = ("source", "target", "protocol", "listen", "upstream", "instance", "gated", "streams", "tls", "reach")
 
         def specs(links: tuple[LinkSpec, ...]) -> list[Json]:
             return [{name: getattr(link, name) for name in names} for link in links]
@@ -215,6 +217,7 @@ class ServedRelay:
             gate=self._instances.gate(spec.source) if gated else self._instances.common_gate if several else None,
             locate=partial(self._locate, spec.upstream) if spec.instance else None,
             tls=_tls(spec.tls) if spec.tls else None,
+            reach=spec.reach,
         )
 
     def _locate(self, upstream: Address) -> Address:
@@ -456,7 +459,7 @@ async def _reachable(host: str, port: int) -> None:
 
 def replace_gate(spec: LinkSpec) -> LinkSpec:
     """A door: whoever comes may pass, nothing is decoded."""
-    return LinkSpec(spec.source, spec.target, "tcp", spec.listen, spec.upstream, instance=spec.instance, gated=False)
+    return replace(spec, protocol="tcp", gated=False, streams=(), tls="")
 
 
 _ORDERS: dict[str, Callable[[ServedRelay, _Master, Json], Any]] = {

@@ -8,11 +8,12 @@ from tests.kind.conftest import Run
 
 # What stands for a whole scenario where each test takes half a minute or more: of each, what is other in pods.
 CHOSEN = {
-    "rsync_crash": "instantiate-dig1 and after and (configmaps or deployments.crash or readystatus or DesiredState) "
-    "and not instantiate-dig1- and not start and not refused",
+    "rsync_crash": "instantiate-dig1 and not instantiate-dig1- and after and (configmaps or deployments.crash "
+    "or readystatus or State or AppContextEventQueue or activecontext)",
     "namespace_wipe": "test_restored and instantiate-dig1 or test_volumes_are_kept",
-    "cluster_partition": "while_away and instantiate and (refused and one or reset or slow) or given_up and terminate",
-    "store_outage": "crash_under_load or pod_deleted or volume_lost and mongo or at_rest and mongo and crashed",
+    "cluster_partition": "while_away and instantiate and (refused and one or reset or slow) "
+    "or given_up and (terminate or restart)",
+    "store_outage": "crash_under_load or pod_deleted or volume_lost and mongo or at_rest and crashed",
 }
 
 

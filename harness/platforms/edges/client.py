@@ -9,6 +9,7 @@ import aiohttp
 
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.edges.access import Access
+from harness.platforms.edges.connections import Connector
 
 Json = dict[str, Any]
 MERGE_PATCH = "application/merge-patch+json"
@@ -33,8 +34,9 @@ class ApiClient:
         self.name = name
         self._url = access.url
         self._discovered: dict[str, list[Json]] = {}
+        self._connector = Connector(access)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=access.tls or True, limit=0),
+            connector=self._connector,
             headers={"Authorization": f"Bearer {access.token}"} if access.token else {},
             timeout=aiohttp.ClientTimeout(total=_ANSWER_LIMIT),
             read_bufsize=_LONGEST_LINE,  # an event of a watch is one line
@@ -112,7 +114,7 @@ class ApiClient:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        await self._connector.end(self._session)
 
 
 async def gone(api: ApiClient, path: str, *, limit: float) -> None:

@@ -10,6 +10,7 @@ import aiohttp
 
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.edges.access import Access
+from harness.platforms.edges.connections import Connector
 from harness.wire.links import Address
 
 _PROTOCOL = "v4.channel.k8s.io"
@@ -26,8 +27,9 @@ class Streams:
 
     def __init__(self, access: Access) -> None:
         self._url = access.url
+        self._connector = Connector(access)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=access.tls or True, limit=0),
+            connector=self._connector,
             headers={"Authorization": f"Bearer {access.token}"} if access.token else {},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_OPEN_LIMIT),
         )
@@ -41,7 +43,7 @@ class Streams:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._session.close()
+        await self._connector.end(self._session)
 
     async def forward(self, pod: Callable[[], str], port: int) -> Address:
         """Listen on loopback and pass every connection on to a port of the pod that is named then.
@@ -68,9 +70,11 @@ class Streams:
 
     async def _pass_on(self, url: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         closing = aiohttp.ClientWSTimeout(ws_close=1.0)
-        async with self._session.ws_connect(
-            url, protocols=(_PROTOCOL,), max_msg_size=_LARGEST_MESSAGE, timeout=closing
-        ) as stream:
+        async with asyncio.timeout(_OPEN_LIMIT):
+            opened = await self._session.ws_connect(
+                url, protocols=(_PROTOCOL,), max_msg_size=_LARGEST_MESSAGE, timeout=closing
+            )
+        async with opened as stream:
             there = asyncio.ensure_future(_to_pod(stream, reader))
             back = asyncio.ensure_future(_from_pod(stream, writer))
             try:

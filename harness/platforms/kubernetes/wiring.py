@@ -8,6 +8,7 @@ them, fits every one.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from harness.emco.services import SERVICES
@@ -25,6 +26,8 @@ RELAY_HOST = f"{RELAY}.{HARNESS_NAMESPACE}"
 HEALTH_PORT, CONTROL_PORT, ASKS_PORT, MONGO_DOOR, ETCD_DOOR = 7000, 7001, 7002, 7003, 7004
 _EVERYWHERE, _LOOPBACK = "0.0.0.0", "127.0.0.1"  # noqa: S104  the pod's own network, which its clients are in
 _MONGO_LINKS, _ETCD_LINKS, _GRPC_LINKS, _EDGE_LINKS, _REST_DOORS = 21000, 22000, 23000, 24000, 7100
+# Some networks swallow packets to a pod that is gone until its Service leads elsewhere; a process that is gone refuses.
+_REACH = 3.0
 STREAMS = ("/readyNotify/Alert", "/statusnotify/StatusRegister")  # answered when there is news
 
 
@@ -76,29 +79,28 @@ class Wiring:
 
     def relay_config(self) -> ServedConfig:
         """What the relay is told to do."""
+        near = partial(LinkSpec, reach=_REACH)
         links: list[LinkSpec] = []
         doors = [
-            LinkSpec("harness", "mongo", "tcp", (_LOOPBACK, MONGO_DOOR), MONGO),
-            LinkSpec("harness", "etcd", "tcp", (_LOOPBACK, ETCD_DOOR), ETCD),
+            near("harness", "mongo", "tcp", (_LOOPBACK, MONGO_DOOR), MONGO),
+            near("harness", "etcd", "tcp", (_LOOPBACK, ETCD_DOOR), ETCD),
         ]
         for index, service in enumerate(self.services):
-            links.append(LinkSpec(service, "mongo", "mongo", (_EVERYWHERE, _MONGO_LINKS + index), MONGO))
-            links.append(LinkSpec(service, "etcd", "etcd", (_EVERYWHERE, _ETCD_LINKS + index), ETCD))
+            links.append(near(service, "mongo", "mongo", (_EVERYWHERE, _MONGO_LINKS + index), MONGO))
+            links.append(near(service, "etcd", "etcd", (_EVERYWHERE, _ETCD_LINKS + index), ETCD))
             grpc = SERVICES[service].grpc_port
             if grpc is not None:
                 listen, upstream = (_EVERYWHERE, _GRPC_LINKS + index), (service, grpc)
-                links.append(
-                    LinkSpec("?", service, "grpc", listen, upstream, instance=True, gated=False, streams=STREAMS)
-                )
+                links.append(near("?", service, "grpc", listen, upstream, instance=True, gated=False, streams=STREAMS))
             door, behind = (_LOOPBACK, self.rest_door(service)), (service, self.http_port(service))
-            doors.append(LinkSpec("harness", service, "tcp", door, behind, instance=True))
+            doors.append(near("harness", service, "tcp", door, behind, instance=True))
         for index, edge in enumerate(self.edges):
             listen = (_EVERYWHERE, _EDGE_LINKS + index)
             if edge in self.clusters:
                 links.append(LinkSpec("rsync", edge, "http", listen, self.clusters[edge], tls=self.edge_files(edge)))
             else:
                 upstream = ("edges", FIRST_PORT + self.emulated.index(edge))
-                links.append(LinkSpec("rsync", edge, "http", listen, upstream))
+                links.append(near("rsync", edge, "http", listen, upstream))
         control, asks = (_LOOPBACK, CONTROL_PORT), (_LOOPBACK, ASKS_PORT)
         return ServedConfig(self.services, tuple(links), tuple(doors), control, asks, (_EVERYWHERE, HEALTH_PORT))
 

@@ -127,6 +127,9 @@ def test_every_story_has_an_experiment_of_the_plain_name_and_says_how_to_run_it(
 def test_an_experiment_says_where_emco_is_to_run_or_the_environment_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMCO_CHAOS_PLATFORM", "kind")
     monkeypatch.setenv("EMCO_CHAOS_CLUSTER", "no-such-set")
+    monkeypatch.setenv("EMCO_CHAOS_EDGES", "kind")
     settings = settings_of({})
     assert (settings.platform, settings.kind.name, settings.kind.reuse) == ("kind", "no-such-set", False)
-    assert settings_of({"platform": "process"}).platform == "process"
+    assert settings.edges == "kind"
+    named = settings_of({"platform": "process", "edges": "emulator"})
+    assert (named.platform, named.edges) == ("process", "emulator")

@@ -14,6 +14,7 @@ from harness.platforms.kubernetes.edges import emulated_kubeconfig
 from harness.platforms.kubernetes.install import Release, emco_objects, harness_objects, render
 from harness.platforms.kubernetes.volumes import RETAINED
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, HARNESS_NAMESPACE, TLS_FOLDER, Wiring
+from harness.wire.links import REACH_LIMIT
 
 WIRING = Wiring(("orchestrator", "clm", "dcm", "rsync"), ("p1+c1", "p1+c2"))
 RELEASE = Release(WIRING, "emco:1", "python:3.11-slim", "faithful", max_retries="3")
@@ -43,6 +44,12 @@ def test_no_two_links_or_doors_share_a_port() -> None:
 def test_control_and_doors_are_on_the_pods_loopback_only() -> None:
     config = WIRING.relay_config()
     assert {one.listen[0] for one in config.doors} | {config.control[0], config.asks[0]} == {"127.0.0.1"}
+
+
+def test_what_is_in_the_cluster_counts_as_gone_soon_and_an_edge_of_its_own_is_waited_for() -> None:
+    config = replace(WIRING, clusters={"p1+c2": ("edge", 6443)}).relay_config()
+    late = {one.target for one in (*config.links, *config.doors) if one.reach >= REACH_LIMIT}
+    assert late == {"p1+c2"}
 
 
 @pytest.mark.parametrize("service", WIRING.services)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from harness.wire.conditions import BlackHole, Healthy, Refuse, Reset, Slow
 from harness.wire.effects import Effect
-from harness.wire.links import Link, RelayError, Tls
+from harness.wire.links import Link, Listener, RelayError, Tls
 from harness.wire.relay import Relay
 from harness.wire.triggers import Trigger
 
@@ -505,6 +505,19 @@ async def test_refuse_and_reset_then_healed() -> None:
         client = await on.connect()
         client.send(ping(1))
         assert await client.answer() == 1
+
+
+async def test_a_target_that_answers_nobody_is_unreachable_after_its_limit() -> None:
+    target = Listener(Link("dcm", "mongo", "mongo", (HOST, 0), (HOST, 1)))
+    target.listen_to_nobody()
+    link = Link("dcm", "mongo", "mongo", (HOST, 0), target.address, reach=SOON)
+    async with Relay() as relay:
+        await relay.open(link)
+        reader, writer = await asyncio.open_connection(*relay.address(link))
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+    target.close()
 
 
 @pytest.mark.parametrize("direction, arrives", [("both", False), ("to_target", False), ("to_source", True)])

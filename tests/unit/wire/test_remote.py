@@ -378,7 +378,9 @@ def test_a_lost_relay_is_an_error_for_whoever_waits_for_it() -> None:
 
 
 def test_a_configuration_survives_and_a_wrong_one_is_refused() -> None:
-    link = LinkSpec("?", "rsync", "grpc", (HOST, 1), ("rsync", 2), instance=True, gated=False, streams=("/a/b",))
+    link = LinkSpec(
+        "?", "rsync", "grpc", (HOST, 1), ("rsync", 2), instance=True, gated=False, streams=("/a/b",), reach=2.5
+    )
     config = ServedConfig(("dcm", "rsync"), (link,), (), (HOST, 3), (HOST, 4), (HOST, 5))
     assert ServedConfig.from_json(config.to_json()) == config
     for text in ("", "{}", config.to_json().replace('"listen"', '"listens"')):
