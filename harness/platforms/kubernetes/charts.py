@@ -35,7 +35,7 @@ def check_charts(charts: Charts, services: Sequence[str]) -> None:
     if missing:
         raise UsageError(
             f"--charts {charts.place}: there is no {missing[0]}/{_CHART}; a folder as deployments/helm/emcoBase of "
-            "EMCO's source is expected"
+            "EMCO's source, or emco-services/charts of a chart that was pulled, is expected"
         )
     for path in charts.values:
         if not path.is_file():
