@@ -26,7 +26,7 @@ from harness.crashpoints.learn import (
 )
 from harness.crashpoints.library import Library
 from harness.crashpoints.model import CrashPoint, Outcome, PointResult, Proof, Told
-from harness.crashpoints.replay import Case, Memory, Replayer, make_case
+from harness.crashpoints.replay import UNANSWERED, Case, Memory, Replayer, make_case
 from harness.crashpoints.survey import survey
 from harness.emco.calls import Call
 from harness.emco.profile import PROFILE
@@ -154,7 +154,7 @@ class Campaign:
             return ()
         path = f"/v2/{call.target}/status?status=deployed&output=all"
         answer = await self.lab.ask(call.service, path)
-        return ("its status is not answered",) if answer is None and reached == "after" else untruths(answer, state)
+        return (UNANSWERED,) if answer is None and reached == "after" else untruths(answer, state)
 
     async def _case(self, point: CrashPoint) -> Case:
         name = f"{point.call} {point.effect}" if point.side == "refused" else point.call

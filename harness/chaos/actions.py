@@ -279,7 +279,7 @@ def hold(target: str, since: str, tries: int = 0, seconds: float = 30.0, group: 
 
 @in_sentences
 def between_tries(target: str, since: str, share: float = 0.5) -> str:
-    """Wait until rsync is between two tries to reach an edge: `share` of the time between them after the latest.
+    """Wait until rsync is between two tries to reach an edge: `share` of the time between them after the next one.
 
     The tries are those since a mark; where there are none it ends at once. With it, what is done next comes in the same
     order in every run.
@@ -338,7 +338,8 @@ def watch(group: str) -> str:
 
 @in_sentences
 def wait_for_goal(group: str, goal: str, limit: float = 30.0) -> str:
-    """Wait until a watched group is `running`, `changed` or `gone`. Fails with what is missing after `limit` s."""
+    """Wait until a watched group is `running`, `changed` or `gone`, and stays so for longer than rsync waits between
+    two tries. Fails with what is missing after `limit` s."""
     stage().wait_for_goal(group, goal, limit=float(limit))
     return f"{group} is {goal}"
 

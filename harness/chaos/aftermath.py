@@ -130,6 +130,11 @@ def inert_leaks(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
     return tuple(one for one in PROFILE.without_inert(after)[1] if one not in known)
 
 
+def without_inert(snapshot: Snapshot) -> Snapshot:
+    """What is left when inert leftovers are left out, so that they hide nothing and nothing hides behind them."""
+    return PROFILE.without_inert(snapshot)[0]
+
+
 def shown(names: Iterable[str], *, most: int = 5) -> str:
     """The first few of many, for a sentence."""
     found = list(names)

@@ -56,15 +56,9 @@ def tries(knocks: Sequence[Knock]) -> Tries:
     return Tries(began, len(knocks) - len(began))
 
 
-def until_between(tries: Tries, now: float, *, share: float) -> float | None:
-    """Seconds until `share` of the time between two tries will have passed since the latest of them, or the next one.
-
-    None where nothing is tried any more: fewer than three tries are no series, and one that is overdue has ended.
-    """
-    if len(tries.at) < _FEWEST or now - tries.at[-1] >= _OVER * tries.period:
-        return None
-    moment = tries.at[-1] + share * tries.period
-    return moment - now if moment > now else moment + tries.period - now
+def going_on(tries: Tries, now: float) -> bool:
+    """Whether another try is to be expected: fewer than three are no series, and one that is long overdue has ended."""
+    return len(tries.at) >= _FEWEST and now - tries.at[-1] < _OVER * tries.period + _WAIT
 
 
 def bursts(moments: Sequence[float], *, pause: float) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from harness.background import Answer, Background, at_rest, make_empty, request
 from harness.campaign import Campaign
 from harness.chaos import backups
-from harness.chaos.attempts import Tries, tries, until_between
+from harness.chaos.attempts import Tries, going_on, tries
 from harness.chaos.clients import Clients
 from harness.chaos.groups import Groups
 from harness.chaos.load import Load
@@ -38,6 +38,7 @@ T = TypeVar("T")
 BEGIN = "begin"
 """Name of the snapshot of the empty EMCO that an experiment begins with."""
 
+_OVERDUE = 3  # times the period: a next try that has not come by then does not come
 _STAYS = 2.5  # seconds; rsync waits 2 s between two tries (facts, section 6)
 
 
@@ -240,7 +241,7 @@ class Stage:
 
     def since(self, name: str) -> float:
         """Seconds since the latest mark of a name."""
-        return self._look(lambda campaign: campaign.lab.relay.clock()) - self.marked(name).at
+        return self._now() - self.marked(name).at
 
     def history(self, since: Mark | None = None) -> tuple[Observation, ...]:
         """Effects that the relays saw, all or since a mark."""
@@ -305,6 +306,8 @@ class Stage:
             if not self.within(lambda: missing(self.groups.now(group)) or None, limit=_STAYS):
                 self.marks.append(reached)
                 return self.groups.now(group)
+            if time.monotonic() >= deadline:
+                raise HarnessTrouble(f"{group} does not stay {goal}: {missing(self.groups.now(group))}")
 
     def wait_for_tries(self, target: str, *, since: str, times: int, limit: float) -> int:
         """Wait until a target was tried so often since a mark; how often. Raises HarnessTrouble when it was not."""
@@ -336,17 +339,29 @@ class Stage:
         return self.within(enough, limit=seconds) or f"{seconds:g} s"
 
     def between_tries(self, target: str, *, since: str, share: float) -> str:
-        """Wait until `share` of the time between two tries has passed since the latest one, of the longest series of
-        them since a mark; what it was, in words. Where nothing is tried any more there is nothing to wait for.
+        """Wait for the next try, of the longest series of them since a mark, and then for `share` of the time between
+        two of them; what it was, in words. Where nothing is tried any more there is nothing to wait for.
 
         Who tries and who is asked meanwhile are then in the same order in every run.
         """
-        now = self._look(lambda campaign: campaign.lab.relay.clock())
-        left = until_between(self.tries(target, since=self.marked(since)), now, share=share)
-        if left is None:
+        mark = self.marked(since)
+        before = self.tries(target, since=mark)
+        if not going_on(before, self._now()):
             return "nothing is tried any more"
-        self.within(lambda: None, limit=left)
+
+        def another() -> float | None:
+            latest = self.tries(target, since=mark).at[-1]
+            return latest if latest > before.at[-1] else None
+
+        latest = self.within(another, limit=_OVERDUE * before.period)
+        if latest is None:
+            return "nothing is tried any more"
+        self.within(lambda: None, limit=latest + share * before.period - self._now())
         return f"{share:.0%} of the time between two tries"
+
+    def _now(self) -> float:
+        """Seconds of the relay's clock."""
+        return self._look(lambda campaign: campaign.lab.relay.clock())
 
     def objects(self) -> Mapping[str, tuple[dict[str, Any], ...]]:
         """What the edges hold, by their names; the stores are not asked."""

@@ -72,6 +72,9 @@ class Memory:
         self._done[call, digest] = examination
 
 
+UNANSWERED = "its status is not answered"
+"""Said of a state by an Untrue where there is nothing to compare: never what is usual."""
+
 Untrue = Callable[[Subject, Snapshot, str], Awaitable[tuple[str, ...]]]
 
 
@@ -250,34 +253,45 @@ class Replayer:
             changes = nearest(state, case.expected, case.rules, names=_names(injected.told))
             verdict = judge(injected.told, found, why, changes, tried, elsewhere=point.elsewhere)
             attempts = tried.attempts()
-        elif point.elsewhere and (amiss := await self._amiss(case, injected, state, found.reached)):
+        elif point.elsewhere and (amiss := await self._amiss(case, injected, state, found.reached)) is not None:
+            if not amiss:
+                return await self._faulted(case, point)
             verdict = Verdict(Outcome.NEEDS_REPAIR, f"the state {found.reached} the call, but {amiss}", found.reached)
         elif (broken := await self._in_place(case, found, state)) is not None:
             verdict, attempts = broken
         return _result(point, verdict, injected, attempts)
 
-    async def _amiss(self, case: Case, injected: Injected, state: Snapshot, reached: str) -> str:
-        """What is wrong with a whole state that the state alone does not show."""
+    async def _amiss(self, case: Case, injected: Injected, state: Snapshot, reached: str) -> str | None:
+        """What is wrong with a whole state that the state alone does not show; None: nothing.
+
+        Empty: nothing either, but to find that out a control state was put in its place, so that what services hold in
+        memory is gone: the point has to be run again. That is needed once for a call.
+        """
         seen = self._lab.relay.since(injected.since)
         if again := made_again(case.lesson.effects, seen, self._profile):
             return f"made again meanwhile: {'; '.join(again)}"
-        lies = await self._untrue(case.subject, state, reached)
-        if not lies:
-            return ""
-        usual = await self._said_anyway(case, reached, state)
-        lies = tuple(one for one in lies if one not in usual)
-        return f"what is said of it is not so: {'; '.join(lies[:3])}" if lies else ""
-
-    async def _said_anyway(self, case: Case, reached: str, state: Snapshot) -> frozenset[str]:
-        """What is untrue without the fault as well: no finding of a crash point. `state` is there again then."""
+        said = await self._untrue(case.subject, state, reached)
+        if not said:
+            return None
         key = case.subject.call.name, reached
-        if key not in self._memory.said_anyway:
-            controls = case.controls.after if reached == "after" else case.controls.before
-            only, stays = case.lesson.services, case.controls.stays
-            control = await fresh(self._lab, self._profile, self._limits, controls[0], only=only, stays=stays)
-            self._memory.said_anyway[key] = frozenset(await self._untrue(case.subject, control, reached))
-            await fresh(self._lab, self._profile, self._limits, state, only=only, stays=stays)
-        return self._memory.said_anyway[key]
+        known = key in self._memory.said_anyway
+        if not known:
+            self._memory.said_anyway[key] = await self._said_anyway(case, reached)
+        lies = [one for one in said if one not in self._memory.said_anyway[key]]
+        if lies:
+            return f"what is said of it is not so: {'; '.join(lies[:3])}"
+        return None if known else ""
+
+    async def _said_anyway(self, case: Case, reached: str) -> frozenset[str]:
+        """What is untrue without the fault as well, which is no finding of a crash point. Raises HarnessTrouble when a
+        control state says nothing."""
+        control = (case.controls.after if reached == "after" else case.controls.before)[0]
+        only, stays = case.lesson.services, case.controls.stays
+        there = await fresh(self._lab, self._profile, self._limits, control, only=only, stays=stays)
+        said = frozenset(await self._untrue(case.subject, there, reached))
+        if UNANSWERED in said:
+            raise HarnessTrouble(f"in the state {reached} {case.subject.call.name}, without a fault, {UNANSWERED}")
+        return said
 
     async def _repeated_there(self, case: Case, point: CrashPoint) -> Attempt | None:
         """The point once more, and its call repeated in place: what a client does, who restarts nothing. None: the

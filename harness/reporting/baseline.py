@@ -259,13 +259,17 @@ def _entry(node: yaml.Node, where: str) -> Entry:
     missing = [name for name in _NEEDED if name not in values]
     if missing:
         raise _error(where, node, f"this entry lacks {', '.join(missing)}")
+    seen = values.get("seen", "")
+    if seen != opening(seen):
+        begins = f"write `{opening(seen)}`" if opening(seen) else "leave it out"
+        raise _error(where, nodes["seen"], f"`seen` ends before a figure, colon, semicolon or bracket: {begins}")
     return Entry(
         id=values["id"],
         outcome=_outcome(values["outcome"], nodes["outcome"], where),
         reason=values["reason"],
         owner=values["owner"],
         expires=_date(values["expires"], nodes["expires"], where),
-        seen=values.get("seen", ""),
+        seen=seen,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from harness.chaos.attempts import Tries, bursts, evenly_spaced, goes_on, tries, until_between
+from harness.chaos.attempts import Tries, bursts, evenly_spaced, goes_on, going_on, tries
 from harness.wire.knocks import Knock
 
 # rsync asks every 2 s; beside that a watch waits longer each time.
@@ -96,14 +96,10 @@ def test_three_tries_as_far_apart_as_those_of_rsync_count_however_much_a_watch_k
     assert evenly_spaced((0.0, 0.4, 1.4, 2.8, 3.3, 5.0)) == ()
 
 
-@pytest.mark.parametrize(
-    "now, left",
-    [(14.0, 0.5), (14.5, 2.0), (15.5, 1.0), (17.0, None), (30.0, None)],
-)
-def test_how_long_it_is_until_somebody_is_between_two_tries(now: float, left: float | None) -> None:
-    found = until_between(Tries((10.0, 12.0, 14.0), 0), now, share=0.25)
-    assert found == left
+@pytest.mark.parametrize("now, expected", [(14.0, True), (16.9, True), (18.9, True), (19.0, False), (30.0, False)])
+def test_another_try_is_expected_until_it_is_long_overdue(now: float, expected: bool) -> None:
+    assert going_on(Tries((10.0, 12.0, 14.0), 0), now) is expected
 
 
-def test_where_nothing_was_tried_often_enough_there_is_nothing_to_wait_for() -> None:
-    assert until_between(Tries((10.0, 12.0), 0), 12.1, share=0.25) is None
+def test_two_tries_are_no_series_that_goes_on() -> None:
+    assert not going_on(Tries((10.0, 12.0), 0), 12.1)

@@ -38,6 +38,7 @@ def snapshot(*documents: dict[str, Any], keys: tuple[str, ...] = ()) -> Snapshot
 WHOLE = snapshot(PROJECT)
 TWICE = snapshot(PROJECT, {**PROJECT, "_id": 3})  # breaks an invariant
 INERT = snapshot(PROJECT, keys=("/context/1234567890/",))
+BOTH_LEFT = snapshot(PROJECT, NEW, keys=("/context/1234567890/",))
 
 
 def post(status: int | None, name: str = "new", *, began: float = 1.0, ended: float = 2.0) -> Asked:
@@ -126,11 +127,19 @@ AT_REST = Case(
         ({"asked": (post(201, ended=16.8),)}, {"answered": Outcome.BROKEN}),
         ({"asked": (post(201, ended=16.7),)}, {}),
         ({"asked": (post(201), post(None, "new"))}, {"answered": Outcome.BROKEN}),
-        ({"asked": (post(None), post(None))}, {"answered": Outcome.BROKEN, "truthful": Outcome.UNKNOWN}),
+        (
+            {"asked": (post(None), post(None))},
+            {
+                "answered": Outcome.BROKEN,
+                "truthful": Outcome.UNKNOWN,
+                "refused-leaves-nothing": Outcome.UNKNOWN,
+            },
+        ),
         ({"lies": ["x was acknowledged (201) and did not take place"]}, {"truthful": Outcome.LOST}),
         ({"lies": ["x was refused (500) and took place"]}, {"truthful": Outcome.BROKEN}),
         ({"asked": (post(500), post(201, "other"))}, {"refused-leaves-nothing": Outcome.BROKEN}),
         ({"answered": INERT}, {"refused-leaves-nothing": Outcome.LEAKS}),
+        ({"asked": (post(500),), "answered": BOTH_LEFT}, {"refused-leaves-nothing": Outcome.BROKEN}),
         ({"answered": snapshot(NEW)}, {"nothing-lost": Outcome.LOST}),
         ({"failed": [AGAIN]}, {"works-again": Outcome.STUCK}),
         ({"failed": [RUNS]}, {"works-again": Outcome.STUCK}),
@@ -324,6 +333,7 @@ LOAD = Case(
         ({"snapshots": {"before": WHOLE, "answered": snapshot(NEW)}}, {"acknowledged-kept": Outcome.LOST}),
         ({"history": (UNKEPT,)}, {"acknowledged-kept": Outcome.LOST}),
         ({"load": (OPEN, LATE)}, {"acknowledged-kept": Outcome.UNKNOWN}),  # nothing there was that could be lost
+        ({"load": (OPEN, LATE), "there": False}, {"acknowledged-kept": Outcome.LOST}),
         # nothing was under way: it is not proven that it crashed under load
         ({"load": (EARLY, LATE)}, {"serves-again": Outcome.UNKNOWN, "acknowledged-kept": Outcome.UNKNOWN}),
     ],

@@ -7,7 +7,7 @@ import pytest
 from harness.crashpoints.inplace import steps
 from harness.crashpoints.lab import Call, Rung, Subject
 from harness.crashpoints.model import CrashPoint, Outcome, PointResult, Told
-from harness.crashpoints.replay import Case, Memory, Replayer
+from harness.crashpoints.replay import UNANSWERED, Case, Memory, Replayer
 from harness.stores.snapshot import Snapshot
 
 from .conftest import (
@@ -339,7 +339,7 @@ async def test_an_effect_that_not_every_run_has_is_waited_for_again() -> None:
     assert await run(varies) == (3, Outcome.ATOMIC)
 
 
-async def said_of(usual: tuple[str, ...], *now: str) -> list[PointResult]:
+async def said_of(usual: tuple[str, ...], *now: str) -> tuple[FakeLab, list[PointResult]]:
     """Two points beside the call after which all looks well, but the system says `now` of it, and `usual` of the state
     after a run without any fault."""
     lab, asked = FakeLab(Script(partial=BOTH)), []
@@ -351,14 +351,21 @@ async def said_of(usual: tuple[str, ...], *now: str) -> list[PointResult]:
     case = case_of(CREATE, before={}, after=BOTH, undone={})
     beside = CrashPoint("create", "other", "after", "write", 1, 1, "crash", victim="svc")
     replayer = Replayer(lab.as_lab(), PROFILE, LIMITS, {"create": case}, Memory(), untrue=untrue)
-    return [await replayer.run(beside) for _ in range(2)]
+    return lab, [await replayer.run(beside) for _ in range(2)]
 
 
 async def test_what_is_said_and_not_so_is_a_finding_unless_it_is_said_without_the_fault_as_well() -> None:
-    results = await said_of((), "all is well")
+    _, results = await said_of((), "all is well")
     assert {one.outcome for one in results} == {Outcome.NEEDS_REPAIR}
     assert results[0].reason == "the state after the call, but what is said of it is not so: all is well"
-    results = await said_of(("all is well",), "all is well")
+    lab, results = await said_of(("all is well",), "all is well")
     assert {one.outcome for one in results} == {Outcome.ATOMIC}
-    results = await said_of(("all is well",), "all is well", "it was deleted")
+    # Looking at the control state restarts everything: the point is made again, or what is in memory would be lost.
+    assert lab.slates == [{}, BOTH, {}, {}]
+    _, results = await said_of(("all is well",), "all is well", "it was deleted")
     assert [one.reason.rpartition(": ")[2] for one in results] == ["it was deleted"] * 2
+
+
+async def test_a_control_state_of_which_nothing_is_said_excuses_nothing() -> None:
+    _, results = await said_of((UNANSWERED,), UNANSWERED)
+    assert {one.outcome for one in results} == {Outcome.UNKNOWN}

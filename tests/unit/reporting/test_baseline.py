@@ -146,6 +146,8 @@ def test_reading(tmp_path: Path) -> None:
     "text, message",
     [
         (GOOD + "  reson: x\n", r"b\.yaml:6: unknown key `reson`; an entry has id, outcome, .*, expires, seen"),
+        (GOOD + "  seen: 'stuck: nothing heals'\n", r"b\.yaml:6: `seen` ends before .*: write `stuck`"),
+        (GOOD + "  seen: 1 try\n", r"b\.yaml:6: `seen` ends before .*: leave it out"),
         (GOOD + GOOD, r"b\.yaml:6: `dcm/create@after:mongo\.data\.crash` is listed twice"),
         (GOOD + "  owner: me\n", r"b\.yaml:6: `owner` is given twice"),
         (
