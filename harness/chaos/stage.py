@@ -120,8 +120,8 @@ class Stage:
         """Make the workload's calls, up to and with `until`, from after `since`, and wait until EMCO is at rest.
 
         From the beginning, as when calls are learned, an answer that says no more than that services are not connected
-        yet, or know no schema yet, is asked for again: they have just been started. Raises HarnessTrouble when a call is not
-        acknowledged otherwise: nothing was done to it that would excuse that.
+        yet, or know no schema yet, is asked for again: they have just been started. Raises HarnessTrouble when a call
+        is not acknowledged otherwise: nothing was done to it that would excuse that.
         """
         names = [call.name for call in self._calls]
         first = names.index(self.named(since).name) + 1 if since else 0

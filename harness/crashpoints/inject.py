@@ -127,6 +127,8 @@ async def _disconnect(lab: Lab, limits: Limits, point: CrashPoint, client: "asyn
 async def _store_fault(lab: Lab, limits: Limits, point: CrashPoint, client: "asyncio.Task[Told]", hit: Hit) -> Injected:
     """Reset the connection of what is held, or answer it with an error; the victim lives and sees what comes of it."""
     at = hit.effect.describe()
+    if not point.elsewhere:  # what others were given to do they do first, or it would be chance how far they come
+        await lab.relay.quiet(seconds=limits.quiet_async, limit=limits.reaction, from_now=True)
     if point.fault == "error" and not await lab.relay.refuse_held(point.victim):
         lab.relay.release(point.victim, drop_held=False)
         await asyncio.wait({client}, timeout=limits.answer)
