@@ -66,7 +66,10 @@ def _python(module: Sequence[str], folder: Path, limit: float) -> tuple[int, str
             text, _ = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
             process.terminate()  # it undoes what it started
-            text, _ = process.communicate(timeout=60)
+            try:
+                text, _ = process.communicate(timeout=60)
+            finally:
+                process.kill()
             raise AssertionError(f"{' '.join(module[:2])} was not over in {limit:g} s: {text[-2000:]}") from None
     return process.returncode, text + (folder / "errors.log").read_text()[-3000:] if process.returncode else text
 

@@ -26,7 +26,7 @@ SILENT = ("restored/instantiate-dig1", "pending", "at-work", "terminated", "refu
 """What none of the three shows in: a backup that is restored as a pair is as good as what it was made of."""
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(480)
 def test_switches_break_their_claims_and_no_others(tmp_path: Path) -> None:
     claims = run("D1,D2,D3", tmp_path, "-k", "etcd-older or without or another")
     assert broken(claims) == {f"{test}:{name}": how for test, names in BROKEN.items() for name, how in names.items()}
@@ -42,7 +42,7 @@ def test_without_defects_every_claim_holds(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(480)
 def test_a_pair_comes_back_whatever_defects_emco_has(tmp_path: Path) -> None:
     claims = run("faithful", tmp_path, "-k", "restored and instantiate or pending or wiped or terminated or refused")
     assert broken(claims) == {}

@@ -64,7 +64,7 @@ SILENT: Mapping[str, Mapping[str, Outcome]] = MappingProxyType(
 )
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(480)
 @pytest.mark.parametrize(
     "switches, broken", [(SWITCHES, BROKEN), ("A7f,X3,X4,X5", REFUSED), ("R19", SILENT)], ids=["rsync", "A7f", "R19"]
 )

@@ -46,7 +46,7 @@ SOUND = (
 """Points of the same calls at which none of these defects is."""
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(360)
 def test_defects_of_rsync_are_found_where_they_are(tmp_path: Path) -> None:
     expected = {name: str(outcome) for found in TOGETHER.values() for name, outcome in found.items()}
     found = _outcomes([*expected, *SOUND], ",".join(TOGETHER), tmp_path)
@@ -55,7 +55,7 @@ def test_defects_of_rsync_are_found_where_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(360)
 @pytest.mark.parametrize(
     "switch, pattern, outcome",
     [

@@ -35,7 +35,7 @@ TESTS = (
 )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(360)
 def test_switches_break_their_claims_and_no_others(tmp_path: Path) -> None:
     claims = run(reference=",".join(BROKEN), folder=tmp_path)
     expected = {name: outcome for broken in BROKEN.values() for name, outcome in broken.items()}
@@ -43,7 +43,7 @@ def test_switches_break_their_claims_and_no_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(360)
 def test_without_defects_every_claim_holds(tmp_path: Path) -> None:
     claims = run(reference="fixed", folder=tmp_path)
     assert {name: outcome for name, outcome in claims.items() if outcome is not Outcome.HOLDS} == {}

@@ -141,13 +141,13 @@ ACCEPTED = Table(
 )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(360)
 def test_defects_of_records_are_found_where_they_are_and_nowhere_else(tmp_path: Path) -> None:
     _detects(RECORDS, tmp_path)
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(360)
 @pytest.mark.parametrize("table", [CONTEXTS, ACCEPTED], ids=["contexts", "accepted"])
 def test_defects_of_contexts_are_found_where_they_are_and_nowhere_else(table: Table, tmp_path: Path) -> None:
     _detects(table, tmp_path)
