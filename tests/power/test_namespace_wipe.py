@@ -34,7 +34,7 @@ def test_switches_break_their_claims_and_no_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(660)
 def test_without_defects_every_claim_holds(tmp_path: Path) -> None:
     claims = run("fixed", tmp_path)
     assert broken(claims) == {}

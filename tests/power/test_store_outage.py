@@ -57,7 +57,7 @@ def run(*, reference: str, folder: Path) -> Mapping[str, Outcome]:
     return {one.id.removeprefix("store_outage/"): one.outcome for one in summary.claims}
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 def test_a_store_that_fails_at_one_write_shows_who_does_not_look(tmp_path: Path) -> None:
     deleted = "clm/clusters/delete-c1@before:mongo.delete.cloudConfigCluster"
     recorded = "dcm/logical-clouds/instantiate-lc1@after:mongo.stateInfo"
