@@ -352,8 +352,8 @@ class Stage:
             return "nothing is tried any more"
 
         def another() -> float | None:
-            latest = self.tries(target, since=mark).at[-1]
-            return latest if latest > before.at[-1] else None
+            later = [at for at in self.tries(target, since=mark).at if at > before.at[-1]]
+            return later[-1] if later else None
 
         latest = self.within(another, limit=_OVERDUE * before.period)
         if latest is None:

@@ -1,10 +1,14 @@
 """Actions and probes on a real EMCO of processes: each does what it says, and fails when it hit nothing."""
 
+from collections.abc import Iterator
+from itertools import chain, cycle, repeat
+
 import pytest
 from chaoslib.exceptions import ActivityFailed
 
 from harness.chaos import actions, probes
 from harness.chaos.stage import Stage
+from harness.faults.victim import HarnessTrouble
 from harness.platforms.disruptions import PARTITIONS
 
 EDGE = "p1+c2"
@@ -162,3 +166,44 @@ def test_effects_since_a_mark_are_counted(stage: Stage) -> None:
     assert len(probes.effects("begin", source="orchestrator", target="mongo")) == 1
     with pytest.raises(ActivityFailed, match="nothing was marked 'never'"):
         probes.effects("never")
+
+
+def test_between_two_tries_means_after_one_more_and_where_nothing_is_tried_there_is_no_wait(stage: Stage) -> None:
+    actions.run_workload(until="approve-dig1")
+    actions.partition(EDGE)
+    assert actions.between_tries(EDGE, since=f"partition {EDGE}") == "nothing is tried any more"
+    actions.call("instantiate-dig1")
+    actions.wait_for_tries(EDGE, since=f"partition {EDGE}", times=3, limit=30)
+    before = stage.tries(EDGE, since=stage.marked(f"partition {EDGE}"))
+    assert actions.between_tries(EDGE, since=f"partition {EDGE}", share=0.25) == "25% of the time between two tries"
+    assert stage.tries(EDGE, since=stage.marked(f"partition {EDGE}")).at[-1] > before.at[-1]
+
+
+def looks(stage: Stage, monkeypatch: pytest.MonkeyPatch, missing: Iterator[str]) -> None:
+    """What a group lacks of its goal, look by look."""
+    monkeypatch.setattr(stage.groups, "missing", lambda *_: lambda seen: seen)
+    monkeypatch.setattr(stage.groups, "now", lambda _: next(missing))
+
+
+def test_a_goal_has_to_stay_and_counts_from_when_it_did(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    def missing() -> Iterator[str]:
+        for lacks in chain(["left", "", "comes again"], repeat("")):
+            told.append(lacks)
+            if lacks == "comes again":
+                stage.mark(lacks)
+            yield lacks
+
+    looks(stage, monkeypatch, missing())
+    stage.wait_for_goal("dig1", "gone", limit=20)
+    assert told[:3] == ["left", "", "comes again"]
+    names = sorted((one.at, one.name) for one in stage.marks if one.name in ("comes again", "gone dig1"))
+    assert [name for _, name in names] == ["comes again", "gone dig1"]
+
+
+def test_a_goal_that_comes_and_goes_is_not_reached(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks(stage, monkeypatch, cycle(["", "comes again"]))
+    with pytest.raises(HarnessTrouble, match=r"dig1 (does not stay|is not) gone"):
+        stage.wait_for_goal("dig1", "gone", limit=0.5)
+    assert "gone dig1" not in [one.name for one in stage.marks]
