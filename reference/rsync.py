@@ -121,7 +121,12 @@ class RsyncService:
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Future[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self._log.error("work ended by a mistake of this program", exc_info=error)
 
     # -- restarting --------------------------------------------------------------------------------------------------
 

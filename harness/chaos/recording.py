@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from harness.chaos.attempts import Tries, goes_on, tries
 from harness.chaos.stage import Stage
-from harness.chaos.watching import Content, Seen
+from harness.chaos.watching import Seen
 from harness.platforms.disruptions import Partition
 from harness.wire.effects import Observation
 from harness.wire.knocks import Knock
@@ -165,7 +165,7 @@ class Recording:
         told.update({wrong: None for wrong, at in since.items() if self.end - at > _MOMENT})
         return tuple(told)
 
-    def premature(self, status: str, reached: Callable[[Mapping[str, Content]], bool]) -> float | None:
+    def premature(self, status: str, reached: Callable[[Seen], bool]) -> float | None:
         """When EMCO first gave a group a status while the edges had not reached what it means.
 
         The status that it had at the first look is what it says of the call before, until it gives it another one.
@@ -173,7 +173,7 @@ class Recording:
         changed = self.seen[0].status.deployed != status
         for one in self.seen:
             changed = changed or one.status.deployed not in (status, "")
-            if changed and one.status.deployed == status and not reached(one.edges):
+            if changed and one.status.deployed == status and not reached(one):
                 return one.at
         return None
 

@@ -8,7 +8,9 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, TypeVar
 
 from harness.background import Answer, Background, at_rest, make_empty, request
@@ -26,6 +28,7 @@ from harness.crashpoints.model import Told
 from harness.emco.calls import Call
 from harness.emco.invariants import Violation, broken
 from harness.emco.profile import PROFILE
+from harness.emco.status import NOTHING_SAID
 from harness.faults.victim import Death, HarnessTrouble, UsageError
 from harness.platforms.disruptions import Partition, Volume
 from harness.stores.canonical import Delta, canonical, difference
@@ -298,18 +301,30 @@ class Stage:
         Raises UsageError for another goal, HarnessTrouble with what is missing after `limit` seconds.
         """
         missing = self.groups.missing(group, goal)
+
+        def there() -> Seen | None:
+            now = self.groups.now(group)
+            return None if missing(now) else now
+
+        def undone(before: Seen) -> str | None:
+            now = self.groups.now(group)
+            # a look that EMCO did not answer is judged by what the edges hold
+            status = before.status if now.status == NOTHING_SAID else now.status
+            return missing(replace(now, status=status)) or None
+
         deadline = time.monotonic() + limit
         while True:
-            left = max(0.0, deadline - time.monotonic())
-            if self.within(lambda: not missing(self.groups.now(group)), limit=left) is None:
+            reached = self.within(there, limit=max(0.0, deadline - time.monotonic()))
+            if reached is None:
                 raise HarnessTrouble(f"{group} is not {goal} after {limit:g} s: {missing(self.groups.now(group))}")
-            reached = self._moment(f"{goal} {group}")
+            mark = self._moment(f"{goal} {group}")
             # A thread of rsync that was forgotten sleeps, looks like rest, and undoes what another one has done.
-            if not self.within(lambda: missing(self.groups.now(group)) or None, limit=_STAYS):
-                self.marks.append(reached)
-                return self.groups.now(group)
+            why = self.within(partial(undone, reached), limit=_STAYS)
+            if not why and (last := there()):
+                self.marks.append(mark)
+                return last
             if time.monotonic() >= deadline:
-                raise HarnessTrouble(f"{group} does not stay {goal}: {missing(self.groups.now(group))}")
+                raise HarnessTrouble(f"{group} does not stay {goal}: {why or missing(self.groups.now(group))}")
 
     def wait_for_tries(self, target: str, *, since: str, times: int, limit: float) -> int:
         """Wait until a target was tried so often since a mark; how often. Raises HarnessTrouble when it was not."""

@@ -39,10 +39,20 @@ class Connector(aiohttp.TCPConnector):
             ended.exception()  # how it ended is the business of whoever asked
 
     async def end(self, session: aiohttp.ClientSession) -> None:
-        """Close the session, and end at once whatever of it is still open."""
+        """Close the session, and end at once whatever of it is still open.
+
+        What does not end nevertheless is told to the loop's exception handler: closing goes on.
+        """
         await session.close()
         left = dict(self._ends)
         for transport in left.values():
             transport.abort()
         if left:
-            await asyncio.wait(left, timeout=_GONE_LIMIT)
+            _, open_still = await asyncio.wait(left, timeout=_GONE_LIMIT)
+            for one in open_still:
+                self._tell(left[one])
+
+    def _tell(self, transport: asyncio.Transport) -> None:
+        peer = transport.get_extra_info("peername")
+        message = f"a connection to {peer} does not end within {_GONE_LIMIT:g} s of being aborted"
+        self._loop.call_exception_handler({"message": message, "transport": transport})

@@ -5,10 +5,13 @@ import os
 import socket
 import ssl
 import threading
+from typing import Any
 
 import aiohttp
+import pytest
 import trustme
 
+from harness.platforms.edges import connections
 from harness.platforms.edges.access import Access
 from harness.platforms.edges.connections import Connector
 from harness.wire.links import Address
@@ -51,6 +54,27 @@ class _Silent:
 
 
 async def test_a_connection_whose_other_end_says_no_goodbye_is_ended() -> None:
+    silent, connector, session = await _broken_off()
+    await connector.end(session)
+    assert await asyncio.to_thread(silent.is_left)
+
+
+async def test_a_connection_that_does_not_end_in_time_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    silent, connector, session = await _broken_off()
+    with monkeypatch.context() as deaf:
+        deaf.setattr("asyncio.sslproto._SSLProtocolTransport.abort", lambda _: None)
+        deaf.setattr(connections, "_GONE_LIMIT", 0.1)
+        await connector.end(session)
+    (context,) = told
+    assert context["message"] == f"a connection to {silent.address} does not end within 0.1 s of being aborted"
+    context["transport"].abort()
+    assert await asyncio.to_thread(silent.is_left)
+
+
+async def _broken_off() -> tuple[_Silent, Connector, aiohttp.ClientSession]:
+    """A session that has asked for something over TLS and does not wait for the answer any more."""
     authority = trustme.CA()
     server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
     authority.issue_cert("localhost").configure_cert(server)
@@ -62,8 +86,7 @@ async def test_a_connection_whose_other_end_says_no_goodbye_is_ended() -> None:
     await asyncio.to_thread(silent.asked.wait, 10)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
-    await connector.end(session)
-    assert await asyncio.to_thread(silent.is_left)
+    return silent, connector, session
 
 
 async def _ask(session: aiohttp.ClientSession, url: str) -> None:

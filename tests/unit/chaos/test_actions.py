@@ -1,6 +1,7 @@
 """Actions and probes on a real EMCO of processes: each does what it says, and fails when it hit nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import chain, cycle, repeat
 
 import pytest
@@ -8,6 +9,8 @@ from chaoslib.exceptions import ActivityFailed
 
 from harness.chaos import actions, probes
 from harness.chaos.stage import Stage
+from harness.chaos.watching import Seen, gone
+from harness.emco.status import NOTHING_SAID
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.disruptions import PARTITIONS
 
@@ -179,31 +182,49 @@ def test_between_two_tries_means_after_one_more_and_where_nothing_is_tried_there
     assert stage.tries(EDGE, since=stage.marked(f"partition {EDGE}")).at[-1] > before.at[-1]
 
 
-def looks(stage: Stage, monkeypatch: pytest.MonkeyPatch, missing: Iterator[str]) -> None:
-    """What a group lacks of its goal, look by look."""
-    monkeypatch.setattr(stage.groups, "missing", lambda *_: lambda seen: seen)
-    monkeypatch.setattr(stage.groups, "now", lambda _: next(missing))
+GONE = Seen(0.0, replace(NOTHING_SAID, deployed="Terminated"), {EDGE: {}})
+LEFT = replace(GONE, edges={EDGE: {"ConfigMap/a": "1"}})
+UNANSWERED = replace(GONE, status=NOTHING_SAID)
+
+
+def looks(stage: Stage, monkeypatch: pytest.MonkeyPatch, seen: Iterable[Seen]) -> None:
+    """What is seen of a group, look by look; each is marked."""
+    coming = enumerate(seen)
+
+    def now(_: str) -> Seen:
+        number, one = next(coming)
+        stage.mark(f"look {number}")
+        return one
+
+    monkeypatch.setattr(stage.groups, "now", now)
+    monkeypatch.setattr(stage.groups, "missing", lambda *_: gone)
 
 
 def test_a_goal_has_to_stay_and_counts_from_when_it_did(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
+    looks(stage, monkeypatch, chain([LEFT, GONE, LEFT], repeat(GONE)))
+    assert stage.wait_for_goal("dig1", "gone", limit=20) == GONE
+    assert stage.marked("look 2").at < stage.marked("gone dig1").at
 
-    def missing() -> Iterator[str]:
-        for lacks in chain(["left", "", "comes again"], repeat("")):
-            told.append(lacks)
-            if lacks == "comes again":
-                stage.mark(lacks)
-            yield lacks
 
-    looks(stage, monkeypatch, missing())
-    stage.wait_for_goal("dig1", "gone", limit=20)
-    assert told[:3] == ["left", "", "comes again"]
-    names = sorted((one.at, one.name) for one in stage.marks if one.name in ("comes again", "gone dig1"))
-    assert [name for _, name in names] == ["comes again", "gone dig1"]
+@pytest.mark.parametrize("left, moves", [(UNANSWERED, False), (replace(LEFT, status=NOTHING_SAID), True)])
+def test_a_look_without_an_answer_counts_by_what_the_edges_hold(
+    left: Seen, moves: bool, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks(stage, monkeypatch, chain([GONE, left], repeat(GONE)))
+    assert stage.wait_for_goal("dig1", "gone", limit=20) == GONE
+    assert (stage.marked("gone dig1").at > stage.marked("look 1").at) == moves
+
+
+def test_a_goal_of_which_nothing_is_said_in_the_end_is_not_reached(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks(stage, monkeypatch, chain([GONE], repeat(UNANSWERED)))
+    with pytest.raises(HarnessTrouble, match=r"dig1 (does not stay|is not) gone.*: the AppContext is without a status"):
+        stage.wait_for_goal("dig1", "gone", limit=0.5)
 
 
 def test_a_goal_that_comes_and_goes_is_not_reached(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks(stage, monkeypatch, cycle(["", "comes again"]))
+    looks(stage, monkeypatch, cycle([GONE, LEFT]))
     with pytest.raises(HarnessTrouble, match=r"dig1 (does not stay|is not) gone"):
         stage.wait_for_goal("dig1", "gone", limit=0.5)
     assert "gone dig1" not in [one.name for one in stage.marks]

@@ -59,7 +59,7 @@ def recorded(
     ],
 )
 def test_a_status_is_premature_where_the_edges_are_not_there_yet(seen: list[Seen], at: float | None) -> None:
-    assert recorded(*seen).premature("Instantiated", lambda edges: edges == WANTED) == at
+    assert recorded(*seen).premature("Instantiated", lambda one: one.edges == WANTED) == at
 
 
 def test_an_object_is_created_twice_where_both_posts_had_success() -> None:

@@ -28,6 +28,7 @@ Expected = Mapping[str, Outcome]
 EDGES = ("p1+c1", "p1+c2", "p1+c3")
 LOST = "p1+c2"
 OLD, NEW, NONE = {"ConfigMap/a": "1"}, {"ConfigMap/a": "2"}, dict[str, str]()
+OTHER = {"Deployment/b": "1"}
 MAPS = "/api/v1/namespaces/n/configmaps"
 
 
@@ -130,6 +131,9 @@ def test_retrying_is_said_of_each_edge_that_is_away(proven: Claims, outcomes: Ou
         ("instantiate", look(4.0, "Instantiated", OLD, OLD, OLD), True),
         ("instantiate", look(4.0, "Instantiated", NONE, NONE, NONE), False),
         ("instantiate", look(4.0, "Instantiated", OLD, NEW, OLD), False),
+        # alike everywhere, and less than EMCO has to put there
+        ("instantiate", look(4.0, "Instantiated", OTHER, OTHER, OTHER), False),
+        ("update", look(4.0, "Instantiated", OTHER, OTHER, OTHER), False),
     ],
 )
 def test_a_call_is_done_when_all_edges_are_as_it_wants(
