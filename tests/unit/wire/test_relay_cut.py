@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from harness.wire.conditions import Cut, Healthy, Reset
 
-from .test_relay import Store, bench, modify, op_msg, ping
+from .bench import Store, bench, modify, op_msg, ping
 
 FIND = b"\x02find\0"
 
