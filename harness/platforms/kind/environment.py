@@ -29,6 +29,7 @@ from harness.platforms.kind.clusters import (
     check_docker,
     check_kind,
     export_logs,
+    to_the_end,
     versions,
 )
 from harness.platforms.kind.edges import machines, open_kind_edges, relay_files, upstreams
@@ -91,17 +92,22 @@ async def open_clusters(settings: Settings, undo: Path) -> AsyncIterator[tuple[C
             yield await sets.reuse(kind), journal
             return
         made, undos = await sets.create(kind, journal, config_folder=CONFIG)
-        keep = kind.keep
         try:
             yield made, journal
-        except Exception:  # whoever ends a run early, by cancelling it, still may want what is there
-            keep = False
+        except Exception as error:
+            await sets.take_back(made, journal, undos, error)
             raise
-        finally:
-            if keep:
-                sets.keep(made, journal, undos)
-            else:
-                await sets.delete(made, journal, undos)
+        except BaseException:  # whoever ends a run early, by cancelling it, still may want what is there
+            await _over(sets, made, (journal, undos), keep=kind.keep)
+            raise
+        await _over(sets, made, (journal, undos), keep=kind.keep)
+
+
+async def _over(sets: Sets, made: ClusterSet, undo: tuple[Journal, tuple[int, ...]], *, keep: bool) -> None:
+    if keep:
+        sets.keep(made, *undo)
+    else:
+        await to_the_end(sets.delete(made, *undo))
 
 
 @dataclass(frozen=True, slots=True)

@@ -292,6 +292,10 @@ class KubernetesDisruptions:
 
     async def close(self) -> None:
         await self._flapping.close()
+        off = [machine for machine in self._parts.machines.values() if machine.is_off]
+        for done in await asyncio.gather(*(one.rejoin() for one in off), return_exceptions=True):
+            if isinstance(done, BaseException):
+                raise done
 
     # -- inside -----------------------------------------------------------------------------------------------------
 

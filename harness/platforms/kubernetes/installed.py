@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from harness.crashpoints.lab import Limits
-from harness.faults.journal import Journal
+from harness.faults.journal import Journal, UndoFails
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.edges.access import read_kubeconfig
 from harness.platforms.edges.client import ApiClient
@@ -209,7 +209,7 @@ async def _undone(arguments: Mapping[str, str]) -> str:
         finally:
             await api.close()
     except (UsageError, HarnessTrouble) as error:
-        return f"the namespace {HARNESS_NAMESPACE} ({context}) could not be removed: {error}"
+        raise UndoFails(f"the namespace {HARNESS_NAMESPACE} ({context}) could not be removed: {error}") from error
     return f"the namespace {HARNESS_NAMESPACE} ({context}) is removed"
 
 

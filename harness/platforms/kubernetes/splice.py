@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from harness.faults.journal import Journal
+from harness.faults.journal import Journal, UndoFails
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.edges.access import read_kubeconfig
 from harness.platforms.edges.client import ApiClient, Refused
@@ -176,7 +176,7 @@ async def _undone(arguments: Mapping[str, str]) -> str:
         finally:
             await api.close()
     except (UsageError, HarnessTrouble) as error:
-        return f"the wiring of {name} ({arguments['context']}) could not be brought back: {error}"
+        raise UndoFails(f"the wiring of {name} ({arguments['context']}) could not be brought back: {error}") from error
     return f"{name} ({arguments['context']}) is wired as before"
 
 

@@ -207,9 +207,11 @@ def test_rollback_removes_the_relays_namespace_where_it_is_the_harnesss(
     async def work(api: ApiClient) -> None:
         journal = Journal(tmp_path / "1-1.undo", undoers=INSTALLED_UNDOERS)
         journal.record(UNDO, file=str(clusters.kubeconfig), context="hub")
-        (sentence,) = await asyncio.to_thread(rollback, tmp_path / "1-1.undo", undoers=INSTALLED_UNDOERS)
+        done = await asyncio.to_thread(rollback, tmp_path / "1-1.undo", undoers=INSTALLED_UNDOERS)
         journal.close()
+        (sentence,) = (*done.told, *done.failed)
         assert told in sentence
+        assert (done.failed != (), (tmp_path / "1-1.undo").exists()) == (left, left)
         found = await api.ask("GET", "/api/v1/namespaces/emco-chaos", accept=(404,))
         assert (found.get("kind") == "Namespace") is left
 

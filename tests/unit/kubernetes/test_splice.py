@@ -147,7 +147,7 @@ def test_rollback_brings_back_what_a_killed_harness_left(tmp_path: Path) -> None
         await splice.put(api, "relay-1")
         journal = tmp_path / "1-1.wiring.undo"
         told = await asyncio.to_thread(rollback, journal, undoers=WIRING_UNDOERS)
-        assert sorted(told) == ["emco-clm () is wired as before", "emco-rsync () is wired as before"]
+        assert sorted(told.told) == ["emco-clm () is wired as before", "emco-rsync () is wired as before"]
         assert await state(api) == before
 
     on_cluster(tmp_path, work)
@@ -158,9 +158,11 @@ def test_a_cluster_that_is_gone_is_said_and_stops_no_other_undo(tmp_path: Path) 
         await make(api, *INSTALLED)
         await splice.put(api, "relay-1")
 
-    told = rollback(on_cluster(tmp_path, work), undoers=WIRING_UNDOERS)
-    assert len(told) == 2
-    assert all("could not be brought back" in sentence for sentence in told)
+    path = on_cluster(tmp_path, work)
+    told = rollback(path, undoers=WIRING_UNDOERS)
+    assert (told.told, len(told.failed)) == ((), 2)
+    assert all("could not be brought back" in sentence for sentence in told.failed)
+    assert len(left(path)) == 2
 
 
 def test_no_pod_that_goes_round_the_relay_is_left_when_services_are_led(tmp_path: Path) -> None:
