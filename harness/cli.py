@@ -50,7 +50,7 @@ COMMANDS = (
     Command(
         "replay",
         "points:replay",
-        "Run one crash point again and show all that is known of it. Exit code 1 when it is a failure.",
+        "Run one crash point again and show all that is known of it. Exit code 1 for a failure, accepted or not.",
     ),
     Command(
         "points",

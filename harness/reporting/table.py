@@ -196,11 +196,20 @@ def print_verdict(
     _line(console, f"{what} in {summary.seconds:.0f} s{proven}: {grades or '-'}", style="bold")
     if baseline.known:
         _line(console, f"{counted(len(baseline.known), 'finding')} known and accepted")
-    for title, matches in (("worse", baseline.worse), ("better", baseline.vanished), ("expired", baseline.expired)):
+    better, gone = ([one for one in baseline.vanished if bool(one.result) is there] for there in (True, False))
+    for title, matches in (
+        ("worse", baseline.worse),
+        ("better", better),
+        ("gone", gone),
+        ("expired", baseline.expired),
+    ):
         for match in matches:
             _line(console, f"baseline, {title}: {match.sentence()}")
     for result in baseline.new:
-        _line(console, f"not in the baseline: {result.id} ({result.outcome.value})")
+        _line(
+            console,
+            f"{'failure' if baseline.is_empty else 'not in the baseline'}: {result.id} ({result.outcome.value})",
+        )
     if summary.reference:
         _line(console, "this run was on the reference EMCO: it can never be a sign-off")
     for reason in redacted(verdict, redactor).reasons:
