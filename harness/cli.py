@@ -143,7 +143,7 @@ def main() -> None:
         typer.echo(f"emco-chaos: {error}", err=True)
         sys.exit(2)
     except (HarnessTrouble, ServiceDown) as error:
-        typer.echo(f"emco-chaos: trouble of the harness: {error}", err=True)
+        typer.echo(f"emco-chaos: trouble: {error}", err=True)
         sys.exit(3)
 
 

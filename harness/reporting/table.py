@@ -233,8 +233,11 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     for title, moves, style in sections:
         if moves:
             _line(console, f"\n{title} ({len(moves)})", style=style)
-        for move in moves:
+        told = [move for move in moves if move.was or move.now]
+        for move in told:
             _line(console, f"  {move.id}  {_name(move.was)} -> {_name(move.now)}")
+        if len(told) < len(moves):
+            _line(console, f"  {len(moves) - len(told)} without a result")
     if not any(moves for _, moves, _ in sections):
         _line(console, "no difference")
 
