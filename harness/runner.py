@@ -102,9 +102,8 @@ class Worker:
         except TimeoutError:
             raise WorkerTrouble("harness", f"a worker said nothing for {limit:g} s; its log: {self._tail()}") from None
         if not text:
-            raise WorkerTrouble(
-                "harness", f"a worker ended (exit {await self._process.wait()}); its log: {self._tail()}"
-            )
+            told = f"a worker ended (exit {await self._process.wait()}); `emco-chaos rollback` removes what it left"
+            raise WorkerTrouble("harness", f"{told}; {self._log.name}: {self._tail() or 'nothing'}")
         line: dict[str, Any] = json.loads(text)
         if line["event"] == "trouble":
             raise WorkerTrouble(line["kind"], line["text"])

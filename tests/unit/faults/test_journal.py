@@ -19,6 +19,7 @@ from harness.faults.journal import (
     Undo,
     UndoFails,
     left,
+    orphaned,
     owner_alive,
     process_started,
     rollback,
@@ -233,3 +234,11 @@ def test_every_kind_can_be_undone() -> None:
 def test_a_death_says_how() -> None:
     assert Death("rsync", 7, signal.SIGKILL, 0).describe() == "SIGKILL reaped (pid 7)"
     assert Death("rsync", 7, 0, 3).describe() == "exit code 3 (pid 7)"
+
+
+def test_journals_of_killed_runs_are_told_from_those_of_runs_at_work(tmp_path: Path) -> None:
+    assert orphaned(tmp_path / "none") == ()
+    mine = process_started(os.getpid())
+    for name in (f"{os.getpid()}-{mine}.a.undo", f"{os.getpid()}-1{mine}.b.undo", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in orphaned(tmp_path)] == [f"{os.getpid()}-1{mine}.b.undo"]
