@@ -129,6 +129,12 @@ class Clients:
             raise HarnessTrouble(f"nothing tells whether {ask.name} took place")
         return self._state(ask.service, target) == state
 
+    def lies(self) -> tuple[str, ...]:
+        """What clients were told that is not so now, a sentence each. Raises HarnessTrouble where nobody asked."""
+        if not self.asked:
+            raise HarnessTrouble("no client was told anything: there is nothing that could be true or not")
+        return untrue(self.asked, {one.ask.name: self.took_place(one.ask) for one in self.asked})
+
     def _state(self, service: str, target: str) -> str:
         async def read(campaign: Campaign) -> str:
             answer = await request(campaign, service, "GET", f"{target}/status")

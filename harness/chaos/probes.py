@@ -9,6 +9,7 @@ from harness.emco.status import NOTHING_SAID, parse_status
 from harness.faults.victim import HarnessTrouble
 
 __all__ = [
+    "answers_are_true",
     "broken_invariants",
     "changed_since",
     "connectivity",
@@ -27,6 +28,15 @@ __all__ = [
 def emco_answers() -> bool:
     """Whether every service answers a request of its own kind."""
     return not stage().silent()
+
+
+@in_sentences
+def answers_are_true() -> bool:
+    """Whether everything that clients were told took place where it was acknowledged, and did not where it was refused.
+
+    Fails where no client was answered.
+    """
+    return not stage().clients.lies()
 
 
 @in_sentences

@@ -3,6 +3,7 @@
 import pytest
 from chaoslib.exceptions import ActivityFailed
 
+from harness.chaos import probes
 from harness.chaos import store_actions as actions
 from harness.chaos.outages import OUTAGES
 from harness.chaos.stage import Stage
@@ -82,3 +83,18 @@ def test_requests_are_named_as_the_workload_does_or_in_full(stage: Stage) -> Non
         actions.ask([{"path": "/v2/projects"}])
     with pytest.raises(ActivityFailed, match="carries files"):
         actions.ask([{"call": "create-c1"}])
+
+
+def test_whether_answers_are_true_is_asked_of_clients_that_were_told_something(stage: Stage) -> None:
+    with pytest.raises(ActivityFailed, match="no client was told anything"):
+        probes.answers_are_true()
+    with pytest.raises(ActivityFailed, match="no client was told anything"):
+        actions.check_answers()
+    actions.ask([PROJECT], limit=20)
+    actions.wait_for_answers(limit=30)
+    assert probes.answers_are_true()
+    stage.request("orchestrator", "DELETE", "/v2/projects/new")
+    assert not probes.answers_are_true()
+    assert actions.check_answers() == [
+        "orchestrator POST /v2/projects new was acknowledged (201) and did not take place"
+    ]
