@@ -26,8 +26,12 @@ __all__ = [
 
 @in_sentences
 def emco_answers() -> bool:
-    """Whether every service answers a request of its own kind."""
-    return not stage().silent()
+    """Whether every service answers a request of its own kind, and EMCO the status of what has a context in etcd.
+
+    Of etcd it says nothing before the first group or logical cloud is instantiated, nor whether rsync can read it: at
+    rest rsync reads nothing, and its own request shows no more than that it runs.
+    """
+    return not stage().silent() and not stage().reading().silent
 
 
 @in_sentences

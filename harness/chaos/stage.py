@@ -21,6 +21,7 @@ from harness.chaos.clients import Clients
 from harness.chaos.groups import Groups
 from harness.chaos.load import Load
 from harness.chaos.moments import Made, Mark, Pending
+from harness.chaos.reading import Reading, read_contexts
 from harness.chaos.supervision import Supervision
 from harness.chaos.waiting import within
 from harness.chaos.watching import Seen
@@ -287,6 +288,10 @@ class Stage:
             return tuple(why for why in found if why)
 
         return self._environment.do(ask)
+
+    def reading(self, *, limit: float = 5.0) -> Reading:
+        """What of EMCO can be looked up in etcd, and what cannot; see harness.chaos.reading."""
+        return self._environment.do(lambda campaign: read_contexts(campaign, self._calls, limit=limit))
 
     def lifecycle(self, group: str, verb: str) -> Answer:
         """POST one of a group's lifecycle calls, `stop` or `terminate` say, once; marks the moment."""

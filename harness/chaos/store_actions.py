@@ -16,6 +16,7 @@ from harness.chaos import goals, outages
 from harness.chaos.clients import Ask, ask_of
 from harness.chaos.current import stage
 from harness.chaos.load import with_ballast
+from harness.chaos.reading import Reading
 from harness.chaos.sentences import in_sentences
 from harness.chaos.supervision import Restarts
 from harness.faults.victim import UsageError
@@ -297,14 +298,25 @@ def end_load(limit: float = 60.0) -> str:
 
 @in_sentences
 def wait_until_serving(store: str, limit: float = 30.0) -> float:
-    """Wait until every service answers a request of its own kind; seconds since the store came back.
+    """Wait until EMCO answers as the probe `emco_answers` wants it; seconds since the store came back.
 
-    Fails with who does not answer within `limit` seconds.
+    Fails with who does not answer within `limit` seconds, and, where etcd was away, when nothing of EMCO reads etcd.
     """
     here = stage()
-    if here.within(lambda: not here.silent(), limit=float(limit)) is None:
-        raise AssertionError(f"not within {limit:g} s after {store} came back: {'; '.join(here.silent())}")
-    return here.mark(f"serving after {store}").at - here.marked(outages.ended_mark(store)).at
+    back = here.marked(outages.ended_mark(store)).at
+    last = Reading((), ())
+
+    def serves() -> bool:
+        nonlocal last
+        silent = here.silent()
+        last = Reading((), silent) if silent else here.reading()
+        return not last.silent
+
+    if here.within(serves, limit=float(limit)) is None:
+        raise AssertionError(f"not within {limit:g} s after {store} came back: {'; '.join(last.silent)}")
+    if store != "mongo" and not last.read:
+        raise AssertionError("no group and no logical cloud has a context: nothing shows whether EMCO can read etcd")
+    return here.mark(f"serving after {store}").at - back
 
 
 @in_sentences

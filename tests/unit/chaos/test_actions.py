@@ -50,6 +50,32 @@ def test_a_paused_service_is_there_and_answers_nothing(stage: Stage) -> None:
     assert stage.silent() == ()
 
 
+def test_a_paused_rsync_answers_nothing_although_its_kernel_takes_connections(stage: Stage) -> None:
+    mark = stage.mark("here")
+    assert stage.silent() == ()
+    assert (stage.history(mark), stage.knocks(since=mark)) == ((), ())
+
+    actions.pause("rsync")
+
+    assert stage.silent(limit=0.3) == ("rsync does not answer within 0.3 s",)
+    assert not probes.emco_answers()
+    actions.resume("rsync")
+    assert probes.emco_answers()
+
+
+def test_emco_does_not_answer_while_it_cannot_read_the_contexts_that_it_has(stage: Stage) -> None:
+    actions.run_workload(until="approve-dig1")
+    assert stage.reading().read == ("dcm lc1",)
+    actions.partition("etcd")
+
+    assert stage.silent() == ()
+    (why,) = stage.reading(limit=0.3).silent
+    assert why == "dcm does not answer GET /v2/projects/proj1/logical-clouds/lc1/status within 0.3 s"
+    assert not probes.emco_answers()
+    actions.heal("etcd")
+    assert stage.within(probes.emco_answers, limit=20)
+
+
 def test_a_store_that_crashes_keeps_its_data_and_one_that_loses_its_volume_does_not(stage: Stage) -> None:
     actions.run_workload(until="create-proj1")
     before = stage.snapshot().mongo["emco.resources"]

@@ -29,6 +29,18 @@ def test_a_store_is_away_until_it_is_brought_back(stage: Stage, kind: str) -> No
     assert actions.wait_until_serving("mongo", limit=20) >= 0
 
 
+def test_emco_serves_again_when_it_can_read_etcd_and_not_before(stage: Stage) -> None:
+    stage.mark("back etcd")
+    with pytest.raises(ActivityFailed, match="nothing shows whether EMCO can read etcd"):
+        actions.wait_until_serving("etcd", limit=5)
+    stage.run(until="approve-dig1")
+    actions.begin_outage("etcd", "refused")
+    with pytest.raises(ActivityFailed, match=r"0\.1 s after etcd came back: dcm does not answer GET .*lc1/status"):
+        actions.wait_until_serving("etcd", limit=0.1)
+    actions.end_outage("etcd")
+    assert actions.wait_until_serving("etcd", limit=20) >= 0
+
+
 def test_what_was_not_away_cannot_be_brought_back(stage: Stage) -> None:
     stage.mark("outage etcd")
     with pytest.raises(ActivityFailed, match="etcd was not away"):
