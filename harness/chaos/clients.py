@@ -90,7 +90,12 @@ class Clients:
         self._pending.append(self._environment.begin(lambda campaign: send(campaign, ask, limit=limit)))
 
     def answers(self, *, limit: float) -> tuple[Asked, ...]:
-        """Wait for all answers; in the order of asking. Raises HarnessTrouble when one takes longer than `limit`."""
+        """Wait for all answers; in the order of asking.
+
+        Raises HarnessTrouble when one takes longer than `limit`, and where nobody asked for anything.
+        """
+        if not self._pending:
+            raise HarnessTrouble("no client waits for an answer")
         deadline = time.monotonic() + limit
         pending, self._pending = self._pending, []
         try:

@@ -78,10 +78,12 @@ def outage_in_call(
 
 @in_sentences
 def crash_services() -> list[str]:
-    """SIGKILL all services of EMCO; they stay down."""
+    """SIGKILL all services of EMCO that run; they stay down. Fails where none does."""
     here = stage()
     down = here.act(lambda campaign: campaign.disruptions.down())
-    return [f"{name}: {here.crash(name).describe()}" for name in here.services if name not in down]
+    if not (running := [name for name in here.services if name not in down]):
+        raise AssertionError("no service of EMCO runs: there is nothing to crash")
+    return [f"{name}: {here.crash(name).describe()}" for name in running]
 
 
 @in_sentences
@@ -116,6 +118,8 @@ def supervise(services: Sequence[str] = (), backoff: float = 0.5, most: float = 
     here = stage()
     down = here.act(lambda campaign: campaign.disruptions.down())
     names = tuple(services) or tuple(name for name in here.services if name in down)
+    if not names:
+        raise AssertionError("no service is down: there is nothing to start")
     if missing := [name for name in names if name not in down]:
         raise AssertionError(f"{missing[0]} is not down: there is nothing to start")
     here.mark("supervised")
@@ -192,9 +196,11 @@ def check_answers() -> list[str]:
 def ask_again(limit: float = 30.0) -> list[str]:
     """Let the clients that were refused or heard nothing ask again, until it took place; what they were told last.
 
-    Fails when something has not taken place after `limit` seconds.
+    Fails when something has not taken place after `limit` seconds, and where nobody was told anything before.
     """
     clients = stage().clients
+    if not clients.asked:
+        raise AssertionError("no client was told anything: there is nothing to ask for again")
     told = []
     for one in clients.asked:
         if one.told.kind == "acknowledged":
@@ -288,7 +294,10 @@ def wait_for_load(acknowledged: int, limit: float = 60.0) -> int:
 
 @in_sentences
 def end_load(limit: float = 60.0) -> str:
-    """Let the clients under load stop after their present request; how many requests were acknowledged and refused."""
+    """Let the clients under load stop after their present request; how many requests were acknowledged and refused.
+
+    Fails where there is no load.
+    """
     asked = stage().load.end(limit=float(limit))
     kinds = [one.told.kind for one in asked]
     return (

@@ -74,6 +74,31 @@ def test_services_are_started_again_until_their_store_is_there(stage: Stage) -> 
     assert actions.create("clm", "/v2/cluster-providers", "p", limit=10)
 
 
+def test_what_finds_nothing_to_act_on_fails(stage: Stage) -> None:
+    assert [line.split(":")[0] for line in actions.crash_services()] == ["orchestrator", "clm", "dcm", "rsync"]
+    with pytest.raises(ActivityFailed, match="no service of EMCO runs"):
+        actions.crash_services()
+    stage.make_whole()
+    with pytest.raises(ActivityFailed, match="no service is down"):
+        actions.supervise()
+    with pytest.raises(ActivityFailed, match="no service is supervised"):
+        actions.wait_until_up()
+    with pytest.raises(ActivityFailed, match="there is no load that could end"):
+        actions.end_load()
+    with pytest.raises(ActivityFailed, match="no client waits for an answer"):
+        actions.wait_for_answers()
+    with pytest.raises(ActivityFailed, match="no client was told anything"):
+        actions.ask_again()
+
+
+def test_load_ends_once(stage: Stage) -> None:
+    actions.begin_load([PROJECT])
+    actions.wait_for_load(2, limit=20)
+    assert actions.end_load().endswith("0 refused, 0 open")
+    with pytest.raises(ActivityFailed, match="there is no load that could end"):
+        actions.end_load()
+
+
 def test_only_a_small_disk_can_be_filled_and_what_was_written_survives_it(stage: Stage) -> None:
     with pytest.raises(ActivityFailed, match="mongo has no small volume"):
         actions.fill_disk("mongo")
