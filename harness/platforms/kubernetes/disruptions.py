@@ -106,14 +106,16 @@ class KubernetesDisruptions:
             return f"{name} does not run"
         path = SERVICES[name].alive
         if not path:
-            return await self._lab.relay.answers(name, self._parts.wiring.ports(name), limit=limit)
+            grpc = SERVICES[name].grpc_port
+            pinged, ports = ((), self._parts.wiring.ports(name)) if grpc is None else ((grpc,), ())
+            return await self._lab.relay.answers(name, ports, pinged=pinged, limit=limit)
         host, port = self._lab.http(name)
         try:
             async with (
                 asyncio.timeout(limit),
                 aiohttp.request("GET", f"http://{host}:{port}{path}") as answer,
             ):
-                return "" if answer.status < 500 else f"{name} answers GET {path} with {answer.status}"
+                return "" if answer.status < 400 else f"{name} answers GET {path} with {answer.status}"
         except TimeoutError:
             return f"{name} does not answer within {limit:g} s"
         except (aiohttp.ClientError, OSError) as error:
