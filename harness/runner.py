@@ -72,15 +72,32 @@ class Worker:
         self.retries, self.problems = line["retries"], tuple(line["problems"])
         return read_result(line)
 
-    async def close(self) -> None:
-        """End its input and wait: it takes its environment down itself."""
+    async def close(self) -> str:
+        """End its input and wait: it takes its environment down itself. What of that went wrong; empty for nothing."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
-            await asyncio.wait_for(self._process.wait(), self._close_limit)
+            said = await asyncio.wait_for(self._rest(), self._close_limit)
         except TimeoutError:
             self._process.kill()  # what it leaves behind is in its undo journal
             await self._process.wait()
+            return (
+                f"a worker did not take its environment down within {self._close_limit:g} s, and was killed; "
+                "`emco-chaos rollback` undoes what it left"
+            )
+        return "; ".join(said)
+
+    async def _rest(self) -> list[str]:
+        """The troubles that it tells until it ends."""
+        assert self._process.stdout is not None
+        said = []
+        while text := await self._process.stdout.readline():
+            line = json.loads(text)
+            if line["event"] == "trouble":
+                said.append(str(line["text"]))
+        if (code := await self._process.wait()) != 0 and not said:
+            said.append(self._ended(code))
+        return said
 
     def _say(self, order: dict[str, Any]) -> None:
         self._write(json.dumps(order).encode())
@@ -102,13 +119,14 @@ class Worker:
         except TimeoutError:
             raise WorkerTrouble("harness", f"a worker said nothing for {limit:g} s; its log: {self._tail()}") from None
         if not text:
-            raise WorkerTrouble(
-                "harness", f"a worker ended (exit {await self._process.wait()}); its log: {self._tail()}"
-            )
+            raise WorkerTrouble("harness", self._ended(await self._process.wait()))
         line: dict[str, Any] = json.loads(text)
         if line["event"] == "trouble":
             raise WorkerTrouble(line["kind"], line["text"])
         return line
+
+    def _ended(self, code: int) -> str:
+        return f"a worker ended (exit {code}); its log: {self._tail()}"
 
     def _tail(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="backslashreplace")[-3000:] if self._log.exists() else ""
@@ -118,6 +136,7 @@ class Worker:
 async def workers(settings: Settings, count: int, logs: Path) -> AsyncIterator[tuple[Worker, ...]]:
     """Start workers side by side; they are taken down at the end, whatever happens."""
     started: list[Worker] = []
+    trouble: WorkerTrouble | None = None
     try:
         for number in range(count):
             log = logs / f"worker-{number}.log"
@@ -130,8 +149,14 @@ async def workers(settings: Settings, count: int, logs: Path) -> AsyncIterator[t
             started.append(Worker(process, log, settings))
         await asyncio.gather(*(worker.ready() for worker in started))
         yield tuple(started)
+    except WorkerTrouble as error:
+        trouble = error
+        raise
     finally:
-        await asyncio.gather(*(worker.close() for worker in started))
+        said = [text for text in await asyncio.gather(*(worker.close() for worker in started)) if text]
+        if said and (trouble is None or trouble.kind != "usage"):  # what the user has to mend comes first
+            texts = dict.fromkeys((*([str(trouble)] if trouble else ()), *said))
+            raise WorkerTrouble("harness", "; ".join(texts))
 
 
 def settings_json(settings: Settings) -> str:

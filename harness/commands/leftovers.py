@@ -11,9 +11,12 @@ from harness.platforms.kubernetes.installed import INSTALLED_UNDOERS
 
 
 def rollback() -> None:
-    """Undo what killed runs left behind: processes, folders, objects on clusters. Runs at work are left alone."""
+    """Undo what killed runs left behind: processes, folders, objects on clusters. Runs at work are left alone.
+
+    The exit code is 3 when something could not be undone: it stays written down, to be tried again.
+    """
     folder = default_folders()["state_folder"] / "undo"
-    played = 0
+    played, kept = 0, 0
     for path in sorted(folder.glob("*.undo")) if folder.is_dir() else ():
         if journal.owner_alive(path):
             typer.echo(f"{path.name}: its run is still at work, left alone")
@@ -22,4 +25,11 @@ def rollback() -> None:
         for sentence in journal.rollback(path, undoers=undoers):
             typer.echo(sentence)
             played += 1
-    typer.echo(f"{played} acts undone" if played else "nothing to undo")
+        if path.exists():
+            kept += 1
+            typer.echo(
+                f"what could not be undone stays in {path}; remove the file if it never can be, as the cluster is gone"
+            )
+    typer.echo(f"{played} acts played" if played else "nothing to undo")
+    if kept:
+        raise typer.Exit(3)

@@ -23,6 +23,10 @@ class Undo:
     arguments: Mapping[str, str]
 
 
+class UndoFails(Exception):
+    """An undo that could not be played now, in a sentence; it stays in its journal, to be played again."""
+
+
 class Journal:
     """Append-only file of undos, synced line by line. Not shared between processes: one file each.
 
@@ -73,12 +77,23 @@ def left(path: Path) -> tuple[Undo, ...]:
 def rollback(path: Path, *, undoers: "Undoers | None" = None) -> tuple[str, ...]:
     """Play what is left of a journal and remove it; returns a sentence for each act.
 
+    What cannot be undone now stays in it, and stops nothing else.
     undoers: what plays each kind of undo, where platforms have kinds of their own
     """
-    told = []
-    for undo in left(path):
-        told.append((UNDOERS if undoers is None else undoers)[undo.kind](undo.arguments))
-    path.unlink(missing_ok=True)
+    told, done = [], []
+    undos = left(path)
+    for undo in undos:
+        try:
+            told.append((UNDOERS if undoers is None else undoers)[undo.kind](undo.arguments))
+        except UndoFails as failure:
+            told.append(str(failure))
+        else:
+            done.append(undo.number)
+    if len(done) == len(undos):
+        path.unlink(missing_ok=True)
+    else:
+        with path.open("a", encoding="utf-8") as file:
+            file.write("".join(f"\n{json.dumps({'done': number})}\n" for number in done))
     return tuple(told)
 
 

@@ -16,8 +16,9 @@ from harness.platforms.kind.machine import Machine
 from harness.platforms.kind.node import Exit, KindNode
 from harness.platforms.kubernetes.edges import EdgeGroup
 from harness.platforms.kubernetes.evidence import ClusterEvidence
-from harness.platforms.kubernetes.pods import Pods
+from harness.platforms.kubernetes.pods import Pod, Pods
 from harness.platforms.kubernetes.streams import Streams
+from harness.platforms.kubernetes.undo import DisruptionUndo
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, Wiring
 from harness.platforms.process.lab import EdgeName
 from harness.platforms.process.programs import knows_schema
@@ -60,6 +61,7 @@ class ClusterParts:
     kubeconfig: tuple[Path, str]
     evidence: ClusterEvidence | None
     machines: Mapping[str, Machine]
+    undo: DisruptionUndo
 
 
 class KubernetesLab:
@@ -242,7 +244,7 @@ class KubernetesLab:
         self._running.discard(service)
         ended = await self._parts.node.kill(pod.container)
         del self._at[service]
-        await self._parts.pods.delete(pod)
+        check_exit(service, pod, ended, await self._parts.pods.delete(pod))
         return Death(service, ended.pid, ended.signal, 0 if ended.signal else ended.status)
 
     async def snapshot(self) -> Snapshot:
@@ -288,6 +290,18 @@ class KubernetesLab:
 
     def _log(self, service: str) -> Path:
         return self._parts.logs / f"{service}.log"
+
+
+def check_exit(name: str, pod: Pod, ended: Exit, told: Mapping[str, int]) -> None:
+    """Raises HarnessTrouble where the cluster says otherwise of the container that was killed than its node.
+
+    told: exit codes by container; mostly the pod is gone before the cluster knows any
+    """
+    if (status := told.get(pod.container, ended.status)) != ended.status:
+        raise HarnessTrouble(
+            f"the death of {name} is not proven: its node says that container {pod.container[:12]} ended with "
+            f"{ended.status}, the cluster with {status}"
+        )
 
 
 class _Victim:

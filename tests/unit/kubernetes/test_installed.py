@@ -17,11 +17,10 @@ from harness.platforms.kubernetes.installed import (
     INSTALLED_UNDOERS,
     UNDO,
     Node,
-    Passwords,
     check_installed,
     only_node,
-    read_passwords,
 )
+from harness.platforms.kubernetes.stores import Passwords, read_passwords
 from harness.platforms.settings import Settings
 from tests.unit.kubernetes.test_splice import INSTALLED, config_map, deployment, make, namespace
 
