@@ -5,14 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from harness.faults import journal
-from harness.faults.journal import MARKER, Journal, Undo, left, owner_alive, process_started, rollback
+from harness.faults.journal import MARKER, Journal, Undo, UndoFails, left, owner_alive, process_started, rollback
 from harness.faults.victim import Death
 
 
@@ -172,3 +172,28 @@ def test_every_kind_can_be_undone() -> None:
 def test_a_death_says_how() -> None:
     assert Death("rsync", 7, signal.SIGKILL, 0).describe() == "SIGKILL reaped (pid 7)"
     assert Death("rsync", 7, 0, 3).describe() == "exit code 3 (pid 7)"
+
+
+def test_what_cannot_be_undone_now_stays_and_stops_nothing_else(path: Path) -> None:
+    fails = [True]
+
+    def play(arguments: Mapping[str, str]) -> str:
+        if arguments["name"] == "b" and fails[0]:
+            raise UndoFails("b is away")
+        return arguments["name"]
+
+    with closing(Journal(path, undoers={"x": play})) as undos:
+        for name in "abc":
+            undos.record("x", name=name)
+    assert rollback(path, undoers={"x": play}) == ("c", "b is away", "a")
+    assert [undo.arguments["name"] for undo in left(path)] == ["b"]
+    fails.clear()
+    fails.append(False)
+    assert rollback(path, undoers={"x": play}) == ("b",)
+    assert not path.exists()
+
+
+def test_a_journal_is_for_its_owner_alone(path: Path) -> None:
+    """What an undo needs may hold passwords."""
+    note(path, "folder", path="/x")
+    assert path.stat().st_mode & 0o777 == 0o600
