@@ -13,7 +13,8 @@ def item(platform: str, mark: pytest.MarkDecorator, **parameters: str) -> pytest
     config = SimpleNamespace(getoption=given.get, getini=lambda _: "")
     marks = {mark.mark.name: mark.mark}
     callspec = SimpleNamespace(params=parameters)
-    return cast(Any, SimpleNamespace(config=config, get_closest_marker=marks.get, callspec=callspec))
+    made: Any = SimpleNamespace(config=config, get_closest_marker=marks.get, callspec=callspec)
+    return cast(pytest.Item, made)
 
 
 ALWAYS, SOME = pytest.mark.emco_own_stores, pytest.mark.emco_own_stores(kinds=("crashed", "paused"))
