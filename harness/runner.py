@@ -126,7 +126,8 @@ class Worker:
         return line
 
     def _ended(self, code: int) -> str:
-        return f"a worker ended (exit {code}); its log: {self._tail()}"
+        told = f"a worker ended (exit {code}); `emco-chaos rollback` removes what it left"
+        return f"{told}; {self._log.name}: {self._tail() or 'nothing'}"
 
     def _tail(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="backslashreplace")[-3000:] if self._log.exists() else ""

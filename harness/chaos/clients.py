@@ -18,6 +18,7 @@ from harness.campaign import Campaign
 from harness.crashpoints.model import Told
 from harness.emco.calls import Call
 from harness.faults.victim import HarnessTrouble, UsageError
+from harness.platforms.sending import one_attempt
 
 _MOST_BODY = 600
 
@@ -160,7 +161,7 @@ async def send(campaign: Campaign, ask: Ask, *, limit: float) -> Asked:
     began = clock()
     try:
         async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=limit)) as client,
+            one_attempt(limit) as client,
             client.request(ask.method, f"http://{host}:{port}{ask.path}", json=ask.body) as answer,
         ):
             told = Told(answer.status, (await answer.text(errors="backslashreplace"))[:_MOST_BODY])

@@ -98,6 +98,11 @@ def rollback(path: Path, *, undoers: "Undoers | None" = None) -> tuple[str, ...]
     return tuple(told)
 
 
+def orphaned(folder: Path) -> tuple[Path, ...]:
+    """The journals in a folder whose harness does not run any more: runs that were killed, and left something."""
+    return tuple(path for path in sorted(folder.glob("*.undo")) if not owner_alive(path)) if folder.is_dir() else ()
+
+
 def owner_alive(path: Path) -> bool:
     """Whether the harness that writes this journal still runs (its name begins `<pid>-<start time>.`)."""
     pid, _, started = path.name.partition(".")[0].partition("-")

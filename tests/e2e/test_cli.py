@@ -514,7 +514,7 @@ def test_learning_ends_on_a_signal_too(cli: Cli, tmp_path: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err.splitlines()[-1]) == (
         3,
-        "emco-chaos: trouble of the harness: ended by SIGTERM; everything was undone",
+        "emco-chaos: trouble: ended by SIGTERM; everything was undone",
     )
     for descriptor in below.values():
         assert select.select([descriptor], [], [], 10)[0]

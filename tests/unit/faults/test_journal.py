@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 
 from harness.faults import journal
-from harness.faults.journal import MARKER, Journal, Undo, UndoFails, left, owner_alive, process_started, rollback
+from harness.faults.journal import (
+    MARKER,
+    Journal,
+    Undo,
+    UndoFails,
+    left,
+    orphaned,
+    owner_alive,
+    process_started,
+    rollback,
+)
 from harness.faults.victim import Death
 
 
@@ -197,3 +207,11 @@ def test_a_journal_is_for_its_owner_alone(path: Path) -> None:
     """What an undo needs may hold passwords."""
     note(path, "folder", path="/x")
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_journals_of_killed_runs_are_told_from_those_of_runs_at_work(tmp_path: Path) -> None:
+    assert orphaned(tmp_path / "none") == ()
+    mine = process_started(os.getpid())
+    for name in (f"{os.getpid()}-{mine}.a.undo", f"{os.getpid()}-1{mine}.b.undo", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in orphaned(tmp_path)] == [f"{os.getpid()}-1{mine}.b.undo"]
