@@ -148,7 +148,7 @@ async def workers(settings: Settings, count: int, logs: Path) -> AsyncIterator[t
                     start_new_session=True,
                 )  # fmt: skip
             started.append(Worker(process, log, settings))
-        await asyncio.gather(*(worker.ready() for worker in started))
+        await _side_by_side([asyncio.ensure_future(worker.ready()) for worker in started])
         yield tuple(started)
     except WorkerTrouble as error:
         trouble = error
@@ -215,8 +215,10 @@ async def run_points(
 
 
 async def _side_by_side(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Until all are done, or one fails, which ends the others: none is left that listens to a worker."""
     try:
         await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
