@@ -86,7 +86,7 @@ def check_kind(settings: KindSettings, *, available_mib: int) -> None:
         raise UsageError(f"--cluster {settings.name}: small letters, digits and dashes are expected, at most 40")
     need("docker", "the platform kind")
     need("kind", "the platform kind")
-    needed = _HUB_MIB + settings.edges * _EDGE_MIB
+    needed = 0 if settings.reuse else _HUB_MIB + settings.edges * _EDGE_MIB  # what was left has its memory already
     if available_mib < needed:
         raise UsageError(
             f"too little memory: {available_mib} MiB are available, a hub and {settings.edges} edges need {needed} MiB"
@@ -107,7 +107,10 @@ async def check_docker(settings: KindSettings) -> None:
         await command("docker", "version", "--format", "{{.Server.Version}}", limit=_ASK_LIMIT)
     except CommandFails as error:
         raise UsageError(f"the container daemon does not answer: {error}") from error
-    for option, image in (("--node-image", settings.node_image), ("--python-image", settings.python_image)):
+    for option, image in (
+        ("--node-image", settings.node_image),
+        ("EMCO_CHAOS_PYTHON_IMAGE", settings.python_image),
+    ):
         if not image:
             continue  # kind's own default, which kind pulls
         try:
