@@ -49,7 +49,8 @@ class Journal:
         self.path = path
         self._undoers = UNDOERS if undoers is None else undoers
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", encoding="utf-8")
+        # What an undo needs, as the specification of somebody's pod, may hold passwords.
+        self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8")
         if (written := path.read_bytes()) and not written.endswith(b"\n"):
             self._file.write("\n")  # a line that a killed process left unfinished must not swallow the next
         self._next = 1 + max((undo.number for undo in _all(path)), default=0)

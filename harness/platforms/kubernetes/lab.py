@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from harness.platforms.kubernetes.evidence import ClusterEvidence
 from harness.platforms.kubernetes.exits import Exits
 from harness.platforms.kubernetes.pods import Pod, Pods
 from harness.platforms.kubernetes.streams import Streams
+from harness.platforms.kubernetes.undo import DisruptionUndo
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, Wiring
 from harness.platforms.process.lab import EdgeName
 from harness.platforms.process.programs import knows_schema
 from harness.platforms.rest import RestClient
 from harness.platforms.settings import Settings
+from harness.platforms.together import all_of
 from harness.stores.etcd import Etcd
 from harness.stores.mongo import Mongo
 from harness.stores.snapshot import Snapshot
@@ -66,6 +68,7 @@ class ClusterParts:
     evidence: ClusterEvidence | None
     machines: Mapping[str, Machine]
     why_not_ready: Callable[[str], Awaitable[str]]
+    undo: DisruptionUndo
 
 
 @dataclass(slots=True)
@@ -204,7 +207,7 @@ class KubernetesLab:
             self._part_with(name)
         self._missed = ""
         await self.relay.synced()
-        await _all_of(self._replace(name) for name in killed)
+        await all_of(self._replace(name) for name in killed)
 
     def _part_with(self, service: str) -> None:
         """Its instance, if there is one, talks no more; its pod is still to be replaced."""
@@ -232,7 +235,7 @@ class KubernetesLab:
         names = [name for name in self.services if name not in self._running and (only is None or name in only)]
         if empty and "orchestrator" in self.services and "orchestrator" not in self._running:
             await self.let_in("orchestrator")
-        await _all_of(self.let_in(name) for name in names if name not in self._running)
+        await all_of(self.let_in(name) for name in names if name not in self._running)
 
     async def let_in(self, service: str) -> None:
         """Let a pod that waits go on, and return when it answers.
@@ -373,8 +376,9 @@ class KubernetesLab:
             raise HarnessTrouble(f"{service} was to be killed, but its pod at {self.at(service)} is not known")
         self._running.discard(service)
         ended = await self._parts.node.kill(pod.container)
-        await self._parts.pods.delete(pod)
+        told = await self._parts.pods.delete(pod)
         del self._instances[service]
+        check_exit(service, pod, ended, told)
         return Death(service, ended.pid, ended.signal, 0 if ended.signal else ended.status)
 
     async def snapshot(self) -> Snapshot:
@@ -426,13 +430,16 @@ class KubernetesLab:
         return self._parts.logs / f"{service}.log"
 
 
-async def _all_of(works: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Do all side by side, whatever becomes of one. Raises what the first of them raised; what leaves an outcome
-    unknown goes before what blames a service."""
-    done = await asyncio.gather(*works, return_exceptions=True)
-    failed = [one for one in done if isinstance(one, BaseException)]
-    for one in sorted(failed, key=lambda error: isinstance(error, ServiceDown)):
-        raise one
+def check_exit(name: str, pod: Pod, ended: Exit, told: Mapping[str, int]) -> None:
+    """Raises HarnessTrouble where the cluster says otherwise of the container that was killed than its node.
+
+    told: exit codes by container; mostly the pod is gone before the cluster knows any
+    """
+    if (status := told.get(pod.container, ended.status)) != ended.status:
+        raise HarnessTrouble(
+            f"the death of {name} is not proven: its node says that container {pod.container[:12]} ended with "
+            f"{ended.status}, the cluster with {status}"
+        )
 
 
 class _Victim:

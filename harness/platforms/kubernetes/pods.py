@@ -28,6 +28,7 @@ class Pod:
     ended:     id of the container before this one, or of this one when it has ended
     waiting:   why the container does not run
     restarts:  how often the container was started again
+    beside:    names of containers that run beside it
     """
 
     name: str
@@ -41,6 +42,7 @@ class Pod:
     made: str = ""
     started: str = ""
     ended: str = ""
+    beside: tuple[str, ...] = ()
 
     @property
     def has_run(self) -> bool:
@@ -99,12 +101,13 @@ class Pods:
     async def running(self, app: str, *, limit: float, address: str = "") -> Pod | None:
         """A workload's pod whose container runs, once it is known; None when it is not within `limit` seconds.
 
-        address: of the pod, where there may be several
+        address: of the pod, where there may be several. Raises HarnessTrouble for a pod of more than one container
         """
         deadline = asyncio.get_running_loop().time() + limit
         while True:
             for pod in self.of(app):
                 if pod.container and address in ("", pod.address):
+                    _check_alone(pod)
                     return pod
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
@@ -136,16 +139,20 @@ class Pods:
         if len(self._left) > _MOST_LEFT:
             del self._left[next(iter(self._left))]
 
-    async def delete(self, pod: Pod) -> None:
-        """Delete at once, without grace; its workload makes another. The process may live on for seconds."""
+    async def delete(self, pod: Pod) -> Mapping[str, int]:
+        """Delete at once, without grace; its workload makes another. The process may live on for seconds.
+
+        Exit codes of its containers that have ended, by their ids, as far as the API server tells them still.
+        """
         self._deleted.add(pod.uid)
         body = {**_AT_ONCE, "preconditions": {"uid": pod.uid}}
         try:
-            await self._api.ask("DELETE", f"{self._path}/{pod.name}", body, accept=(404, 409))
+            told = await self._api.ask("DELETE", f"{self._path}/{pod.name}", body, accept=(404, 409))
         except BaseException:  # it is there still, for all that is known
             self._deleted.discard(pod.uid)
             raise
         self._leaves(pod.address)
+        return exit_codes(told)
 
     async def _list(self) -> str:
         listed = await self._api.ask("GET", self._path)
@@ -214,9 +221,34 @@ async def replace_older(relay: Pod, services: Sequence[str], pods: Pods, gates: 
             await pods.delete(pod)
 
 
+def _check_alone(pod: Pod) -> None:
+    """Of several containers nobody could say whose death ended a connection."""
+    if pod.beside:
+        raise HarnessTrouble(
+            f"the pod {pod.name} of {pod.app} has other containers beside the service ({', '.join(pod.beside)}), as a "
+            "proxy that is put into pods: which of them was killed could not be proven. Keep them out of this namespace"
+        )
+
+
+def exit_codes(thing: Json) -> Mapping[str, int]:
+    """Exit codes of a pod's containers that have ended, by their ids; a container before the present one, too."""
+    states: list[Json] = []
+    for one in (thing.get("status") or {}).get("containerStatuses") or ():
+        states += [one.get("state") or {}, one.get("lastState") or {}]
+    ended = [state["terminated"] for state in states if state.get("terminated")]
+    return {_id(one): int(one["exitCode"]) for one in ended if one.get("containerID")}
+
+
+def _id(container: Json) -> str:
+    """Without the name of the runtime before it."""
+    return str(container.get("containerID", "")).rpartition("//")[2]
+
+
 def _pod(thing: Json) -> Pod:
     metadata, status = thing["metadata"], thing.get("status") or {}
-    container: Json = next(iter(status.get("containerStatuses") or ()), {})
+    containers = status.get("containerStatuses") or ()
+    container: Json = next(iter(containers), {})
+    helpers = [one for one in status.get("initContainerStatuses") or () if "running" in (one.get("state") or {})]
     state = container.get("state") or {}
     running = state.get("running") if "running" in state else None
     waiting = state.get("waiting") or state.get("terminated") or {}
@@ -233,9 +265,5 @@ def _pod(thing: Json) -> Pod:
         made=str(metadata.get("creationTimestamp", "")),
         started=str((running or {}).get("startedAt", "")),
         ended="" if ended.get("reason") in _NEVER_RAN else _id(ended),
+        beside=tuple(str(one.get("name", "")) for one in (*containers[1:], *helpers)),
     )
-
-
-def _id(container: Json) -> str:
-    """Without the name of the runtime before it."""
-    return str(container.get("containerID", "")).rpartition("//")[2]

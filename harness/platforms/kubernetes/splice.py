@@ -78,7 +78,7 @@ class Splice:
             original = copy.deepcopy(one.deployment["spec"])
             original["replicas"] = original["replicas"] if self._replicas is None else self._replicas
             arguments = {
-                "file": str(self._where.kubeconfig),
+                "file": str(self._where.kubeconfig.resolve()),  # rollback may be called elsewhere
                 "context": self._where.context,
                 "deployment": one.name,
                 "spec": json.dumps(original),

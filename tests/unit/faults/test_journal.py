@@ -242,3 +242,9 @@ def test_journals_of_killed_runs_are_told_from_those_of_runs_at_work(tmp_path: P
     for name in (f"{os.getpid()}-{mine}.a.undo", f"{os.getpid()}-1{mine}.b.undo", "notes.txt"):
         (tmp_path / name).touch()
     assert [path.name for path in orphaned(tmp_path)] == [f"{os.getpid()}-1{mine}.b.undo"]
+
+
+def test_a_journal_is_for_its_owner_alone(path: Path) -> None:
+    """What an undo needs may hold passwords."""
+    note(path, "folder", path="/x")
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -237,6 +237,7 @@ class SmallCluster:
             kubeconfig=(self._logs, ""),
             evidence=None,
             machines=machines,
+            undo=cast("Any", None),  # nothing here is paused or told to have no pods
             why_not_ready=lambda app: why_not_ready(cast("ApiClient", self.api), "emco", app),
         )
 

@@ -37,6 +37,10 @@ def test_too_little_memory_is_refused_with_both_figures(programs: Path) -> None:
         check_kind(KindSettings(edges=1), available_mib=1799)
 
 
+def test_clusters_that_are_there_already_need_no_more_memory(programs: Path) -> None:
+    check_kind(KindSettings(edges=1, reuse=True), available_mib=10)
+
+
 @pytest.mark.parametrize("missing", ["docker", "kind"])
 def test_a_missing_program_is_named(programs: Path, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (programs / missing).unlink()

@@ -35,6 +35,21 @@ def config_map(service: str, config: Json | str = "") -> Json:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": name, "data": {"config.json": text}}
 
 
+def with_proxy(service: str) -> Json:
+    """A Deployment with a container beside the service."""
+    made = deployment(service)
+    made["spec"]["template"]["spec"]["containers"].append({"name": "proxy", "image": "p"})
+    return made
+
+
+def with_lasting_helper(service: str) -> Json:
+    """The same, as Kubernetes has it now: an init container that stays."""
+    made = deployment(service)
+    helper = {"name": "proxy", "image": "p", "restartPolicy": "Always"}
+    made["spec"]["template"]["spec"]["initContainers"] = [helper, {"name": "once", "image": "p"}]
+    return made
+
+
 def deployment(service: str, *, name: str = "", mounted: str = "config.json") -> Json:
     """As EMCO's charts have it."""
     labels = {"app": service, "release": "emco"}
@@ -197,6 +212,8 @@ def test_nothing_is_touched_in_a_namespace_that_is_not_open(tmp_path: Path, labe
         (INSTALLED[:-1], "one Deployment with the label app=rsync, it has none"),
         ((*INSTALLED, deployment("rsync", name="other")), "app=rsync, it has emco-rsync, other"),
         ((*INSTALLED[:-1], deployment("rsync", mounted="other.json")), "mounts no ConfigMap as config.json"),
+        ((*INSTALLED[:-1], with_proxy("rsync")), "the Deployment emco-rsync has 2 containers (rsync, proxy)"),
+        ((*INSTALLED[:-1], with_lasting_helper("rsync")), "the Deployment emco-rsync has 2 containers (rsync, proxy)"),
         ((INSTALLED[0], INSTALLED[1], config_map("rsync", "{"), *INSTALLED[3:]), "no config.json that can be read"),
         (
             (INSTALLED[0], INSTALLED[1], config_map("rsync", {"etcd-ip": "x"}), *INSTALLED[3:]),
