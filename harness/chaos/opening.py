@@ -66,15 +66,16 @@ def open_stage(configuration: Mapping[str, Any], *, title: str) -> Opened:
 def settings_of(configuration: Mapping[str, Any]) -> Settings:
     """Settings from an experiment's configuration. Raises UsageError for what is wrong in it.
 
-    Read are workload, values, emco_bin, reference, mongo_uri, etcd_endpoint, isolate, edges, max_retries, platform and
-    cluster; other keys are the experiment's own, for its activities. Where platform, cluster or edges are missing the
-    environment variables EMCO_CHAOS_PLATFORM, EMCO_CHAOS_CLUSTER and EMCO_CHAOS_EDGES say it; clusters that were left
-    are used.
+    Read are workload, values, emco_bin, reference, mongo_uri, etcd_endpoint, isolate, edges, max_retries, platform,
+    cluster, kubeconfig and context; other keys are the experiment's own, for its activities. Where platform, cluster or
+    edges are missing the environment variables EMCO_CHAOS_PLATFORM, EMCO_CHAOS_CLUSTER and EMCO_CHAOS_EDGES say it, and
+    on the platform kubernetes EMCO_CHAOS_KUBECONFIG and EMCO_CHAOS_CONTEXT; clusters that were left are used.
     """
     platform, cluster, edges = (
         str(configuration.get(key) or os.environ.get(f"EMCO_CHAOS_{key.upper()}") or default)
         for key, default in (("platform", PLATFORMS[0]), ("cluster", CLUSTER), ("edges", EDGES[0]))
     )
+    kubeconfig, context = _cluster(configuration, platform)
     workload = configuration.get("workload")
     emco_bin, values = configuration.get("emco_bin"), configuration.get("values")
     settings = make_settings(
@@ -90,11 +91,34 @@ def settings_of(configuration: Mapping[str, Any]) -> Settings:
         isolate=_yes(configuration.get("isolate", True)),
         edges=edges,
         platform=platform,
+        kubeconfig=Path(kubeconfig).expanduser() if kubeconfig else None,
+        context=context,
         cluster=cluster,
         node_image=os.environ.get("EMCO_CHAOS_NODE_IMAGE", ""),
         reuse=platform == "kind" and Sets(default_folders()["state_folder"]).get(cluster) is not None,
     )
     return replace(settings, max_retries=str(configuration.get("max_retries") or ""))
+
+
+def _cluster(configuration: Mapping[str, Any], platform: str) -> tuple[str, str]:
+    """Kubeconfig and context of an EMCO that is installed in a cluster. Raises UsageError where one is missing there.
+
+    Neither is ever taken from what kubectl works with, and the environment says nothing where EMCO runs elsewhere.
+    """
+    named = [str(configuration.get(key) or "") for key in ("kubeconfig", "context")]
+    if platform != "kubernetes":
+        return named[0], named[1]
+    kubeconfig, context = (
+        given or os.environ.get(f"EMCO_CHAOS_{key}", "")
+        for given, key in zip(named, ("KUBECONFIG", "CONTEXT"), strict=True)
+    )
+    if not (kubeconfig and context):
+        missing = "context" if kubeconfig else "kubeconfig" if context else "kubeconfig and context"
+        raise UsageError(
+            f"the platform kubernetes needs {missing}: in the experiment's configuration, or in the environment as "
+            "EMCO_CHAOS_KUBECONFIG and EMCO_CHAOS_CONTEXT"
+        )
+    return kubeconfig, context
 
 
 def file_of(name: str) -> Path:
