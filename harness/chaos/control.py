@@ -71,10 +71,9 @@ def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  the s
 
 def after_activity_control(context: Mapping[str, Any], state: Mapping[str, Any] | None = None, **_: Any) -> None:
     """Write down what an activity came to."""
-    for opened in _OPENED:
-        arguments = context.get("provider", {}).get("arguments", {})
-        told = {"activity": context.get("name"), "type": context.get("type"), "arguments": arguments}
-        opened.keep({**(state or {}), **told})
+    arguments = context.get("provider", {}).get("arguments", {})
+    told = {"activity": context.get("name"), "type": context.get("type"), "arguments": arguments}
+    current.keep({**(state or {}), **told})
 
 
 def after_experiment_control(
@@ -93,8 +92,7 @@ def after_experiment_control(
         if problems and state["status"] == "completed":
             state["status"] = "failed"
         state["problems"] = problems
-        for opened in _OPENED:
-            opened.keep({"status": state["status"], "deviated": state.get("deviated"), "problems": problems})
+        current.keep({"status": state["status"], "deviated": state.get("deviated"), "problems": problems})
         cleanup_control()
 
 

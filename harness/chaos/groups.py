@@ -56,6 +56,11 @@ class Groups:
             raise HarnessTrouble(f"watching {group} broke off: {future.exception()}")
         return tuple(watch.seen)
 
+    @property
+    def looks(self) -> Mapping[str, tuple[Seen, ...]]:
+        """What was new of every watched group so far, also where the watch broke off."""
+        return {group: tuple(watch.seen) for group, (watch, _) in self._watches.items()}
+
     def unwatch(self) -> None:
         """Watch nothing any more."""
         for _, future in self._watches.values():

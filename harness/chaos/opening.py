@@ -11,9 +11,10 @@ from typing import Any
 
 from harness.background import Background
 from harness.chaos.current import acting_on
+from harness.chaos.keeping import Keeper
 from harness.chaos.stage import Stage
 from harness.defaults import ROOT, default_folders, make_redactor, make_settings
-from harness.evidence.run_folder import RunFolder, create_run_folder, run_id
+from harness.evidence.run_folder import create_run_folder, run_id
 from harness.faults.victim import UsageError
 from harness.platforms.kind.clusters import Sets
 from harness.platforms.settings import CLUSTER, EDGES, FAULTS, PLATFORMS, Settings
@@ -27,19 +28,13 @@ class Opened:
     """An EMCO that was started for an experiment, and the folder of its evidence."""
 
     stage: Stage
-    folder: RunFolder
+    keeper: Keeper
     _stack: contextlib.ExitStack
 
-    def keep(self, value: Mapping[str, Any]) -> None:
-        """Write one line to the run's activities, synced."""
-        self.folder.append(dict(value), "activities.jsonl")
-
     def close(self) -> None:
-        """Write down what the relays saw, and take everything down."""
+        """Write down what was seen, and take everything down."""
         with self._stack:
-            stage = self.stage
-            seen = {"marks": stage.marks, "made": stage.made, "effects": stage.history(), "knocks": stage.knocks()}
-            self.folder.write_json("history.json", seen)
+            self.keeper.history(self.stage)
 
 
 def open_stage(configuration: Mapping[str, Any], *, title: str) -> Opened:
@@ -57,9 +52,10 @@ def open_stage(configuration: Mapping[str, Any], *, title: str) -> Opened:
             run=run_id(datetime.now(UTC), secrets.token_hex(2)),
             redactor=make_redactor(),
         )
-        stack.enter_context(acting_on(stage))
-        opened = Opened(stage, folder, stack.pop_all())
-    opened.keep({"experiment": title, "on": work.title, "settings": dict(settings.as_json())})
+        keeper = Keeper(folder)
+        stack.enter_context(acting_on(stage, keep=keeper.activity))
+        opened = Opened(stage, keeper, stack.pop_all())
+    keeper.activity({"experiment": title, "on": work.title, "settings": dict(settings.as_json())})
     return opened
 
 

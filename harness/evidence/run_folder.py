@@ -83,7 +83,7 @@ class RunFolder:
         finally:
             os.close(descriptor)
         if fresh:
-            _sync_directory(self.path)
+            _sync_directory(path.parent)
 
     def keep_failure(self, point_id: str, files: Mapping[str, Any]) -> Path:
         """Keep what explains one point, in a folder of its own; text as it is, other values as JSON. Its path."""
