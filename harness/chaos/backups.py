@@ -107,8 +107,8 @@ def restore_store(stage: "Stage", store: str, file: str) -> int:
     """Make one store what the file holds of it, whatever the other one holds: what a restore must not do, and people
     with a dump of each store can. How many documents or keys; they are read back and compared.
 
-    Raises UsageError for what is no store, HarnessTrouble while services run, for a store that is not empty, and when it
-    does not hold afterwards what the file holds.
+    Raises UsageError for what is no store, HarnessTrouble while services run, for a store that is not empty, and when
+    it does not hold afterwards what the file holds.
     """
     if store not in ("mongo", "etcd"):
         raise UsageError(f"a store is mongo or etcd, not {store!r}")

@@ -77,6 +77,7 @@ async def _cluster(campaign: Campaign) -> Mapping[str, str]:
     files = write_client_files(*campaign.disruptions.kubeconfig, folder)
     return {
         "KUBECONFIG": str(folder / "none"),
+        "CHAOSTOOLKIT_IN_POD": "false",  # else it would act on the cluster in which the harness runs
         "KUBERNETES_HOST": files.url,
         "KUBERNETES_CA_CERT_FILE": str(files.authority),
         "KUBERNETES_CERT_FILE": str(files.certificate),

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chaoslib.configuration import load_configuration
 from chaoslib.exceptions import ChaosException
 from chaoslib.experiment import ensure_experiment_is_valid, run_experiment
 from chaoslib.loader import load_experiment
 
 from harness.chaos.current import acting_on
+from harness.chaos.guarding import own_namespaces, wrong_targets
 from harness.chaos.keeping import Keeper
 from harness.chaos.opening import DEFAULT_WORKLOAD, file_of
 from harness.chaos.stage import Stage
@@ -51,7 +53,12 @@ def run_on(stage: Stage, experiment: dict[str, Any], keeper: Keeper | None = Non
     """Run it; Chaos Toolkit's journal. Must be called from the main thread, where chaoslib sets signal handlers.
 
     keeper: gets the activities as they end, and in the end the journal and what was seen
+
+    Raises UsageError, before anything is done, where an activity would act on something else than the stage.
     """
+    configuration = load_configuration(experiment.get("configuration") or {})
+    if wrong := wrong_targets(experiment, configuration, own=own_namespaces(stage)):
+        raise UsageError("; ".join(wrong))
     if keeper is None:
         return _run(experiment, acting_on(stage))
     try:
