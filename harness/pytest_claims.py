@@ -61,6 +61,8 @@ class Claims:
     _checked: dict[str, ClaimResult] = field(default_factory=dict)
     _files: dict[str, dict[str, str]] = field(default_factory=dict)
     """Per subject: the text of what was attached, by its name in the run's folder."""
+    _brought: dict[str, str] = field(default_factory=dict)
+    """The same for all of them."""
 
     def __post_init__(self) -> None:
         self._stand("begun")
@@ -81,7 +83,7 @@ class Claims:
         self._shown_as_it_is(claim_id(subject, "x"))
         self._subject, self._proof = subject, proof.strip()
         self._subjects.append(subject)
-        self._files[subject] = {}
+        self._files[subject] = dict(self._brought)
         self._stand("begun")
 
     def check(
@@ -127,6 +129,12 @@ class Claims:
         self._setting.folder.write_text(path, text)
         self._files[self._subject][path] = text
         return path
+
+    def bring(self, files: Mapping[str, str]) -> None:
+        """Name what is in the run's folder already as evidence of all claims of this test: text by name below it."""
+        self._brought |= files
+        for evidence in self._files.values():
+            evidence.update(files)
 
     # -- what the plugin does when the test's own code is through -----------------------------------------------------
 

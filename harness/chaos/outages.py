@@ -8,6 +8,7 @@ from typing import Any, Literal
 from harness.campaign import Campaign
 from harness.chaos.clients import ask_of
 from harness.chaos.stage import Stage
+from harness.crashpoints.model import Told
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.disruptions import Partition
 from harness.wire.control import ArmedTrigger
@@ -73,6 +74,19 @@ class Moment:
     def __post_init__(self) -> None:
         if self.nth < 1 or self.side not in ("before", "after"):
             raise UsageError(f"a moment is before or after the first effect or a later one, not {self.side} {self.nth}")
+
+
+_NO_SPACE = ("no space", "disk full", "space exceeded", "nospace")
+
+
+def blames_the_store(told: Told) -> bool:
+    """Whether an answer may be one to a store that cannot write: an error of the server, or one that speaks of space.
+
+    What a client did wrong, such as a name that is taken (409), says nothing of the store.
+    """
+    return told.kind == "refused" and (
+        (told.status or 0) >= 500 or any(word in told.body.lower() for word in _NO_SPACE)
+    )
 
 
 def begin_in(stage: Stage, call: str, store: str, kind: str, *, moment: Moment, limit: float) -> str:

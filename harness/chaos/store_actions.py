@@ -254,13 +254,14 @@ def free_disk(store: str) -> str:
 
 @in_sentences
 def wait_until_refused(store: str, limit: float = 60.0) -> str:
-    """Wait until a client under load is refused or the store has ended; which. Fails when neither happens."""
+    """Wait until a client under load is refused with an error of the server, or with words of a disk that is full, or
+    the store has ended; which. Fails when none of it happens: a name that is taken (409) has nothing to do with it."""
     here = stage()
 
     def noticed() -> str | None:
         since = here.marked(outages.began_mark(store)).at
         for one in tuple(here.load.asked):
-            if one.began >= since and one.told.kind == "refused":
+            if one.began >= since and outages.blames_the_store(one.told):
                 return one.describe()
         return f"{store} has ended" if store in here.act(lambda campaign: campaign.disruptions.down()) else None
 
