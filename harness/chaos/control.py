@@ -49,7 +49,7 @@ def before_experiment_control(
 ) -> None:
     """Start an EMCO unless there is one.
 
-    Interrupts the experiment with a sentence when that does not work, and where an activity would act on something else.
+    Interrupts the experiment with a sentence when that does not work, or an activity would act on something else.
     """
     _end_on_sigterm()
     if not current.is_set():
