@@ -47,8 +47,10 @@ _OPENED: list[Opened] = []  # at most one: what this control has started and has
 def before_experiment_control(
     context: Mapping[str, Any], configuration: Mapping[str, Any] | None = None, **_: Any
 ) -> None:
-    """Start an EMCO unless there is one. Interrupts the experiment with a sentence when that does not work, and where an
-    activity would act on something else."""
+    """Start an EMCO unless there is one.
+
+    Interrupts the experiment with a sentence when that does not work, or an activity would act on something else.
+    """
     _end_on_sigterm()
     if not current.is_set():
         try:

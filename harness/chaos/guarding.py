@@ -1,7 +1,7 @@
 """A guard against a wrong target: activities that go past the stage may act on the run's own EMCO and on nothing else.
 
-The stage's own activities know only what the harness made or was allowed. Those of chaostoolkit-kubernetes (chaosk8s) act
-on whatever cluster and namespace they are told, on `default` when they are told none: they are looked at before the
+The stage's own activities know only what the harness made or was allowed. Those of chaostoolkit-kubernetes (chaosk8s)
+act on whatever cluster and namespace they are told, on `default` when they are told none: they are looked at before the
 experiment does anything.
 """
 
