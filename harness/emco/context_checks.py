@@ -159,9 +159,9 @@ def cluster_order(view: View) -> Found:
 
 
 def status_kept(view: View) -> Found:
-    """The context that keeps the status for another one is there."""
+    """The context that keeps the status for another one is there; of one that no record names nobody asks for it."""
     for context in view.contexts.values():
-        if context.keeps_in not in view.contexts:
+        if context.id in view.owned and context.keeps_in not in view.contexts:
             yield context.where, f"its status is kept in context {context.keeps_in}, which is not there"
 
 

@@ -270,6 +270,13 @@ def test_a_context_that_nobody_finished_is_inert_and_nothing_else() -> None:
     assert {one.invariant for one in check(after(begun))} == {"I4-inert"}
 
 
+def test_of_a_context_that_no_record_names_nobody_asks_where_its_status_is() -> None:
+    def restored(emco: Emco) -> None:
+        emco.context(OTHER, workload() | {"statusappctxid/": NEXT})
+
+    assert {one.invariant for one in check(after(restored))} == {"I4-unowned"}
+
+
 def test_a_workload_deployed_twice_is_found_although_its_objects_look_well() -> None:
     """Killed after rsync had accepted, then instantiated again: the context before is nobody's."""
     assert [(one.invariant, one.where) for one in check(after(twice_deployed))] == [
