@@ -22,6 +22,7 @@ from harness.crashpoints.learn import Lesson, settle
 from harness.crashpoints.model import CrashPoint
 from harness.emco.profile import PROFILE
 from harness.faults.victim import HarnessTrouble
+from harness.platforms.sending import one_attempt
 from harness.platforms.settings import Settings
 from harness.stores.snapshot import Snapshot
 from harness.work import Work
@@ -180,10 +181,9 @@ async def request(campaign: Campaign, service: str, method: str, path: str, body
         known = ", ".join(campaign.lab.services)
         raise HarnessTrouble(f"{service} is not among the services of this environment: {known}")
     host, port = campaign.lab.http(service)
-    timeout = aiohttp.ClientTimeout(total=campaign.limits.answer)
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout) as client,
+            one_attempt(campaign.limits.answer) as client,
             client.request(method, f"http://{host}:{port}{path}", json=body) as answer,
         ):
             return Answer(answer.status, await answer.text(errors="backslashreplace"))

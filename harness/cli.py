@@ -50,7 +50,7 @@ COMMANDS = (
     Command(
         "replay",
         "points:replay",
-        "Run one crash point again and show all that is known of it. Exit code 1 when it is a failure.",
+        "Run one crash point again and show all that is known of it. Exit code 1 for a failure, accepted or not.",
     ),
     Command(
         "points",
@@ -143,7 +143,7 @@ def main() -> None:
         typer.echo(f"emco-chaos: {error}", err=True)
         sys.exit(2)
     except (HarnessTrouble, ServiceDown) as error:
-        typer.echo(f"emco-chaos: trouble of the harness: {error}", err=True)
+        typer.echo(f"emco-chaos: trouble: {error}", err=True)
         sys.exit(3)
 
 

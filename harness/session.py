@@ -48,7 +48,7 @@ class Chosen:
         points = plan.points()
         for pattern in self.patterns:
             if not any(_fits(point.id, pattern) for point in points):
-                raise UsageError(f"no crash point matches {pattern!r}; `emco-chaos points` lists all {len(points)}")
+                raise UsageError(f"no crash point matches {pattern!r}; `emco-chaos points` lists them")
         if self.patterns:
             points = tuple(point for point in points if any(_fits(point.id, pattern) for pattern in self.patterns))
         number, of = self.shard

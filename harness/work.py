@@ -16,7 +16,7 @@ from harness.platforms.images.named import ServiceImage
 from harness.platforms.opening import check_platform, images_of
 from harness.platforms.process.edges import check_edges
 from harness.platforms.process.lab import EdgeName
-from harness.platforms.process.programs import find_binaries
+from harness.platforms.process.programs import check_defects, find_binaries
 from harness.platforms.settings import EDGES, PLATFORMS, Settings
 
 
@@ -49,6 +49,8 @@ def prepare(settings: Settings) -> Work:
     needed = tuple(dict.fromkeys((*services(calls), "rsync")))
     if settings.emco_bin:
         find_binaries(settings.emco_bin, needed)
+    elif not settings.is_real:
+        check_defects(settings.reference)
     edges = tuple(EdgeName(*pair) for pair in clusters(calls))
     check_edges(settings, edges)
     check_platform(settings)

@@ -4,6 +4,8 @@
 list of names (`B1,C1`: only these) or `faithful-A12,R5` (all of EMCO's but these).
 """
 
+import os
+import sys
 from dataclasses import dataclass
 
 
@@ -322,3 +324,16 @@ def parse_defects(text: str | None) -> Defects:
             f"faithful, fixed, {', '.join(there)}"
         )
     return Defects(names - given if without else frozenset(given))
+
+
+def main() -> None:
+    """`python -m reference.defects`: exit code 2 and a sentence where REFERENCE_EMCO_DEFECTS is no setting."""
+    try:
+        parse_defects(os.environ.get("REFERENCE_EMCO_DEFECTS"))
+    except UnknownDefect as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -18,6 +18,7 @@ from harness.campaign import Campaign
 from harness.crashpoints.model import Told
 from harness.emco.calls import Call
 from harness.faults.victim import HarnessTrouble, UsageError
+from harness.platforms.sending import one_attempt
 
 _MOST_BODY = 600
 
@@ -90,7 +91,12 @@ class Clients:
         self._pending.append(self._environment.begin(lambda campaign: send(campaign, ask, limit=limit)))
 
     def answers(self, *, limit: float) -> tuple[Asked, ...]:
-        """Wait for all answers; in the order of asking. Raises HarnessTrouble when one takes longer than `limit`."""
+        """Wait for all answers; in the order of asking.
+
+        Raises HarnessTrouble when one takes longer than `limit`, and where nobody asked for anything.
+        """
+        if not self._pending:
+            raise HarnessTrouble("no client waits for an answer")
         deadline = time.monotonic() + limit
         pending, self._pending = self._pending, []
         try:
@@ -129,6 +135,12 @@ class Clients:
             raise HarnessTrouble(f"nothing tells whether {ask.name} took place")
         return self._state(ask.service, target) == state
 
+    def lies(self) -> tuple[str, ...]:
+        """What clients were told that is not so now, a sentence each. Raises HarnessTrouble where nobody asked."""
+        if not self.asked:
+            raise HarnessTrouble("no client was told anything: there is nothing that could be true or not")
+        return untrue(self.asked, {one.ask.name: self.took_place(one.ask) for one in self.asked})
+
     def _state(self, service: str, target: str) -> str:
         async def read(campaign: Campaign) -> str:
             answer = await request(campaign, service, "GET", f"{target}/status")
@@ -160,7 +172,7 @@ async def send(campaign: Campaign, ask: Ask, *, limit: float) -> Asked:
     began = clock()
     try:
         async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=limit)) as client,
+            one_attempt(limit) as client,
             client.request(ask.method, f"http://{host}:{port}{ask.path}", json=ask.body) as answer,
         ):
             told = Told(answer.status, (await answer.text(errors="backslashreplace"))[:_MOST_BODY])

@@ -11,12 +11,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from harness.crashpoints.claims import claim_subject
 from harness.crashpoints.model import kind_of
 from harness.defaults import default_baseline, make_redactor
 from harness.evidence.encoding import to_json
 from harness.faults.victim import UsageError
 from harness.options import EVERYTHING, SYSTEM, AsJson, with_settings
-from harness.platforms.settings import Settings
+from harness.platforms.settings import FAULTS, Settings
 from harness.reporting.baseline import Baseline, read_baseline
 from harness.reporting.table import print_plan
 
@@ -36,7 +37,9 @@ def run(
     *,
     settings: Settings,
     shard: Annotated[str, typer.Option(help="Run the K-th of N equal parts of the plan, as K/N.")] = "1/1",
-    most: Annotated[int, typer.Option("--most", min=0, help="Run at most so many points.", show_default="all")] = 0,
+    most: Annotated[
+        int | None, typer.Option("--most", min=1, help="Run at most so many points.", show_default="all")
+    ] = None,
     out: Out = Path("reports/out"),
     baseline: BaselineFile = None,
     no_baseline: NoBaseline = False,
@@ -46,7 +49,9 @@ def run(
     from harness.commands.crashing import run_points
     from harness.session import Chosen
 
-    chosen = Chosen(tuple(points or ()), _shard(shard), most)
+    if not all(pattern.strip() for pattern in points or ()):
+        raise UsageError("an id or pattern is empty; without any all points are run")
+    chosen = Chosen(tuple(points or ()), _shard(shard), most or 0)
     accepted = _baseline(settings, baseline, no_baseline=no_baseline)
     raise typer.Exit(run_points(settings, chosen, out, accepted, as_json=as_json))
 
@@ -59,13 +64,18 @@ def replay(
     out: Out = Path("reports/out"),
     as_json: AsJson = False,
 ) -> None:
-    """Run one crash point again and show all that is known of it. Exit code 1 when it is a failure."""
+    """Run one crash point again and show all that is known of it. Exit code 1 for a failure, accepted or not."""
     from harness.commands.crashing import run_points
     from harness.session import Chosen
 
-    victim, fault = kind_of(point)
+    accepted = next((one for one in _baseline(settings, None, no_baseline=False).entries if one.id == point), None)
+    victim, fault = _kind_of_point(point)
     settings = replace(settings, faults=(fault,), victims=(victim,))
-    raise typer.Exit(run_points(settings, Chosen((point,)), out, Baseline(), as_json=as_json))
+    code = run_points(settings, Chosen((point,)), out, Baseline(), as_json=as_json)
+    if accepted:
+        told = f"accepted as {accepted.outcome} by {accepted.owner} until {accepted.expires}: {accepted.reason}"
+        typer.echo(f"known to the baseline of such runs, {told}", err=True)
+    raise typer.Exit(code)
 
 
 @with_settings(*SYSTEM, "faults", "victims")
@@ -105,6 +115,19 @@ def _baseline(settings: Settings, named: Path | None, *, no_baseline: bool) -> B
         return Baseline()
     path = named or default_baseline(settings)
     return read_baseline(path) if path else Baseline()
+
+
+def _kind_of_point(point: str) -> tuple[str, str]:
+    """Victim and fault, as the settings have to name them for the plan to have this point. Raises UsageError."""
+    victim, fault = kind_of(point)
+    if "@" not in point or fault not in FAULTS:
+        claim = claim_subject(point)
+        what = f"that is a claim on {claim}: its finding has a pytest line that checks it again" if claim else _AN_ID
+        raise UsageError(f"{point!r} is no id of a crash point; {what}")
+    return victim, fault
+
+
+_AN_ID = "it is CALL@SIDE:EFFECT.FAULT, as `emco-chaos points` lists them"
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -3,7 +3,7 @@
     reports/out/<run>/           results.jsonl      one line per result, synced as it comes
                                  failures/<point>/  difference, logs, snapshots of one point
                                  summary.json, index.html, ...
-    reports/out/latest           link to the newest run
+    reports/out/latest           link to the newest run that has a summary
 
 Whatever is written passes the run's redactor. Files appear whole or not at all: written beside their place, synced,
 renamed.
@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -85,6 +86,21 @@ class RunFolder:
         if fresh:
             _sync_directory(self.path)
 
+    def make_latest(self) -> None:
+        """Let `latest` beside this folder point to it: to be done once there is something that others can read."""
+        base = self.path.parent
+        link = base / f".{LATEST}.{self.run}"
+        link.symlink_to(self.run, target_is_directory=True)
+        try:
+            link.replace(base / LATEST)
+        except OSError:
+            link.unlink()
+            raise
+
+    def discard(self) -> None:
+        """Remove the folder with all that is in it, where no run came of it."""
+        shutil.rmtree(self.path)
+
     def keep_failure(self, point_id: str, files: Mapping[str, Any]) -> Path:
         """Keep what explains one point, in a folder of its own; text as it is, other values as JSON. Its path."""
         folder = self.path / "failures" / file_name(point_id)
@@ -101,19 +117,9 @@ class RunFolder:
 
 
 def create_run_folder(base: Path, *, run: str, redactor: Redactor) -> RunFolder:
-    """Create base/<run> and let base/latest point to it.
-
-    Raises FileExistsError if there is a run of this id already.
-    """
+    """Create base/<run>. Raises FileExistsError if there is a run of this id already."""
     path = base / run
     path.mkdir(parents=True)
-    link = base / f".{LATEST}.{run}"
-    link.symlink_to(run, target_is_directory=True)
-    try:
-        link.replace(base / LATEST)
-    except OSError:
-        link.unlink()
-        raise
     return RunFolder(path=path, redactor=redactor)
 
 

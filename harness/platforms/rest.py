@@ -12,6 +12,7 @@ from harness.crashpoints.model import Told
 from harness.emco.calls import Call
 from harness.emco.endpoints import Endpoints, rewrite
 from harness.faults.victim import HarnessTrouble
+from harness.platforms.sending import one_attempt
 from harness.wire.links import Address
 
 _CONNECTIVITY = (
@@ -30,7 +31,7 @@ _OCTETS = "application/octet-stream"
 
 
 class RestClient:
-    """Each call has a connection of its own.
+    """Each call is sent once, over a connection of its own.
 
     address: where a service's API is;  limit: seconds until a call is answered
     retries: how many answers were nothing but a lost connection between services, and were therefore repeated
@@ -41,9 +42,7 @@ class RestClient:
         self._address = address
         self._endpoints = endpoints
         self._limit = limit
-        self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(force_close=True, limit=0), timeout=aiohttp.ClientTimeout(total=limit)
-        )
+        self._http = one_attempt(limit)
 
     async def close(self) -> None:
         await self._http.close()

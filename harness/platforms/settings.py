@@ -170,10 +170,7 @@ class Settings:
                 )
 
     def _check_platform(self) -> None:
-        if self.platform == "kubernetes":
-            self._check_cluster()
-        elif self.kubeconfig or self.context:
-            raise UsageError("--kubeconfig and --context are for --platform kubernetes")
+        self._check_where()
         if self.platform == PLATFORMS[0]:
             if self.emco_images:
                 raise UsageError(
@@ -200,6 +197,14 @@ class Settings:
                 "in a cluster EMCO runs with stores and edges in the cluster, real EMCO by --emco VERSION: --emco-bin, "
                 "--mongo-uri, --etcd-endpoint and --edge-kubeconfig have no meaning there"
             )
+
+    def _check_where(self) -> None:
+        if self.platform == "kubernetes":
+            self._check_cluster()
+        elif self.kubeconfig or self.context:
+            raise UsageError("--kubeconfig and --context are for --platform kubernetes")
+        if self.platform != "kind" and (self.kind.reuse or self.kind.keep or self.kind.name != CLUSTER):
+            raise UsageError("--cluster, --keep and --reuse are for --platform kind")
 
     def _check_cluster(self) -> None:
         """The context is always named: the current one is whatever somebody worked with last."""

@@ -85,7 +85,7 @@ class Match:
 
     def sentence(self) -> str:
         """What was accepted, by whom until when, and what was seen."""
-        seen = f"is now {self.result.outcome}" if self.result else "has no result"
+        seen = f"is now {self.result.outcome}" if self.result else "no point or claim has this id any more"
         what = str(self.entry.outcome)
         if self.result and _otherwise(self.entry, self.result):
             what, seen = f"{what} ({self.entry.seen})", f"{seen} ({self.result.reason})"
@@ -113,6 +113,11 @@ class BaselineVerdict:
     expired: tuple[Match, ...] = ()
     undecided: tuple[Match, ...] = ()
     not_selected: tuple[Entry, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was no entry to hold a run against."""
+        return not (self.known or self.worse or self.vanished or self.expired or self.undecided or self.not_selected)
 
     @property
     def holds(self) -> bool:
@@ -223,8 +228,12 @@ def read_baseline(path: Path) -> Baseline:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BaselineError(f"{path}: the baseline cannot be read: {error}") from error
+        raise BaselineError(f"{path}: the baseline cannot be read: {_why(error)}") from error
     return parse_baseline(text, where=str(path))
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
 def parse_baseline(text: str, *, where: str) -> Baseline:

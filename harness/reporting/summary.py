@@ -43,8 +43,10 @@ def summary_document(summary: RunSummary, redactor: Redactor) -> dict[str, Any]:
 
 
 def write_summary(folder: RunFolder, summary: RunSummary) -> Path:
-    """Write summary.json into the run's folder; its path."""
-    return folder.write_json(SUMMARY, summary_document(summary, folder.redactor))
+    """Write summary.json into the run's folder, which is the latest run then; its path."""
+    path = folder.write_json(SUMMARY, summary_document(summary, folder.redactor))
+    folder.make_latest()
+    return path
 
 
 def read_summary(path: Path) -> RunSummary:

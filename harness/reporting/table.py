@@ -196,11 +196,20 @@ def print_verdict(
     _line(console, f"{what} in {summary.seconds:.0f} s{proven}: {grades or '-'}", style="bold")
     if baseline.known:
         _line(console, f"{counted(len(baseline.known), 'finding')} known and accepted")
-    for title, matches in (("worse", baseline.worse), ("better", baseline.vanished), ("expired", baseline.expired)):
+    better, gone = ([one for one in baseline.vanished if bool(one.result) is there] for there in (True, False))
+    for title, matches in (
+        ("worse", baseline.worse),
+        ("better", better),
+        ("gone", gone),
+        ("expired", baseline.expired),
+    ):
         for match in matches:
             _line(console, f"baseline, {title}: {match.sentence()}")
     for result in baseline.new:
-        _line(console, f"not in the baseline: {result.id} ({result.outcome.value})")
+        _line(
+            console,
+            f"{'failure' if baseline.is_empty else 'not in the baseline'}: {result.id} ({result.outcome.value})",
+        )
     if summary.reference:
         _line(console, "this run was on the reference EMCO: it can never be a sign-off")
     for reason in redacted(verdict, redactor).reasons:
@@ -224,8 +233,11 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     for title, moves, style in sections:
         if moves:
             _line(console, f"\n{title} ({len(moves)})", style=style)
-        for move in moves:
+        told = [move for move in moves if move.was or move.now]
+        for move in told:
             _line(console, f"  {move.id}  {_name(move.was)} -> {_name(move.now)}")
+        if len(told) < len(moves):
+            _line(console, f"  {len(moves) - len(told)} without a result")
     if not any(moves for _, moves, _ in sections):
         _line(console, "no difference")
 

@@ -50,7 +50,7 @@ def _trouble(summary: RunSummary) -> Iterator[str]:
 
 def _failures(baseline: BaselineVerdict) -> Iterator[str]:
     if baseline.new:
-        yield f"{counted(len(baseline.new), 'failure')} not in the baseline"
+        yield counted(len(baseline.new), "failure") + ("" if baseline.is_empty else " not in the baseline")
     if baseline.worse:
         yield f"{counted(len(baseline.worse), 'finding')} worse than the baseline accepts"
     if baseline.vanished:

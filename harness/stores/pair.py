@@ -196,11 +196,12 @@ def _check_secrets(backup: Backup, secrets: Mapping[str, bytes]) -> tuple[str, .
     for name, known in backup.fingerprints.items():
         if name not in secrets:
             raise RestoreRefused(
-                f"the backup was made with the secret {name}, and only its fingerprint is in it: name it"
+                f"the backup was made with the secret {name}, and only its fingerprint is in it: give it "
+                "(the data key by --data-key-env VARIABLE), so that it can be compared"
             )
         if not known.fits(secrets[name]):
             raise RestoreRefused(
-                f"the secret {name} is not the one with which the backup was made: it could not be read"
+                f"the secret {name} is not the one with which the backup was made: what is in it could not be read"
             )
     for name, secret in secrets.items():
         if name in backup.extras and backup.extras[name] != secret:
@@ -214,10 +215,14 @@ async def _check_replace(there: Snapshot, mongo: Mongo, etcd: Etcd, replace: Rep
     documents = f"{_count(there.mongo)} documents ({_some(sorted(there.mongo))})"
     holds = f"mongo at {mongo.address} holds {documents}, etcd at {etcd.address} {len(there.etcd)} keys"
     if replace == "never":
-        raise RestoreRefused(f"the stores are not empty: {holds}. A restore replaces all of it")
+        raise RestoreRefused(
+            f"the stores are not empty: {holds}. A restore replaces all of it, if it is told to: --replace"
+        )
     marked = (not there.mongo or await mongo.marked()) and (not there.etcd or await etcd.marked())
     if replace == "marked" and not marked:
-        raise RestoreRefused(f"the stores are not empty and do not both carry the harness's marker: {holds}")
+        raise RestoreRefused(
+            f"the stores are not empty and do not both carry the harness's marker: {holds}; --yes replaces it anyway"
+        )
 
 
 async def _read(mongo: Mongo, etcd: Etcd) -> Snapshot:

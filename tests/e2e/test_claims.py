@@ -94,8 +94,8 @@ def test_a_test_with_new_findings_fails_and_says_all_of_them(
             f"  stuck  {SUBJECT}:goal",
             "  seed: 77",
             "  replay: pytest *::test_partition --emco-no-baseline",
-            f"not in the baseline: {SUBJECT}:bounded (broken)",
-            "2 failures not in the baseline",
+            f"failure: {SUBJECT}:bounded (broken)",
+            "2 failures",
         ]
     )
     assert [each.outcome for each in summary(tmp_path).claims] == [Outcome.HOLDS, Outcome.BROKEN, Outcome.STUCK]

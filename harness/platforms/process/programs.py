@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -40,6 +41,23 @@ class Binary:
             return (program,)
         loader = self.loader.resolve()
         return (str(loader), "--library-path", str(loader.parent), program)
+
+
+def check_defects(setting: str) -> None:
+    """Let the reference EMCO say whether it has these switches. Raises UsageError with its sentence when not."""
+    if setting in ("faithful", "fixed"):
+        return
+    asked = subprocess.run(
+        [sys.executable, "-m", "reference.defects"],
+        env={**os.environ, "REFERENCE_EMCO_DEFECTS": setting},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if asked.returncode:
+        raise UsageError(f"--reference {setting}: {asked.stderr.strip().partition(': ')[2] or asked.stderr.strip()}")
 
 
 def find_binaries(folder: Path, wanted: tuple[str, ...]) -> Mapping[str, Binary]:

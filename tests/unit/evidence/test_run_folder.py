@@ -35,13 +35,22 @@ def test_run_ids_are_in_utc_and_sort_by_time() -> None:
         run_id(datetime(2026, 1, 14, tzinfo=UTC), "../up")
 
 
-def test_latest_points_to_the_newest_run_and_a_run_is_never_reused(tmp_path: Path) -> None:
-    new_folder(tmp_path, "r1")
+def test_latest_points_to_the_run_that_was_made_so_last_and_a_run_is_never_reused(tmp_path: Path) -> None:
+    new_folder(tmp_path, "r1").make_latest()
     second = new_folder(tmp_path, "r2")
-    assert second.path.resolve() == (tmp_path / "latest").resolve()
+    assert (tmp_path / "latest").resolve() == (tmp_path / "r1").resolve()
+    second.make_latest()
+    assert (tmp_path / "latest").resolve() == second.path.resolve()
     assert names(tmp_path) == ["latest", "r1", "r2"]
     with pytest.raises(FileExistsError):
         new_folder(tmp_path, "r2")
+
+
+def test_a_folder_of_which_nothing_came_is_discarded_with_all_in_it(tmp_path: Path) -> None:
+    folder = new_folder(tmp_path)
+    folder.write_text("worker-0.log", "")
+    folder.discard()
+    assert names(tmp_path) == []
 
 
 def test_results_come_back_in_order_without_secrets(tmp_path: Path) -> None:

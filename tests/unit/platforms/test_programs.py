@@ -1,4 +1,4 @@
-"""Where the programs of the stores are found."""
+"""Where the programs of the stores are found, and which switches the reference EMCO has."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.faults.victim import UsageError
-from harness.platforms.process.programs import find_program
+from harness.platforms.process.programs import check_defects, find_program
 
 
 @pytest.fixture
@@ -44,3 +44,13 @@ def test_without_any_the_sentence_says_what_to_do(places: dict[str, Path]) -> No
         place.unlink()
     with pytest.raises(UsageError, match=r"store was not found, .* or name a running one by --x"):
         find_program("store", "--x")
+
+
+@pytest.mark.parametrize("setting", ["faithful", "fixed", "B1,C1", "faithful-R5"])
+def test_switches_that_the_reference_has(setting: str) -> None:
+    check_defects(setting)
+
+
+def test_a_switch_that_the_reference_has_not_is_refused_with_those_it_has() -> None:
+    with pytest.raises(UsageError, match="--reference B1,nope: nope is no switch; there are faithful, fixed, A1,"):
+        check_defects("B1,nope")

@@ -8,7 +8,7 @@ import pytest
 
 from harness.faults.victim import UsageError
 from harness.platforms.edges.api_server import check_assets
-from harness.platforms.settings import EdgeKubeconfig, Settings, parse_edge_kubeconfig
+from harness.platforms.settings import EdgeKubeconfig, KindSettings, Settings, parse_edge_kubeconfig
 
 THIS = Path(__file__)
 
@@ -50,6 +50,8 @@ def workload(tmp_path: Path) -> Path:
         ({"charts": THIS.parent}, "--charts is for kind: charts install into clusters"),
         ({"charts": THIS.parent, "platform": "kind"}, "--charts needs --emco VERSION: EMCO's charts install real EMCO"),
         ({"chart_values": (THIS,), "platform": "kind"}, "--chart-values needs --charts: values are for charts"),
+        ({"kind": KindSettings(reuse=True)}, "--cluster, --keep and --reuse are for --platform kind"),
+        ({"kind": KindSettings(name="two")}, "--cluster, --keep and --reuse are for --platform kind"),
         ({"edges": "k3s"}, "--edges k3s: emulator or kube-apiserver or kind is expected"),
         ({"edges": "kind"},
          "--edges kind goes with --platform kind; where EMCO runs as processes, --edge-kubeconfig names clusters"),

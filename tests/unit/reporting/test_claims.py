@@ -93,8 +93,8 @@ def test_unknown_claims_give_3_new_ones_1_and_claims_alone_are_a_run(make: Make)
 
     assert verdict() == Verdict(3, ("nothing was tested",))
     assert verdict(Outcome.HOLDS, Outcome.LEAKS) == Verdict(0, ())
-    assert verdict(Outcome.BROKEN, Outcome.STUCK) == Verdict(1, ("2 failures not in the baseline",))
-    both = ("1 claim with outcome unknown", "1 failure not in the baseline")
+    assert verdict(Outcome.BROKEN, Outcome.STUCK) == Verdict(1, ("2 failures",))
+    both = ("1 claim with outcome unknown", "1 failure")
     assert verdict(Outcome.UNKNOWN, Outcome.BROKEN) == Verdict(3, both)
 
 
@@ -194,7 +194,7 @@ def test_the_terminal_shows_a_section_per_scenario(make: Make, redactor: Redacto
         "restored:clean  leaks",
     ]
     assert "1 of 1 points and 5 claims in 62 s, 1 proven: 3 pass, 1 warn, 1 fail, 1 blocker" in text
-    assert f"not in the baseline: {SUBJECT}:bounded (broken)" in text
+    assert f"failure: {SUBJECT}:bounded (broken)" in text
     assert "evidence: claims/slow/attempts.svg" in text
 
 

@@ -30,7 +30,7 @@ def test_passes_and_warnings_give_0(make: Make, outcome: Outcome) -> None:
 @pytest.mark.parametrize("outcome", [Outcome.ORPHANS, Outcome.NEEDS_REPAIR, Outcome.STUCK, Outcome.LOST])
 def test_a_failure_gives_1_unless_it_is_accepted(make: Make, outcome: Outcome) -> None:
     result = make.result(outcome)
-    expected = Verdict(1, ("1 failure not in the baseline",))
+    expected = Verdict(1, ("1 failure",))
     assert expected == judge(make.summary(result), held(result))
     assert judge(make.summary(result), held(result, accepted=outcome)) == Verdict(0, ())
 
@@ -44,7 +44,7 @@ def test_a_baseline_that_is_not_true_any_more_gives_1(make: Make, outcome: Outco
 def test_unknown_comes_before_failures_but_these_are_still_said(make: Make) -> None:
     results = (make.result(Outcome.UNKNOWN), make.bad(point=make.point(effect="mongo.x")))
     verdict = judge(make.summary(*results), held(*results))
-    assert verdict == Verdict(3, ("1 point with outcome unknown", "1 failure not in the baseline"))
+    assert verdict == Verdict(3, ("1 point with outcome unknown", "1 failure"))
 
 
 def test_an_interrupted_or_failed_run_gives_3(make: Make) -> None:
