@@ -102,6 +102,22 @@ def test_who_gives_up_before_the_edge_is_back_does_not_try_again(
     assert outcomes()["tries-again"] == outcome
 
 
+@pytest.mark.parametrize(
+    "kind, moments, outcome",
+    [
+        ("black-hole", (1.2, 1.3, 32.3, 33.5, 64.1, 66.5), Outcome.HOLDS),
+        ("black-hole", (1.2, 30.3, 64.1), Outcome.UNKNOWN),  # these may be a watch's alone
+        ("refused", (1.2, 1.3, 32.3, 33.5, 64.1, 66.5), Outcome.UNKNOWN),
+    ],
+)
+def test_in_a_black_hole_more_knocks_than_a_watch_can_make_are_tries(
+    kind: str, moments: tuple[float, ...], outcome: Outcome, proven: Claims, outcomes: Outcomes
+) -> None:
+    rec = dataclasses.replace(recorded(*moments, healed=80.0), how=Partition(kind, 1.0))
+    claim_while_away(proven, rec, "instantiate")
+    assert outcomes()["tries-again"] == outcome
+
+
 def test_the_silence_before_healing_is_a_pause_and_no_spacing(proven: Claims, folder: RunFolder) -> None:
     claim_while_away(proven, recorded(1.0, 3.0, 5.0, healed=25.0), "instantiate")
     (found,) = [one for one in read_claimed(folder).claims if one.id.endswith(":tries-again")]
