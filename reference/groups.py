@@ -94,6 +94,8 @@ class Groups(Crud):
 
     async def _contexts_to_delete(self, state: StateInfo) -> tuple[str, ...]:
         if state.last.state in states.RUNNING:
+            if "D1" not in self.defects and not await self._contexts.exists(state.last.context):
+                return tuple(state.contexts())
             raise ApiError(500, "The deployment intent group must be terminated before it can be deleted")
         if state.last.state not in (states.TERMINATED, states.TERMINATE_STOPPED):
             return ()
@@ -135,7 +137,8 @@ class Groups(Crud):
             state = await self._state(key)
             if state.last.state not in states.RUNNING and not await self._half_terminated(state):
                 raise ApiError(500, f"The deployment intent group is {state.last.state}, not instantiated")
-            if "D1" in self.defects and not await self._contexts.exists(state.last.context):
+            if not await self._contexts.exists(state.last.context):
+                # etcd has lost it: nobody knows any more what it applied, and nothing would be taken away.
                 raise ApiError(500, f"Error getting AppContext with Id: {state.last.context}")
             await self._perform(Intention("terminate", key, context=state.last.context, journaled=journaled))
         return reply(202)
@@ -292,9 +295,7 @@ class Groups(Crud):
         state = await self._state(intention.key)
         if state.last.state in (states.INSTANTIATE_STOPPED, states.TERMINATE_STOPPED):
             await self._contexts.put(intention.context, "stopflag/", False)
-        # Where etcd has lost the context, nobody knows any more what it applied; with D1 the call was refused before.
-        if await self._contexts.exists(intention.context):
-            await self._rsync.uninstall(intention.context, patient=intention.journaled)
+        await self._rsync.uninstall(intention.context, patient=intention.journaled)
         action = Action(states.TERMINATED, intention.context, now(), 0)  # revisions begin anew after a terminate
         await self._record(intention, state.then(action))
 
