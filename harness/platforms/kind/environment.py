@@ -40,9 +40,9 @@ from harness.platforms.kubernetes.disruptions import KubernetesDisruptions
 from harness.platforms.kubernetes.edges import EdgeGroup, EdgesPod
 from harness.platforms.kubernetes.edges_pod import ADMIN_PORT
 from harness.platforms.kubernetes.evidence import ClusterEvidence
-from harness.platforms.kubernetes.install import Release, install, install_emco, rolled_out
+from harness.platforms.kubernetes.install import Release, install, install_emco, rolled_out, why_not_ready
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
-from harness.platforms.kubernetes.pods import Pods
+from harness.platforms.kubernetes.pods import Pods, replace_older
 from harness.platforms.kubernetes.splice import WIRING_UNDOERS, Splice, Where
 from harness.platforms.kubernetes.streams import Streams
 from harness.platforms.kubernetes.volumes import RetainedVolumes
@@ -290,7 +290,11 @@ async def open_lab_on(
         for lab in told:
             lab.ended(one)
 
-    node = KindNode(node_name, ended=ended)
+    def missed(why: str) -> None:
+        for lab in told:
+            lab.missed(why)
+
+    node = KindNode(node_name, ended=ended, missed=missed)
     await node.begin()
     stack.push_async_callback(node.close)
     parts = ClusterParts(
@@ -308,11 +312,10 @@ async def open_lab_on(
         evidence=hub.evidence,
         machines=hub.machines,
         kubeconfig=_kubeconfig(settings, hub),
+        why_not_ready=partial(why_not_ready, hub.api, EMCO_NAMESPACE),
     )
-    if relay.let_nobody_in and own.only("relay").restarts:  # it has forgotten who was at work already
-        for pod in (pod for service in wiring.services for pod in pods.of(service)):
-            relay.ban(pod.address)
-            await pods.delete(pod)
+    if relay.let_nobody_in:
+        await replace_older(own.only("relay"), wiring.services, pods, relay)
     lab = KubernetesLab(settings, limits, parts)
     told.append(lab)
     stack.push_async_callback(lab.close)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.faults.victim import HarnessTrouble
@@ -12,6 +12,8 @@ from harness.platforms.linux import die_with_parent
 
 _KILL_LIMIT = 20.0
 _LONGEST_LINE = 1024 * 1024
+_AGAIN = 0.5
+_EXIT = b" /tasks/exit "
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,39 +34,60 @@ class Exit:
 
 
 class KindNode:
-    """One node, a container here. Use begin() first, close() at the end."""
+    """One node, a container here. Use begin() first, close() at the end.
 
-    def __init__(self, name: str, *, ended: Callable[[Exit], None]) -> None:
+    ended:  is called with every end of a container's process that the harness did not cause
+    missed: is called with a sentence when ends may not have been seen
+    follow: the program that prints the runtime's events, a line each; as docker runs it on the node unless named
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        ended: Callable[[Exit], None],
+        missed: Callable[[str], None],
+        follow: Sequence[str] = (),
+    ) -> None:
         self._name = name
         self._ended = ended
+        self._missed = missed
+        self._program = follow or ("docker", "exec", name, "ctr", "--namespace", "k8s.io", "events")
         self._exits: dict[str, asyncio.Future[Exit]] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
         """Follow the runtime's events."""
-        self._process = await asyncio.create_subprocess_exec(
-            "docker", "exec", self._name, "ctr", "--namespace", "k8s.io", "events",
+        self._process = await self._events()
+        self._task = asyncio.ensure_future(self._follow(self._process))
+
+    async def _events(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self._program,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
             limit=_LONGEST_LINE, start_new_session=True,
             preexec_fn=die_with_parent,
         )  # fmt: skip
-        self._task = asyncio.ensure_future(self._follow(self._process))
 
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._process is not None and self._process.returncode is None:
+        await self._end()
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):  # it ended at this very moment
-                self._process.kill()
-            await self._process.wait()
+                process.kill()
+            await process.wait()
 
     async def kill(self, container: str) -> Exit:
         """SIGKILL to a container's process, and what the runtime reaped. Raises HarnessTrouble when it is not there."""
+        if self._process is None:
+            raise HarnessTrouble(f"the events of node {self._name} are not followed now")
         ended = self._exits.setdefault(container, asyncio.get_running_loop().create_future())
-        if self._task is None or self._task.done():
-            raise HarnessTrouble(f"the events of node {self._name} are not followed (any more)")
         try:
             await self._ctr("tasks", "kill", "--signal", "SIGKILL", container)
             return await asyncio.wait_for(ended, _KILL_LIMIT)
@@ -89,19 +112,45 @@ class KindNode:
         await command("docker", "exec", self._name, "ctr", "--namespace", "k8s.io", *arguments, limit=_KILL_LIMIT)
 
     async def _follow(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None
-        while line := await process.stdout.readline():
-            if b" /tasks/exit " not in line:
-                continue
-            told = json.loads(line[line.index(b"{") :])
-            if told["id"] != told["container_id"]:
-                continue  # a command in the container, as a probe is
-            one = Exit(told["container_id"], int(told["pid"]), int(told.get("exit_status", 0)))
-            waiting = self._exits.get(one.container)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(one)
+        """Whatever ends the events, they are followed again: until then ends are missed, and that is told."""
+        while True:
+            why = await self._read(process)
+            self._missed(f"{why}; ends of containers may have been missed")
+            await self._end()
+            await asyncio.sleep(_AGAIN)  # whatever ended it may last; nothing announces its end
+            try:
+                process = self._process = await self._events()
+            except OSError as error:
+                self._missed(f"the events of node {self._name} cannot be followed: {error}")
             else:
-                self._ended(one)
+                self._missed(f"the events of node {self._name} were not followed for a while")
+
+    async def _read(self, process: asyncio.subprocess.Process) -> str:
+        """Why no more can be read."""
+        assert process.stdout is not None
+        try:
+            while line := await process.stdout.readline():
+                if _EXIT in line:
+                    self._told(line)
+        except (OSError, ValueError) as error:  # a line that is too long is a ValueError
+            return f"the events of node {self._name} cannot be read: {error}"
+        return f"the events of node {self._name} came to an end"
+
+    def _told(self, line: bytes) -> None:
+        try:
+            told = json.loads(line[line.index(b"{") :])
+            one = Exit(str(told["container_id"]), int(told["pid"]), int(told.get("exit_status", 0)))
+            of_a_command = told["id"] != told["container_id"]  # in the container, as a probe is
+        except (ValueError, KeyError, TypeError) as error:
+            self._missed(f"node {self._name} told of an end that cannot be read: {line[:200]!r} ({error!r})")
+            return
+        if of_a_command:
+            return
+        waiting = self._exits.get(one.container)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(one)
+        else:
+            self._ended(one)
 
 
 async def remove_on_node(node: str, folder: str) -> None:

@@ -331,10 +331,15 @@ async def why_not_ready(api: ApiClient, namespace: str, app: str) -> str:
     events = await api.ask("GET", f"/api/v1/namespaces/{namespace}/events", query="fieldSelector=type%3DWarning")
     warnings = [
         f"{event.get('reason')}: {event.get('message', '').strip()[:200]}"
-        for event in events.get("items") or ()
+        for event in sorted(events.get("items") or (), key=_when)
         if str(event.get("involvedObject", {}).get("name", "")).startswith(app)
     ]
     return "; ".join([*said, *warnings[-2:]]) or "there is no pod"
+
+
+def _when(event: Json) -> str:
+    """Of its latest occurrence; the API server lists events by their names."""
+    return str(event.get("lastTimestamp") or event.get("eventTime") or "")
 
 
 def _pod_says(pod: Json) -> str:

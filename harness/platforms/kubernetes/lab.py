@@ -1,7 +1,8 @@
 """The lab in a cluster: services in pods, stores behind Services, a relay in a pod between them."""
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from harness.platforms.kind.machine import Machine
 from harness.platforms.kind.node import Exit, KindNode
 from harness.platforms.kubernetes.edges import EdgeGroup
 from harness.platforms.kubernetes.evidence import ClusterEvidence
-from harness.platforms.kubernetes.pods import Pods
+from harness.platforms.kubernetes.exits import Exits
+from harness.platforms.kubernetes.pods import Pod, Pods
 from harness.platforms.kubernetes.streams import Streams
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, Wiring
 from harness.platforms.process.lab import EdgeName
@@ -26,8 +28,9 @@ from harness.platforms.settings import Settings
 from harness.stores.etcd import Etcd
 from harness.stores.mongo import Mongo
 from harness.stores.snapshot import Snapshot
+from harness.wire.bell import Bell
 from harness.wire.conditions import Healthy, Refuse
-from harness.wire.links import Address
+from harness.wire.links import Address, RelayError
 from harness.wire.remote import RemoteRelay
 
 _START_LIMIT = 90.0
@@ -35,6 +38,7 @@ _CONTAINER_LIMIT = 30.0
 _KNOWN_LIMIT = 5.0  # until the API server tells where a pod is that is at work already
 _LOG_TAIL = 4000
 _LOG_PAUSE = 0.1
+_LONGEST_WAIT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class ClusterParts:
     doors: where the harness reaches the services' APIs;  logs: folder for the logs of the pods
     kubeconfig: file and context of the cluster
     machines: of the edges that are clusters
+    why_not_ready: what the cluster says of a service's pods
     """
 
     wiring: Wiring
@@ -60,6 +65,34 @@ class ClusterParts:
     kubeconfig: tuple[Path, str]
     evidence: ClusterEvidence | None
     machines: Mapping[str, Machine]
+    why_not_ready: Callable[[str], Awaitable[str]]
+
+
+@dataclass(slots=True)
+class _Instance:
+    """An instance that was let in, and whose pod was not replaced since.
+
+    since: the moment before it was let in, as Exits has moments;  pod: once the API server has told of it
+    """
+
+    address: str
+    since: int
+    pod: Pod | None = None
+
+    def containers(self, pods: tuple[Pod, ...]) -> tuple[str, ...]:
+        """Every container that it may be, those that ended included."""
+        there = [pod for pod in pods if pod.address == self.address]
+        known = [*there, *([self.pod] if self.pod is not None else [])]
+        return tuple(one for pod in known for one in (pod.container, pod.ended) if one)
+
+
+@dataclass(slots=True)
+class _Start:
+    """What is seen of a service's pods while one is to come up. has_run: whether any of their programs ever ran."""
+
+    since: int
+    has_run: bool = False
+    log: str = ""
 
 
 class KubernetesLab:
@@ -80,12 +113,18 @@ class KubernetesLab:
         self.clean_slates = 0
         self._parts = parts
         self._limits = limits
+        self._exits = Exits()
+        self._news = Bell()
+        self._missed = ""
         # whoever was let in before, by somebody else, counts as running: it must not go on with what it knows
-        self._running = {name for name in self.services if parts.relay.instances.get(name)}
-        self._at = {name: address for name, address in parts.relay.instances.items() if address}
+        self._instances = {
+            name: _Instance(address, self._exits.now) for name, address in parts.relay.instances.items() if address
+        }
+        self._running = {name for name in self.services if name in self._instances}
         self._edges_refused = False
         self._logs: set[asyncio.Task[None]] = set()
         self._rest = RestClient(self.http, parts.endpoints, limit=limits.answer)
+        parts.pods.follow(self._look)
 
     @property
     def environment(self) -> str:
@@ -118,7 +157,7 @@ class KubernetesLab:
 
     def at(self, name: str) -> str:
         """Address of a service's pod at work; empty for whatever has but one pod."""
-        return self._at.get(name, "")
+        return self._instances[name].address if name in self._instances else ""
 
     def edges_refuse(self, *, refuse: bool) -> None:
         if refuse is self._edges_refused:
@@ -155,59 +194,127 @@ class KubernetesLab:
         self.clean_slates += 1
 
     async def kill_services(self) -> None:
-        """Cut all off from everything, and replace their pods; the processes may live a little longer, but alone."""
-        killed = tuple(self._running)
-        for name in killed:
-            self.relay.drop(name)
-            self._running.discard(name)
+        """Cut all off from everything, and replace their pods; the processes may live a little longer, but alone.
+
+        Also those that count as ended or never came up: whoever was let in has a memory, whatever became of it since.
+        """
         await self.relay.synced()
-        await asyncio.gather(*(self._replace(name) for name in killed))
+        killed = [name for name in self.services if name in self._instances or self.relay.instances.get(name)]
+        for name in killed:
+            self._part_with(name)
+        self._missed = ""
+        await self.relay.synced()
+        await _all_of(self._replace(name) for name in killed)
+
+    def _part_with(self, service: str) -> None:
+        """Its instance, if there is one, talks no more; its pod is still to be replaced."""
+        self._running.discard(service)
+        address = self.relay.instances.get(service)
+        if address and self.at(service) != address:
+            self._instances[service] = _Instance(address, self._exits.now)
+        self.relay.drop(service)
 
     async def _replace(self, service: str) -> None:
         """Delete the pod that was let in; one that is gone already is fine."""
-        pod = await self._parts.pods.running(service, address=self._at.pop(service), limit=_KNOWN_LIMIT)
+        one = self._instances.get(service)
+        if one is None:
+            return
+        pod = one.pod or await self._parts.pods.at(service, one.address, limit=_KNOWN_LIMIT)
         if pod is not None:
             await self._parts.pods.delete(pod)
+        del self._instances[service]
 
     async def start_services(self, *, empty: bool = False, only: frozenset[str] | None = None) -> None:
-        """Let all in together; on empty stores the orchestrator first: the others wait for the schema it stores."""
+        """Let all in together; on empty stores the orchestrator first: the others wait for the schema it stores.
+
+        Raises as let_in does, when nothing of it goes on any more.
+        """
         names = [name for name in self.services if name not in self._running and (only is None or name in only)]
         if empty and "orchestrator" in self.services and "orchestrator" not in self._running:
             await self.let_in("orchestrator")
-        await asyncio.gather(*(self.let_in(name) for name in names if name not in self._running))
+        await _all_of(self.let_in(name) for name in names if name not in self._running)
 
     async def let_in(self, service: str) -> None:
-        """Let a pod that waits go on, and return when it answers. Raises ServiceDown with its log."""
+        """Let a pod that waits go on, and return when it answers.
+
+        Raises ServiceDown with its log, and HarnessTrouble where the cluster brought no program of it to run.
+        """
+        if service not in self._running and (service in self._instances or self.relay.instances.get(service)):
+            self._part_with(service)
+            await self._replace(service)
+        start = _Start(self._exits.now)
         self.relay.want(service)
-        giving_up = asyncio.ensure_future(self._replace_stale(service))
+        renewing = asyncio.ensure_future(self._renew(service, start))
         try:
             why = await self.relay.answers(service, self._parts.wiring.ports(service), limit=_START_LIMIT)
         finally:
-            giving_up.cancel()
-            await asyncio.gather(giving_up, return_exceptions=True)
+            renewing.cancel()
+            (trouble,) = await asyncio.gather(renewing, return_exceptions=True)
+        if not why and not self.relay.instances.get(service):
+            why = "it answered and ended"
         if why:
-            raise ServiceDown(
-                service, f"did not answer within {_START_LIMIT:g} s of its start: {why}", self.log_tail(service)
-            )
-        self._at[service] = self.relay.instances[service]
-        self._running.add(service)
-        following = asyncio.ensure_future(self._follow_log(service, self._at[service]))
-        self._logs.add(following)
-        following.add_done_callback(self._logs.discard)
+            raise await self._not_up(service, why, start) from trouble
+        if service not in self._running:
+            self._instances[service] = _Instance(self.relay.instances[service], start.since)
+            self._running.add(service)
+            following = asyncio.ensure_future(self._follow_log(service, self._instances[service]))
+            self._logs.add(following)
+            following.add_done_callback(self._logs.discard)
         if self.settings.is_real and service != "rsync":
             await self._knows_schema(service)
 
-    async def _replace_stale(self, service: str) -> None:
-        """Delete pods that waited too long and gave up: nobody knows when kubelet starts them again."""
+    async def _renew(self, service: str, start: _Start) -> None:
+        """Delete pods whose container ended, since nobody knows when kubelet starts it again: those that waited too
+        long and gave up, and one that was let in and gave up; the next one is let in in its place."""
+        pods = self._parts.pods
         while True:
-            for pod in self._parts.pods.of(service):
-                if pod.is_stale:
-                    await self._parts.pods.delete(pod)
-            await self._parts.pods.changed()
+            for pod in pods.of(service):
+                start.has_run = start.has_run or pod.has_run
+                ended = self._exits.came(*(one for one in (pod.container, pod.ended) if one), since=start.since)
+                if not pod.is_stale and not ended:
+                    continue
+                await self.relay.synced()
+                if pod.address and pod.address == self.relay.instances.get(service):
+                    start.log = await self._words(pod)
+                    self._part_with(service)
+                    self.relay.want(service)
+                elif not pod.is_stale:  # it waits again, and has seen nothing
+                    self._exits.forget(pod.container, pod.ended)
+                    continue
+                await pods.delete(pod)
+                if self.at(service) == pod.address:
+                    del self._instances[service]
+            await self._news.wait(_LONGEST_WAIT)
 
-    async def _follow_log(self, service: str, address: str) -> None:
-        pod = await self._parts.pods.running(service, address=address, limit=_KNOWN_LIMIT)
+    async def _not_up(self, service: str, why: str, start: _Start) -> ServiceDown | HarnessTrouble:
+        """Why a start failed, with what the service said; and whose fault it is. Its instance is let in no more."""
+        await self.relay.synced()
+        pods, address = self._parts.pods.of(service), self.relay.instances.get(service) or "?"
+        newest = sorted(
+            (pod for pod in pods if pod.has_run or pod.address == address),
+            key=lambda pod: (pod.address == address, pod.made),
+        )
+        log = (await self._words(newest[-1]) if newest else "") or start.log
+        with self._log(service).open("a", encoding="utf-8") as file:
+            file.write(log)
+        self._part_with(service)
+        said = await self._parts.why_not_ready(service)
+        sentence = f"did not answer within {_START_LIMIT:g} s of its start: {why}; the cluster says: {said}"
+        if not start.has_run and not newest:
+            return HarnessTrouble(f"{service} {sentence}; no program of it was started, so it is not to blame")
+        return ServiceDown(service, sentence, log)
+
+    async def _words(self, pod: Pod) -> str:
+        """The end of a pod's log."""
+        return (await self._parts.streams.log(pod.path))[-_LOG_TAIL:].decode("utf-8", "backslashreplace")
+
+    async def _follow_log(self, service: str, instance: _Instance) -> None:
+        pods, address = self._parts.pods, instance.address
+        pod = await pods.running(service, address=address, limit=_KNOWN_LIMIT)
+        pod = pod or await pods.at(service, address, limit=0)
         if pod is not None:
+            instance.pod = pod
+            self._look()  # its end may be known already
             self._parts.streams.follow_log(pod.path, self._log(service))
 
     async def _knows_schema(self, service: str) -> None:
@@ -215,7 +322,7 @@ class KubernetesLab:
         create."""
         deadline = asyncio.get_running_loop().time() + _START_LIMIT
         while True:
-            pod = await self._parts.pods.running(service, address=self._at.get(service, "?"), limit=_KNOWN_LIMIT)
+            pod = await self._parts.pods.running(service, address=self.at(service) or "?", limit=_KNOWN_LIMIT)
             if pod is not None and knows_schema(await self._parts.streams.log(pod.path)):
                 return
             if asyncio.get_running_loop().time() > deadline:
@@ -223,29 +330,48 @@ class KubernetesLab:
             await asyncio.sleep(_LOG_PAUSE)  # the log is all that tells; bounded by the limit
 
     def ended(self, one: Exit) -> None:
-        """A container's process ended, and the lab did not kill it: as a service it counts as ended by itself."""
+        """A container's process ended, and the lab did not kill it: as a service it counts as ended by itself.
+
+        Which pod the container is of may be known only later.
+        """
+        self._exits.add(one.container)
+        self._look()
+
+    def missed(self, why: str) -> None:
+        """What happens on the node was not seen for a while: what runs now may not be what was started."""
+        self._missed = why
+
+    def _look(self) -> None:
+        """Whether one of those that run has ended meanwhile."""
         for name in tuple(self._running):
-            if any(
-                pod.container == one.container and pod.address == self._at[name] for pod in self._parts.pods.of(name)
-            ):
+            one = self._instances[name]
+            if self._exits.came(*one.containers(self._parts.pods.of(name)), since=one.since):
                 self._running.discard(name)
-                self.relay.drop(name)  # kubelet starts it again; that instance must not go on in its place
+                with contextlib.suppress(RelayError):  # whoever asks the relay next is told that it is lost
+                    self.relay.drop(name)  # kubelet starts it again; that instance must not go on in its place
+        self._news.ring()
 
     async def crash(self, service: str) -> Death:
-        """SIGKILL on the node; the pod is replaced, since a container that ended is started later and later."""
+        """SIGKILL on the node; the pod is replaced, since a container that ended is started later and later.
+
+        Where that fails halfway the next start, or clean slate, begins with the replacement.
+        """
         if service not in self._running:
             raise HarnessTrouble(f"{service} was to be killed, but it does not run: {self.log_tail(service)[-400:]}")
         await self.relay.synced()
-        pod = await self._parts.pods.running(service, address=self._at[service], limit=_CONTAINER_LIMIT)
+        pod = await self._parts.pods.running(service, address=self.at(service), limit=_CONTAINER_LIMIT)
         if pod is None:
-            raise HarnessTrouble(f"{service} was to be killed, but its pod at {self._at[service]} is not known")
+            raise HarnessTrouble(f"{service} was to be killed, but its pod at {self.at(service)} is not known")
         self._running.discard(service)
         ended = await self._parts.node.kill(pod.container)
-        del self._at[service]
         await self._parts.pods.delete(pod)
+        del self._instances[service]
         return Death(service, ended.pid, ended.signal, 0 if ended.signal else ended.status)
 
     async def snapshot(self) -> Snapshot:
+        """Raises HarnessTrouble when it is not certain that the same processes run that were started."""
+        if self._missed:
+            raise HarnessTrouble(self._missed)
         mongo, etcd, edges = await asyncio.gather(self.mongo.snapshot(), self.etcd.snapshot(), self.edge_objects())
         return Snapshot(self.environment, mongo, etcd, edges)
 
@@ -281,6 +407,7 @@ class KubernetesLab:
 
     async def close(self) -> None:
         """Let go of it; what was installed stays for whoever owns the cluster."""
+        self._parts.pods.unfollow(self._look)
         for task in tuple(self._logs):
             task.cancel()
         await asyncio.gather(*self._logs, return_exceptions=True)
@@ -288,6 +415,15 @@ class KubernetesLab:
 
     def _log(self, service: str) -> Path:
         return self._parts.logs / f"{service}.log"
+
+
+async def _all_of(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all side by side, whatever becomes of one. Raises what the first of them raised; what leaves an outcome
+    unknown goes before what blames a service."""
+    done = await asyncio.gather(*works, return_exceptions=True)
+    failed = [one for one in done if isinstance(one, BaseException)]
+    for one in sorted(failed, key=lambda error: isinstance(error, ServiceDown)):
+        raise one
 
 
 class _Victim:

@@ -1,8 +1,9 @@
 """The pods of a namespace as the API server tells of them, kept up to date by a watch."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.edges.client import ApiClient
@@ -13,6 +14,7 @@ _AT_ONCE = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
 _AGAIN = 0.2
 _LONGEST_WAIT = 60.0
 _ENDED = frozenset({"CrashLoopBackOff", "Error", "Completed", "OOMKilled"})
+_NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})  # as the runtime says of a program that it cannot start
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,10 @@ class Pod:
     """One pod.
 
     path:      in the API
+    made:      when the API server made it, as it writes times: those compare as text
     container: id of its only container, empty while that does not run
+    started:   when that container started, empty while it does not run
+    ended:     id of the container before this one, or of this one when it has ended
     waiting:   why the container does not run
     restarts:  how often the container was started again
     """
@@ -33,6 +38,14 @@ class Pod:
     container: str
     waiting: str
     restarts: int
+    made: str = ""
+    started: str = ""
+    ended: str = ""
+
+    @property
+    def has_run(self) -> bool:
+        """Whether its program was started, now or before: what never was can say nothing of itself."""
+        return bool(self.container or self.ended)
 
     @property
     def is_stale(self) -> bool:
@@ -49,12 +62,21 @@ class Pods:
         self._known: dict[str, Pod] = {}
         self._deleted: set[str] = set()
         self._bell = Bell()
+        self._followers: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
 
+    def follow(self, changed: Callable[[], None]) -> None:
+        """Have this called whenever something became of one of them."""
+        self._followers.append(changed)
+
+    def unfollow(self, changed: Callable[[], None]) -> None:
+        """Have it called no more."""
+        self._followers.remove(changed)
+
     async def begin(self) -> None:
-        """List them, and follow what becomes of them."""
+        """List them, and keep up with what becomes of them."""
         version = await self._list()
-        self._task = asyncio.ensure_future(self._follow(version))
+        self._task = asyncio.ensure_future(self._keep_up(version))
 
     async def close(self) -> None:
         if self._task is not None:
@@ -88,6 +110,18 @@ class Pods:
                 return None
             await self._bell.wait(left)
 
+    async def at(self, app: str, address: str, *, limit: float) -> Pod | None:
+        """A workload's pod at an address, whether its container runs or not; None when it is not known in time."""
+        deadline = asyncio.get_running_loop().time() + limit
+        while True:
+            for pod in self.of(app):
+                if pod.address == address:
+                    return pod
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                return None
+            await self._bell.wait(left)
+
     async def changed(self) -> None:
         """Wait until something becomes of one of them."""
         await self._bell.wait(_LONGEST_WAIT)
@@ -96,51 +130,93 @@ class Pods:
         """Delete at once, without grace; its workload makes another. The process may live on for seconds."""
         self._deleted.add(pod.uid)
         body = {**_AT_ONCE, "preconditions": {"uid": pod.uid}}
-        await self._api.ask("DELETE", f"{self._path}/{pod.name}", body, accept=(404, 409))
+        try:
+            await self._api.ask("DELETE", f"{self._path}/{pod.name}", body, accept=(404, 409))
+        except BaseException:  # it is there still, for all that is known
+            self._deleted.discard(pod.uid)
+            raise
 
     async def _list(self) -> str:
         listed = await self._api.ask("GET", self._path)
         self._known = {one["metadata"]["uid"]: _pod(one) for one in listed.get("items") or ()}
         self._deleted &= set(self._known)
-        self._bell.ring()
+        self._changed()
         return str(listed["metadata"]["resourceVersion"])
 
-    async def _follow(self, version: str) -> None:
+    async def _keep_up(self, version: str) -> None:
+        """Whatever ends a watch, what was missed since is learned from a list: a watch tells of no earlier deletion."""
         while True:
             try:
                 async for event in self._api.watch(self._path, query="", since=version):
                     self._told(event)
-                version = await self._list()
             except HarnessTrouble:  # whoever asks the same server hears of it
                 await asyncio.sleep(_AGAIN)
-                version = "0"
+            version = await self._listed()
+
+    async def _listed(self) -> str:
+        while True:
+            try:
+                return await self._list()
+            except HarnessTrouble:  # as above
+                await asyncio.sleep(_AGAIN)
 
     def _told(self, event: Json) -> None:
-        thing = event["object"]
-        if event["type"] == "ERROR":
-            raise HarnessTrouble(f"the watch of pods ended: {thing.get('message')}")
+        thing = event.get("object") or {}
+        if event.get("type") == "ERROR" or "metadata" not in thing:
+            raise HarnessTrouble(f"the watch of pods ended: {thing.get('message', 'it said what cannot be read')}")
         uid = thing["metadata"]["uid"]
         if event["type"] == "DELETED":
             self._known.pop(uid, None)
             self._deleted.discard(uid)
         else:
             self._known[uid] = _pod(thing)
+        self._changed()
+
+    def _changed(self) -> None:
         self._bell.ring()
+        for follower in self._followers:
+            follower()
+
+
+class Bans(Protocol):
+    """Who can keep a pod from talking to the stores: a relay."""
+
+    def ban(self, address: str) -> None: ...
+
+
+async def replace_older(relay: Pod, services: Sequence[str], pods: Pods, bans: Bans) -> None:
+    """Replace every service's pod whose container did not start after that of the relay, which has let nobody in yet.
+
+    A relay before it, in this pod or in another, may have let them in: nobody knows any more what they have seen.
+    """
+    for pod in [pod for service in services for pod in pods.of(service)]:
+        if pod.container and (not relay.started or pod.started <= relay.started):
+            bans.ban(pod.address)
+            await pods.delete(pod)
 
 
 def _pod(thing: Json) -> Pod:
     metadata, status = thing["metadata"], thing.get("status") or {}
     container: Json = next(iter(status.get("containerStatuses") or ()), {})
     state = container.get("state") or {}
-    running = container.get("containerID", "") if "running" in state else ""
+    running = state.get("running") if "running" in state else None
     waiting = state.get("waiting") or state.get("terminated") or {}
+    ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
     return Pod(
         name=metadata["name"],
         path=f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}",
         uid=metadata["uid"],
         app=(metadata.get("labels") or {}).get("app", ""),
         address=status.get("podIP", ""),
-        container=str(running).rpartition("//")[2],
+        container=_id(container) if running is not None else "",
         waiting=str(waiting.get("reason", "")),
         restarts=int(container.get("restartCount", 0)),
+        made=str(metadata.get("creationTimestamp", "")),
+        started=str((running or {}).get("startedAt", "")),
+        ended="" if ended.get("reason") in _NEVER_RAN else _id(ended),
     )
+
+
+def _id(container: Json) -> str:
+    """Without the name of the runtime before it."""
+    return str(container.get("containerID", "")).rpartition("//")[2]
