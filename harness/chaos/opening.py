@@ -16,7 +16,7 @@ from harness.defaults import ROOT, default_folders, make_redactor, make_settings
 from harness.evidence.run_folder import RunFolder, create_run_folder, run_id
 from harness.faults.victim import UsageError
 from harness.platforms.kind.clusters import Sets
-from harness.platforms.settings import CLUSTER, EDGES, FAULTS, PLATFORMS, Settings
+from harness.platforms.settings import CLUSTER, EDGES, FAULTS, NODE_ACCESS, PLATFORMS, Settings
 from harness.work import prepare
 
 DEFAULT_WORKLOAD = ROOT / "fixtures" / "workloads" / "three-edges.yaml"
@@ -66,14 +66,19 @@ def open_stage(configuration: Mapping[str, Any], *, title: str) -> Opened:
 def settings_of(configuration: Mapping[str, Any]) -> Settings:
     """Settings from an experiment's configuration. Raises UsageError for what is wrong in it.
 
-    Read are workload, values, emco_bin, reference, mongo_uri, etcd_endpoint, isolate, edges, max_retries, platform and
-    cluster; other keys are the experiment's own, for its activities. Where platform, cluster or edges are missing the
-    environment variables EMCO_CHAOS_PLATFORM, EMCO_CHAOS_CLUSTER and EMCO_CHAOS_EDGES say it; clusters that were left
-    are used.
+    Read are workload, values, emco_bin, reference, mongo_uri, etcd_endpoint, isolate, edges, max_retries, platform,
+    cluster and node_access; other keys are the experiment's own, for its activities. Where platform, cluster, edges or
+    node_access are missing the environment variables EMCO_CHAOS_PLATFORM, EMCO_CHAOS_CLUSTER, EMCO_CHAOS_EDGES and
+    EMCO_CHAOS_NODE_ACCESS say it; clusters that were left are used.
     """
-    platform, cluster, edges = (
+    platform, cluster, edges, node_access = (
         str(configuration.get(key) or os.environ.get(f"EMCO_CHAOS_{key.upper()}") or default)
-        for key, default in (("platform", PLATFORMS[0]), ("cluster", CLUSTER), ("edges", EDGES[0]))
+        for key, default in (
+            ("platform", PLATFORMS[0]),
+            ("cluster", CLUSTER),
+            ("edges", EDGES[0]),
+            ("node_access", NODE_ACCESS[0]),
+        )
     )
     workload = configuration.get("workload")
     emco_bin, values = configuration.get("emco_bin"), configuration.get("values")
@@ -91,6 +96,7 @@ def settings_of(configuration: Mapping[str, Any]) -> Settings:
         edges=edges,
         platform=platform,
         cluster=cluster,
+        node_access=node_access,
         node_image=os.environ.get("EMCO_CHAOS_NODE_IMAGE", ""),
         reuse=platform == "kind" and Sets(default_folders()["state_folder"]).get(cluster) is not None,
     )

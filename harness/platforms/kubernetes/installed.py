@@ -8,7 +8,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,15 +19,16 @@ from urllib.parse import quote
 from harness.crashpoints.lab import Limits
 from harness.faults.journal import Journal
 from harness.faults.victim import HarnessTrouble, UsageError
+from harness.platforms.commands import CommandFails, command
 from harness.platforms.edges.access import read_kubeconfig
 from harness.platforms.edges.client import ApiClient
 from harness.platforms.edges.running import check_open
 from harness.platforms.images.named import ServiceImage
 from harness.platforms.kind.clusters import Sets
-from harness.platforms.kind.environment import Hub, open_lab_on, prepare_image, relay_is_up
+from harness.platforms.kind.environment import ROOT, Hub, open_lab_on, prepare_image, relay_is_up
 from harness.platforms.kubernetes.disruptions import KubernetesDisruptions
 from harness.platforms.kubernetes.found import find_emco
-from harness.platforms.kubernetes.image import REPOSITORY
+from harness.platforms.kubernetes.image import REPOSITORY, image_name
 from harness.platforms.kubernetes.install import Release, install_relay
 from harness.platforms.kubernetes.lab import KubernetesLab
 from harness.platforms.kubernetes.splice import WIRING_UNDOERS, Splice, Where
@@ -39,17 +40,30 @@ Json = dict[str, Any]
 UNDO = "emco-relay"
 _STORES = MappingProxyType({"emco-mongo": 27017, "emco-etcd": 2379})
 _PROVIDER = "kind://docker/"
+_LABEL = "io.x-k8s.kind.cluster"
+_ASK_LIMIT = 30.0
 _NAMESPACE = f"/api/v1/namespaces/{EMCO_NAMESPACE}"
 _OWN = f"/api/v1/namespaces/{HARNESS_NAMESPACE}"
 _GONE_LIMIT, _PAUSE = 120.0, 0.2
+_PULLED = "the cluster pulls these images itself, as EMCO_CHAOS_PYTHON_IMAGE and EMCO_CHAOS_EDGES_IMAGE name them"
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    """The node of a kind cluster. name: of the container that it is"""
+class KindNodes:
+    """The nodes of a kind cluster of this machine's docker: images can be loaded into them.
 
-    cluster: str
-    name: str
+    cluster: as kind names it, empty where the nodes are no such containers;  names: of the containers
+    """
+
+    cluster: str = ""
+    names: tuple[str, ...] = ()
+
+    def within_reach(self, access: str) -> str:
+        """The container that is the only node, where processes are killed; empty where that cannot or shall not be.
+
+        access: as --node-access has it
+        """
+        return self.names[0] if access == "auto" and len(self.names) == 1 else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +98,6 @@ async def _checked(settings: Settings, services: Sequence[str]) -> Mapping[str, 
             service = await api.ask("GET", f"{_NAMESPACE}/services/{name}", accept=(404,))
             if port not in [one.get("port") for one in (service.get("spec") or {}).get("ports") or ()]:
                 raise HarnessTrouble(f"the namespace {EMCO_NAMESPACE} has no Service {name} with the port {port}")
-        await only_node(api)
     except HarnessTrouble as trouble:
         raise UsageError(f"--context {where.context}: {trouble}") from trouble
     finally:
@@ -104,17 +117,39 @@ def where_of(settings: Settings) -> Where:
     return Where(settings.kubeconfig, settings.context)
 
 
-async def only_node(api: ApiClient) -> Node:
-    """The cluster's node, on which processes are killed. Raises HarnessTrouble for one that cannot be reached."""
-    nodes = (await api.ask("GET", "/api/v1/nodes")).get("items") or []
+async def kind_nodes(api: ApiClient, cluster_of: Callable[[str], Awaitable[str]]) -> KindNodes:
+    """The nodes of a cluster that kind made on this machine; none of any other, or where nodes may not be looked at.
+
+    cluster_of: of which kind cluster a container of this machine is a node, empty for none
+    """
+    nodes = (await api.ask("GET", "/api/v1/nodes", accept=(403,))).get("items") or []
     provided = [str((one.get("spec") or {}).get("providerID", "")) for one in nodes]
-    if len(provided) != 1 or not provided[0].startswith(_PROVIDER):
-        raise HarnessTrouble(
-            f"services are killed on their node, which the harness reaches on clusters that kind made, of one node; "
-            f"this one has {len(provided)}: {', '.join(provided) or 'none'}"
+    if not provided or not all(one.startswith(_PROVIDER) for one in provided):
+        return KindNodes()
+    clusters, names = zip(*(one.removeprefix(_PROVIDER).split("/", 1) for one in provided), strict=True)
+    here = await asyncio.gather(*map(cluster_of, names))
+    return KindNodes(clusters[0], names) if set(here) == {clusters[0]} else KindNodes()
+
+
+async def docker_cluster_of(container: str) -> str:
+    """Of which kind cluster a container of docker here is a node; empty for none, or where there is no docker."""
+    label = f'{{{{index .Config.Labels "{_LABEL}"}}}}'
+    try:
+        return (await command("docker", "container", "inspect", "--format", label, container, limit=_ASK_LIMIT)).strip()
+    except CommandFails:  # a cluster of the same name elsewhere, for all that is known
+        return ""
+
+
+def pulled_image(settings: Settings, wiring: Wiring) -> str:
+    """The image of emulated edges, where the cluster has to pull it. Raises UsageError where none is named."""
+    if wiring.emulated and not settings.edges_image:
+        name = image_name(ROOT, base=settings.kind.python_image)
+        raise UsageError(
+            f"--context {settings.context}: images cannot be loaded into this cluster's nodes, and its emulated edges "
+            f"({', '.join(wiring.emulated)}) run from one of the harness: push {name}, which `emco-chaos image` "
+            "builds, to where the cluster pulls from, and name it by EMCO_CHAOS_EDGES_IMAGE"
         )
-    cluster, _, name = provided[0].removeprefix(_PROVIDER).partition("/")
-    return Node(cluster, name)
+    return settings.edges_image
 
 
 def _image(deployment: Json) -> str:
@@ -154,8 +189,11 @@ async def open_installed_lab(
         api = ApiClient(where.context, access)
         stack.push_async_callback(api.close)
         await check_open(api, EMCO_NAMESPACE)
-        node = await only_node(api)
-        image = await prepare_image(node.cluster, settings, folder)
+        nodes = await kind_nodes(api, docker_cluster_of)
+        if nodes.cluster:
+            image, hint = await prepare_image(nodes.cluster, nodes.names, settings, folder), ""
+        else:
+            image, hint = pulled_image(settings, wiring), _PULLED
         splice = Splice(wiring, where, journal)
         release = Release(
             wiring, image, settings.kind.python_image, settings.reference, services=splice, is_foreign=True
@@ -164,10 +202,11 @@ async def open_installed_lab(
         stack.push_async_callback(_let_go, api, journal, number)
         token = await install_relay(api, release)
         stack.push_async_callback(splice.take_back, api)
-        await relay_is_up(api, wiring)
+        await relay_is_up(api, wiring, hint=hint)
         passwords = await read_passwords(api)
         hub = Hub(access, api, release, token, passwords.mongo_uri, passwords.etcd)
-        lab, disruptions = await open_lab_on(settings, limits, node.name, hub, folder, stack)
+        node = nodes.within_reach(settings.node_access)
+        lab, disruptions = await open_lab_on(settings, limits, node, hub, folder, stack)
         before = await lab.snapshot()
         try:
             yield lab, disruptions

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.faults.journal import Journal, rollback
-from harness.faults.victim import HarnessTrouble, UsageError
+from harness.faults.victim import UsageError
 from harness.platforms.edge_emulator import EdgeEmulator
 from harness.platforms.edges.access import Access
 from harness.platforms.edges.client import ApiClient
@@ -16,12 +16,14 @@ from harness.platforms.edges.running import ALLOWED
 from harness.platforms.kubernetes.installed import (
     INSTALLED_UNDOERS,
     UNDO,
-    Node,
+    KindNodes,
     Passwords,
     check_installed,
-    only_node,
+    kind_nodes,
+    pulled_image,
     read_passwords,
 )
+from harness.platforms.kubernetes.wiring import Wiring
 from harness.platforms.settings import Settings
 from tests.unit.kubernetes.test_splice import INSTALLED, config_map, deployment, make, namespace
 
@@ -119,8 +121,6 @@ def reference(service: str) -> Json:
         ((INSTALLED[0], *STORES, NODE), "one Deployment with the label app=clm, it has none"),
         ((*INSTALLED, STORES[0], NODE), "no Service emco-etcd with the port 2379"),
         ((*INSTALLED, service("emco-mongo", 27018), STORES[1], NODE), "no Service emco-mongo with the port 27017"),
-        ((*INSTALLED, *STORES, node("aws:///i-1")), "one node; this one has 1: aws:///i-1"),
-        ((*INSTALLED, *STORES), "this one has 0: none"),
         (
             (INSTALLED[0], *map(config_map, SERVICES), *map(reference, SERVICES), *STORES, NODE),
             "is the reference EMCO of the harness; use --platform kind",
@@ -162,14 +162,56 @@ def test_settings_that_make_no_sense_are_refused(clusters: Clusters, given: dict
     assert said in str(refused.value)
 
 
-def test_a_kind_cluster_of_one_node_is_known_by_its_provider(clusters: Clusters) -> None:
+async def of_hub(_: str) -> str:
+    return "hub"
+
+
+async def of_none(_: str) -> str:
+    return ""
+
+
+def test_the_node_of_a_kind_cluster_is_within_reach_when_there_is_but_one(clusters: Clusters) -> None:
     async def work(api: ApiClient) -> None:
-        assert await only_node(api) == Node("hub", "hub-control-plane")
+        found = await kind_nodes(api, of_hub)
+        assert found == KindNodes("hub", ("hub-control-plane",))
+        assert (found.within_reach("auto"), found.within_reach("none")) == ("hub-control-plane", "")
         await put(api, {**node("kind://docker/hub/hub-worker"), "metadata": {"name": "n2"}})
-        with pytest.raises(HarnessTrouble, match="this one has 2"):
-            await only_node(api)
+        found = await kind_nodes(api, of_hub)
+        assert (found.cluster, sorted(found.names)) == ("hub", ["hub-control-plane", "hub-worker"])
+        assert found.within_reach("auto") == ""
 
     clusters.run((NODE,), work)
+
+
+@pytest.mark.parametrize(
+    "things,cluster_of",
+    [
+        ((), of_hub),
+        ((node("aws:///i-1"),), of_hub),
+        ((NODE, {**node("aws:///i-1"), "metadata": {"name": "n2"}}), of_hub),
+        ((NODE,), of_none),  # of the same name, on another machine
+        ((node("kind://docker/other/hub-control-plane"),), of_hub),
+    ],
+)
+def test_nodes_of_any_other_cluster_are_out_of_reach(
+    clusters: Clusters, things: tuple[Json, ...], cluster_of: Callable[[str], Awaitable[str]]
+) -> None:
+    async def work(api: ApiClient) -> None:
+        found = await kind_nodes(api, cluster_of)
+        assert (found, found.within_reach("auto")) == (KindNodes(), "")
+
+    clusters.run(things, work)
+
+
+def test_an_emco_is_accepted_whoever_made_its_cluster(clusters: Clusters) -> None:
+    assert set(checked(clusters, (*INSTALLED, *STORES, node("aws:///i-1")))) == set(SERVICES)
+
+
+def test_where_images_cannot_be_loaded_that_of_emulated_edges_has_to_be_named(clusters: Clusters) -> None:
+    with pytest.raises(UsageError, match=r"\(p1\+c1\).*push emco-chaos/reference:.*EMCO_CHAOS_EDGES_IMAGE"):
+        pulled_image(clusters.settings(), Wiring(SERVICES, ("p1+c1",)))
+    assert pulled_image(clusters.settings(edges_image="r/edges:1"), Wiring(SERVICES, ("p1+c1",))) == "r/edges:1"
+    assert pulled_image(clusters.settings(), Wiring(SERVICES, ())) == ""
 
 
 def test_passwords_are_those_of_the_store_charts_secrets(clusters: Clusters) -> None:
