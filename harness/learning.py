@@ -37,11 +37,11 @@ class Taught:
 def learn_plan(settings: Settings, console: Console) -> Plan:
     """The plan; learns when that was not done under the same digest."""
     work = prepare(settings)
-    return uvloop.run(_interruptible(_plan(settings, work, console)))
+    return uvloop.run(interruptible(_plan(settings, work, console)))
 
 
-async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
-    """Ctrl-C and SIGTERM end it early, with everything undone. Raises HarnessTrouble then."""
+async def interruptible(work: Coroutine[Any, Any, T], *, left: str = "everything was undone") -> T:
+    """Ctrl-C and SIGTERM end it early, with what that leaves. Raises HarnessTrouble then."""
     task = asyncio.ensure_future(work)
     got: list[signal.Signals] = []
 
@@ -57,7 +57,7 @@ async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         if not got:
             raise
-        raise HarnessTrouble(f"ended by {got[0].name}; everything was undone") from None
+        raise HarnessTrouble(f"ended by {got[0].name}; {left}") from None
 
 
 async def _plan(settings: Settings, work: Work, console: Console) -> Plan:
@@ -72,7 +72,7 @@ async def _plan(settings: Settings, work: Work, console: Console) -> Plan:
 def learn_everything(settings: Settings, console: Console) -> tuple[Taught, ...]:
     """Every call, with its control runs."""
     work = prepare(settings)
-    return uvloop.run(_interruptible(_everything(settings, work, console)))
+    return uvloop.run(interruptible(_everything(settings, work, console)))
 
 
 async def _everything(settings: Settings, work: Work, console: Console) -> tuple[Taught, ...]:

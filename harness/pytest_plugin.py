@@ -73,11 +73,16 @@ _CRASH_POINT = (
     "crash_point(pattern, ..., victims=(), faults=()): only these crash points (ids or patterns); victims and faults "
     "instead of those of the options. For tests with the argument `crash_point`"
 )
+_OWN_STORES = (
+    "emco_own_stores(kinds=()): kills, freezes or wipes a store, skipped where that is somebody else's, with "
+    "--emco-platform kubernetes; kinds: only where the parameter `kind` is one of these"
+)
 _MARKERS = (
     _CRASH_POINT,
     "emco_real: needs real EMCO binaries, skipped without --emco-bin and --emco",
     "emco_kind(edges=''): needs EMCO in a cluster, skipped without --emco-platform kind; edges: of which kind",
     "emco_processes(why): cannot be done in pods, skipped there",
+    _OWN_STORES,
     "emco_slow: takes minutes; leave out with -m 'not emco_slow'",
 )
 
@@ -223,11 +228,15 @@ def _claims_something(item: pytest.Item) -> bool:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """emco_real: skipped without binaries; emco_kind and emco_processes: on the other platform."""
+    """emco_real: skipped without binaries; emco_kind, emco_processes, emco_own_stores: on the other platforms."""
     config = item.config
     platform = option(config, "platform") or "process"
     if platform != "process" and (marker := item.get_closest_marker("emco_processes")) is not None:
         pytest.skip(f"cannot be done in pods: {marker.args[0]}")
+    if platform == "kubernetes" and (marker := item.get_closest_marker("emco_own_stores")) is not None:
+        kinds, callspec = marker.kwargs.get("kinds", ()), getattr(item, "callspec", None)
+        if not kinds or (callspec is not None and callspec.params.get("kind") in kinds):
+            pytest.skip("the stores of an installed EMCO are somebody else's: give --emco-platform kind")
     if (marker := item.get_closest_marker("emco_kind")) is not None:
         if platform != "kind":
             pytest.skip("needs EMCO in a cluster: give --emco-platform kind")

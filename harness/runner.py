@@ -72,15 +72,32 @@ class Worker:
         self.retries, self.problems = line["retries"], tuple(line["problems"])
         return read_result(line)
 
-    async def close(self) -> None:
-        """End its input and wait: it takes its environment down itself."""
+    async def close(self) -> str:
+        """End its input and wait: it takes its environment down itself. What of that went wrong; empty for nothing."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
-            await asyncio.wait_for(self._process.wait(), self._close_limit)
+            said = await asyncio.wait_for(self._rest(), self._close_limit)
         except TimeoutError:
             self._process.kill()  # what it leaves behind is in its undo journal
             await self._process.wait()
+            return (
+                f"a worker did not take its environment down within {self._close_limit:g} s, and was killed; "
+                "`emco-chaos rollback` undoes what it left"
+            )
+        return "; ".join(said)
+
+    async def _rest(self) -> list[str]:
+        """The troubles that it tells until it ends."""
+        assert self._process.stdout is not None
+        said = []
+        while text := await self._process.stdout.readline():
+            line = json.loads(text)
+            if line["event"] == "trouble":
+                said.append(str(line["text"]))
+        if (code := await self._process.wait()) != 0 and not said:
+            said.append(self._ended(code))
+        return said
 
     def _say(self, order: dict[str, Any]) -> None:
         self._write(json.dumps(order).encode())
@@ -102,12 +119,15 @@ class Worker:
         except TimeoutError:
             raise WorkerTrouble("harness", f"a worker said nothing for {limit:g} s; its log: {self._tail()}") from None
         if not text:
-            told = f"a worker ended (exit {await self._process.wait()}); `emco-chaos rollback` removes what it left"
-            raise WorkerTrouble("harness", f"{told}; {self._log.name}: {self._tail() or 'nothing'}")
+            raise WorkerTrouble("harness", self._ended(await self._process.wait()))
         line: dict[str, Any] = json.loads(text)
         if line["event"] == "trouble":
             raise WorkerTrouble(line["kind"], line["text"])
         return line
+
+    def _ended(self, code: int) -> str:
+        told = f"a worker ended (exit {code}); `emco-chaos rollback` removes what it left"
+        return f"{told}; {self._log.name}: {self._tail() or 'nothing'}"
 
     def _tail(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="backslashreplace")[-3000:] if self._log.exists() else ""
@@ -117,6 +137,7 @@ class Worker:
 async def workers(settings: Settings, count: int, logs: Path) -> AsyncIterator[tuple[Worker, ...]]:
     """Start workers side by side; they are taken down at the end, whatever happens."""
     started: list[Worker] = []
+    trouble: WorkerTrouble | None = None
     try:
         for number in range(count):
             log = logs / f"worker-{number}.log"
@@ -127,10 +148,16 @@ async def workers(settings: Settings, count: int, logs: Path) -> AsyncIterator[t
                     start_new_session=True,
                 )  # fmt: skip
             started.append(Worker(process, log, settings))
-        await asyncio.gather(*(worker.ready() for worker in started))
+        await _side_by_side([asyncio.ensure_future(worker.ready()) for worker in started])
         yield tuple(started)
+    except WorkerTrouble as error:
+        trouble = error
+        raise
     finally:
-        await asyncio.gather(*(worker.close() for worker in started))
+        said = [text for text in await asyncio.gather(*(worker.close() for worker in started)) if text]
+        if said and (trouble is None or trouble.kind != "usage"):  # what the user has to mend comes first
+            texts = dict.fromkeys((*([str(trouble)] if trouble else ()), *said))
+            raise WorkerTrouble("harness", "; ".join(texts))
 
 
 def settings_json(settings: Settings) -> str:
@@ -188,8 +215,10 @@ async def run_points(
 
 
 async def _side_by_side(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Until all are done, or one fails, which ends the others: none is left that listens to a worker."""
     try:
         await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,7 +7,7 @@ which they try again does: the loop that asks waits the same time again and agai
 
 import itertools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from harness.wire.knocks import Knock
@@ -54,6 +54,18 @@ def tries(knocks: Sequence[Knock]) -> Tries:
         return Tries(began, len(knocks) - len(began))
     began = evenly_spaced(bursts([knock.at for knock in knocks], pause=_TOGETHER))
     return Tries(began, len(knocks) - len(began))
+
+
+def tried(knocks: Sequence[Knock], edges: Collection[str]) -> int:
+    """How often targets were tried, each by each source: edges as above; of others, connections asked for at the same
+    time are one try."""
+    series: dict[tuple[str, str], list[Knock]] = {}
+    for knock in knocks:
+        series.setdefault((knock.source, knock.target), []).append(knock)
+    return sum(
+        len(tries(found).at) if target in edges else len(bursts([one.at for one in found], pause=_TOGETHER))
+        for (_, target), found in series.items()
+    )
 
 
 def going_on(tries: Tries, now: float) -> bool:

@@ -91,7 +91,12 @@ class Clients:
         self._pending.append(self._environment.begin(lambda campaign: send(campaign, ask, limit=limit)))
 
     def answers(self, *, limit: float) -> tuple[Asked, ...]:
-        """Wait for all answers; in the order of asking. Raises HarnessTrouble when one takes longer than `limit`."""
+        """Wait for all answers; in the order of asking.
+
+        Raises HarnessTrouble when one takes longer than `limit`, and where nobody asked for anything.
+        """
+        if not self._pending:
+            raise HarnessTrouble("no client waits for an answer")
         deadline = time.monotonic() + limit
         pending, self._pending = self._pending, []
         try:
@@ -129,6 +134,12 @@ class Clients:
         if state is None:
             raise HarnessTrouble(f"nothing tells whether {ask.name} took place")
         return self._state(ask.service, target) == state
+
+    def lies(self) -> tuple[str, ...]:
+        """What clients were told that is not so now, a sentence each. Raises HarnessTrouble where nobody asked."""
+        if not self.asked:
+            raise HarnessTrouble("no client was told anything: there is nothing that could be true or not")
+        return untrue(self.asked, {one.ask.name: self.took_place(one.ask) for one in self.asked})
 
     def _state(self, service: str, target: str) -> str:
         async def read(campaign: Campaign) -> str:

@@ -9,7 +9,8 @@
 
 Where a stage is set already (a pytest fixture did it) that one is used. Beyond that:
 
-* an action of the method that failed makes the experiment fail; chaoslib alone lets it end as completed;
+* an activity of the method that failed makes the experiment fail, and so does a probe that gives what its tolerance
+  does not allow; chaoslib alone lets it end as completed, and asks tolerances in the steady state only;
 * after the rollbacks the steady state is asked for again; where it does not hold the experiment fails;
 * every activity is written to the run's folder as it ends, synced, so that nothing is lost with the process.
 """
@@ -26,8 +27,8 @@ from chaoslib.hypothesis import run_steady_state_hypothesis
 from chaoslib.run import EventHandlerRegistry
 
 from harness.chaos import current
+from harness.chaos.judging import failed_steps
 from harness.chaos.opening import Opened, open_stage
-from harness.chaos.sentences import why_failed
 from harness.faults.victim import HarnessTrouble, ServiceDown, UsageError
 
 __all__ = [
@@ -100,11 +101,7 @@ def after_experiment_control(
 def _problems(
     context: Mapping[str, Any], state: dict[str, Any], configuration: Mapping[str, Any], secrets: Mapping[str, Any]
 ) -> list[str]:
-    problems = [
-        f"the action {run['activity'].get('name')!r} failed: {why_failed(run)}"
-        for run in (*(state.get("run") or ()), *(state.get("rollbacks") or ()))
-        if run.get("status") == "failed" and run["activity"].get("type") == "action"
-    ]
+    problems = failed_steps(context, state, configuration, secrets)
     if not current.is_set():
         return [*problems, "there was no EMCO"]
     hypothesis = context.get("steady-state-hypothesis")

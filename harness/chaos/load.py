@@ -59,7 +59,12 @@ class Load:
         return sum(one.told.kind == "acknowledged" and one.began >= since for one in tuple(self.asked))
 
     def end(self, *, limit: float) -> tuple[Asked, ...]:
-        """Let every client get its last answer; all that they were told. Raises HarnessTrouble when that takes long."""
+        """Let every client get its last answer; all that they were told.
+
+        Raises HarnessTrouble when that takes long, and where there is no client.
+        """
+        if not self._running:
+            raise HarnessTrouble("there is no load that could end")
         self._stopped = True
         running, self._running = self._running, []
         for one in running:

@@ -95,7 +95,7 @@ def settings_of(configuration: Mapping[str, Any]) -> Settings:
         isolate=_yes(configuration.get("isolate", True)),
         edges=edges,
         platform=platform,
-        cluster=cluster,
+        cluster=cluster if platform == "kind" or configuration.get("cluster") else CLUSTER,  # elsewhere there is none
         node_access=node_access,
         node_image=os.environ.get("EMCO_CHAOS_NODE_IMAGE", ""),
         reuse=platform == "kind" and Sets(default_folders()["state_folder"]).get(cluster) is not None,

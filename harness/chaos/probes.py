@@ -2,13 +2,15 @@
 
 from typing import Any
 
+from harness.chaos.attempts import tried
 from harness.chaos.current import stage
 from harness.chaos.sentences import in_sentences
 from harness.chaos.stage import BEGIN
 from harness.emco.status import NOTHING_SAID, parse_status
-from harness.faults.victim import HarnessTrouble
+from harness.faults.victim import HarnessTrouble, UsageError
 
 __all__ = [
+    "answers_are_true",
     "broken_invariants",
     "changed_since",
     "connectivity",
@@ -22,11 +24,26 @@ __all__ = [
     "workload_ready",
 ]
 
+_PLACES = ("", "mongo", "etcd", "edge")
+
 
 @in_sentences
 def emco_answers() -> bool:
-    """Whether every service answers a request of its own kind."""
-    return not stage().silent()
+    """Whether every service answers a request of its own kind, and EMCO the status of what has a context in etcd.
+
+    Of etcd it says nothing before the first group or logical cloud is instantiated, nor whether rsync can read it: at
+    rest rsync reads nothing, and its own request shows no more than that it runs.
+    """
+    return not stage().silent() and not stage().reading().silent
+
+
+@in_sentences
+def answers_are_true() -> bool:
+    """Whether everything that clients were told took place where it was acknowledged, and did not where it was refused.
+
+    Fails where no client was answered.
+    """
+    return not stage().clients.lies()
 
 
 @in_sentences
@@ -69,14 +86,24 @@ def connectivity(group: str, edge: str) -> str:
 
 
 @in_sentences
-def tries(target: str, since: str, source: str = "*") -> int:
-    """How often a target was knocked at since a mark: connections asked for, messages into a link that keeps them."""
-    return len(stage().knocks(source=source, target=target, since=stage().marked(since)))
+def tries(target: str, since: str, source: str = "*", until: str = "") -> int:
+    """How often a target was tried from one mark until another; empty: until now. Fails where no link leads there.
+
+    A try is what rsync does each 2 s to see whether an edge is there; what its watches and client library knock beside
+    that does not count. At any other target connections that are asked for at the same time are one try.
+    """
+    here = stage()
+    here.must_be_linked(target, source=source)
+    first, last = here.marked(since), here.marked(until) if until else None
+    if last is not None and last.at < first.at:
+        raise UsageError(f"{until!r} was marked before {since!r}")
+    return tried(here.knocks(source=source, target=target, since=first, until=last), here.edges)
 
 
 @in_sentences
 def effects(since: str, source: str = "*", target: str = "*") -> list[str]:
-    """Effects that the relays saw since a mark, a line each."""
+    """Effects that the relays saw since a mark, a line each. Fails where no link leads from source to target."""
+    stage().must_be_linked(target, source=source)
     return [one.effect.describe() for one in stage().seen(source=source, target=target, since=stage().marked(since))]
 
 
@@ -100,5 +127,9 @@ def changed_since(name: str, within: str = "") -> list[str]:
 
     within: mongo, etcd or edge, for that alone
     """
+    if within not in _PLACES:
+        raise UsageError(
+            f"within is one of {', '.join(filter(None, _PLACES))}, or empty for all of them, not {within!r}"
+        )
     changed = stage().changed_since(name)
-    return [f"{delta.kind}: {delta.where}" for delta in changed if delta.where.startswith(within)]
+    return [f"{delta.kind}: {delta.where}" for delta in changed if within in ("", delta.where.partition(" ")[0])]

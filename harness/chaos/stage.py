@@ -19,8 +19,10 @@ from harness.chaos import backups
 from harness.chaos.attempts import Tries, going_on, tries
 from harness.chaos.clients import Clients
 from harness.chaos.groups import Groups
+from harness.chaos.linked import must_be_linked
 from harness.chaos.load import Load
 from harness.chaos.moments import Made, Mark, Pending
+from harness.chaos.reading import Reading, read_contexts
 from harness.chaos.supervision import Supervision
 from harness.chaos.waiting import within
 from harness.chaos.watching import Seen
@@ -252,9 +254,17 @@ class Stage:
         """Effects that the relays saw, all or since a mark."""
         return self._look(lambda campaign: campaign.lab.relay.since(since.seq if since else 0))
 
-    def knocks(self, *, source: str = "*", target: str = "*", since: Mark | None = None) -> tuple[Knock, ...]:
-        """Tries to reach a target, all or since a mark: connections asked for, and what was sent into a black hole."""
-        seen = self._look(lambda campaign: tuple(campaign.lab.relay.knocks[since.knock if since else 0 :]))
+    def must_be_linked(self, target: str, *, source: str = "*") -> None:
+        """Raise UsageError with the links that there are unless one leads from a source to a target (patterns)."""
+        services, links = self.services, self._look(lambda campaign: campaign.lab.relay.links())
+        must_be_linked(links, services, source=source, target=target)
+
+    def knocks(
+        self, *, source: str = "*", target: str = "*", since: Mark | None = None, until: Mark | None = None
+    ) -> tuple[Knock, ...]:
+        """Tries to reach a target, all or from a mark to another: connections asked for, what a black hole was sent."""
+        window = slice(since.knock if since else 0, until.knock if until else None)
+        seen = self._look(lambda campaign: tuple(campaign.lab.relay.knocks[window]))
         return tuple(one for one in seen if fnmatchcase(one.source, source) and fnmatchcase(one.target, target))
 
     def seen(self, *, source: str = "*", target: str = "*", since: Mark | None = None) -> tuple[Observation, ...]:
@@ -287,6 +297,10 @@ class Stage:
             return tuple(why for why in found if why)
 
         return self._environment.do(ask)
+
+    def reading(self, *, limit: float = 5.0) -> Reading:
+        """What of EMCO can be looked up in etcd, and what cannot; see harness.chaos.reading."""
+        return self._environment.do(lambda campaign: read_contexts(campaign, self._calls, limit=limit))
 
     def lifecycle(self, group: str, verb: str) -> Answer:
         """POST one of a group's lifecycle calls, `stop` or `terminate` say, once; marks the moment."""
@@ -328,6 +342,7 @@ class Stage:
 
     def wait_for_tries(self, target: str, *, since: str, times: int, limit: float) -> int:
         """Wait until a target was tried so often since a mark; how often. Raises HarnessTrouble when it was not."""
+        self.must_be_linked(target)
         mark = self.marked(since)
 
         def enough() -> int | None:
@@ -342,6 +357,7 @@ class Stage:
         What ended it, in words. This is how long a fault lasts: it does not fail. A goal that is reached meanwhile is
         marked so: the next step heals at once, and looks from beside may see it only after that.
         """
+        self.must_be_linked(target)
         mark = self.marked(since)
         missing = self.groups.missing(group, goal) if goal else None
 
@@ -361,6 +377,7 @@ class Stage:
 
         Who tries and who is asked meanwhile are then in the same order in every run.
         """
+        self.must_be_linked(target)
         mark = self.marked(since)
         before = self.tries(target, since=mark)
         if not going_on(before, self._now()):

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.chaos import goals, outages
-from harness.chaos.clients import Ask, ask_of, untrue
+from harness.chaos.clients import Ask, ask_of
 from harness.chaos.current import stage
 from harness.chaos.load import with_ballast
+from harness.chaos.reading import Reading
 from harness.chaos.sentences import in_sentences
 from harness.chaos.supervision import Restarts
 from harness.faults.victim import UsageError
@@ -77,10 +78,12 @@ def outage_in_call(
 
 @in_sentences
 def crash_services() -> list[str]:
-    """SIGKILL all services of EMCO; they stay down."""
+    """SIGKILL all services of EMCO that run; they stay down. Fails where none does."""
     here = stage()
     down = here.act(lambda campaign: campaign.disruptions.down())
-    return [f"{name}: {here.crash(name).describe()}" for name in here.services if name not in down]
+    if not (running := [name for name in here.services if name not in down]):
+        raise AssertionError("no service of EMCO runs: there is nothing to crash")
+    return [f"{name}: {here.crash(name).describe()}" for name in running]
 
 
 @in_sentences
@@ -115,6 +118,8 @@ def supervise(services: Sequence[str] = (), backoff: float = 0.5, most: float = 
     here = stage()
     down = here.act(lambda campaign: campaign.disruptions.down())
     names = tuple(services) or tuple(name for name in here.services if name in down)
+    if not names:
+        raise AssertionError("no service is down: there is nothing to start")
     if missing := [name for name in names if name not in down]:
         raise AssertionError(f"{missing[0]} is not down: there is nothing to start")
     here.mark("supervised")
@@ -180,19 +185,22 @@ def wait_for_answers(limit: float = 90.0) -> list[str]:
 
 @in_sentences
 def check_answers() -> list[str]:
-    """Compare what clients were told with what took place; what is not true, a sentence each."""
-    clients = stage().clients
-    there = {one.ask.name: clients.took_place(one.ask) for one in clients.asked}
-    return list(untrue(clients.asked, there))
+    """Compare what clients were told with what took place; what is not true, a sentence each.
+
+    It does not fail, so that the experiment goes on; the probe `answers_are_true` says whether there is any.
+    """
+    return list(stage().clients.lies())
 
 
 @in_sentences
 def ask_again(limit: float = 30.0) -> list[str]:
     """Let the clients that were refused or heard nothing ask again, until it took place; what they were told last.
 
-    Fails when something has not taken place after `limit` seconds.
+    Fails when something has not taken place after `limit` seconds, and where nobody was told anything before.
     """
     clients = stage().clients
+    if not clients.asked:
+        raise AssertionError("no client was told anything: there is nothing to ask for again")
     told = []
     for one in clients.asked:
         if one.told.kind == "acknowledged":
@@ -286,7 +294,10 @@ def wait_for_load(acknowledged: int, limit: float = 60.0) -> int:
 
 @in_sentences
 def end_load(limit: float = 60.0) -> str:
-    """Let the clients under load stop after their present request; how many requests were acknowledged and refused."""
+    """Let the clients under load stop after their present request; how many requests were acknowledged and refused.
+
+    Fails where there is no load.
+    """
     asked = stage().load.end(limit=float(limit))
     kinds = [one.told.kind for one in asked]
     return (
@@ -296,14 +307,25 @@ def end_load(limit: float = 60.0) -> str:
 
 @in_sentences
 def wait_until_serving(store: str, limit: float = 30.0) -> float:
-    """Wait until every service answers a request of its own kind; seconds since the store came back.
+    """Wait until EMCO answers as the probe `emco_answers` wants it; seconds since the store came back.
 
-    Fails with who does not answer within `limit` seconds.
+    Fails with who does not answer within `limit` seconds, and, where etcd was away, when nothing of EMCO reads etcd.
     """
     here = stage()
-    if here.within(lambda: not here.silent(), limit=float(limit)) is None:
-        raise AssertionError(f"not within {limit:g} s after {store} came back: {'; '.join(here.silent())}")
-    return here.mark(f"serving after {store}").at - here.marked(outages.ended_mark(store)).at
+    back = here.marked(outages.ended_mark(store)).at
+    last = Reading((), ())
+
+    def serves() -> bool:
+        nonlocal last
+        silent = here.silent()
+        last = Reading((), silent) if silent else here.reading()
+        return not last.silent
+
+    if here.within(serves, limit=float(limit)) is None:
+        raise AssertionError(f"not within {limit:g} s after {store} came back: {'; '.join(last.silent)}")
+    if store != "mongo" and not last.read:
+        raise AssertionError("no group and no logical cloud has a context: nothing shows whether EMCO can read etcd")
+    return here.mark(f"serving after {store}").at - back
 
 
 @in_sentences

@@ -57,7 +57,10 @@ class Supervision:
             self._coming[name] = self._environment.begin(_keeper(name, restarts, limit))
 
     def wait(self, *, limit: float) -> tuple[Up, ...]:
-        """Wait until all answer. Raises ServiceDown for one that does not, HarnessTrouble when it takes longer."""
+        """Wait until all answer. Raises ServiceDown for one that does not, HarnessTrouble when it takes longer, and
+        where none is started."""
+        if not self._coming:
+            raise HarnessTrouble("no service is supervised: there is nothing to wait for")
         deadline = time.monotonic() + limit
         coming, self._coming = self._coming, {}
         try:

@@ -14,6 +14,7 @@ from harness.defaults import default_folders, default_python_image
 from harness.evidence.run_folder import run_id
 from harness.faults.journal import process_started
 from harness.faults.victim import UsageError
+from harness.learning import interruptible
 from harness.options import with_settings
 from harness.platforms.kind.clusters import ClusterSet, Sets, is_running
 from harness.platforms.kind.environment import ROOT, bring_up, workloads
@@ -63,7 +64,8 @@ def up(
         )
     undo = settings.state_folder / "undo" / f"{os.getpid()}-{process_started(os.getpid())}.up.undo"
     with tempfile.TemporaryDirectory(prefix="emco-chaos-") as folder:
-        asyncio.run(bring_up(settings, services=work.services, edges=work.edges, folder=Path(folder), undo=undo))
+        work_to_do = bring_up(settings, services=work.services, edges=work.edges, folder=Path(folder), undo=undo)
+        asyncio.run(interruptible(work_to_do, left="`emco-chaos status` shows what was kept"))
     _show(sets, kind.name)
 
 

@@ -14,6 +14,7 @@ from harness.evidence.redaction import Redactor
 from harness.evidence.run_folder import create_run_folder, run_id
 from harness.faults import journal
 from harness.faults.victim import UsageError
+from harness.platforms.opening import resting
 from harness.platforms.settings import Settings
 from harness.reporting.baseline import Baseline
 from harness.reporting.progress import Progress
@@ -26,7 +27,7 @@ from harness.work import prepare
 
 def run_points(settings: Settings, chosen: Chosen, out: Path, accepted: Baseline, *, as_json: bool) -> int:
     """Run the chosen points, show what came of it; the exit code. `out`: where the run's folder is made."""
-    prepare(settings)  # wrong files are refused before a folder is made
+    work = prepare(settings)  # wrong files are refused before a folder is made
     hide = make_redactor()
     try:
         folder = create_run_folder(out, run=run_id(datetime.now(UTC), secrets.token_hex(2)), redactor=hide)
@@ -37,6 +38,10 @@ def run_points(settings: Settings, chosen: Chosen, out: Path, accepted: Baseline
         what = f"{counted(killed, 'journal')} of runs that were killed"
         console.print(f"{what}: `emco-chaos rollback` removes what they left", highlight=False)
     console.print(f"seed {settings.seed}, {settings.workers} workers, run {folder.path}", highlight=False)
+    if idle := resting(settings, work.services):
+        console.print(
+            f"not needed by the workload, and stopped until the end of the run: {', '.join(idle)}", highlight=False
+        )
     watcher = ConsoleWatcher(console, Progress(console, clock=time.monotonic))
 
     def show(plan: Any) -> None:

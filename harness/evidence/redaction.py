@@ -62,6 +62,7 @@ _SECRET_KIND = re.compile(r"^[ \t]*kind:[ \t]*[\"']?Secret\b", re.MULTILINE)
 _SECRET_DATA = re.compile(
     r"^(?P<indent>[ \t]*)(?:data|stringData):[ \t]*\n(?P<body>(?:(?P=indent)[ \t]+\S.*\n?)+)", re.M
 )
+_LONGEST_KEPT = 64 * 1024  # characters; longer texts, as logs are, do not come again
 _HARMLESS = frozenset({"", "null", "true", "false", "None", "True", "False", "[]", "{}", '""', "''"})
 
 
@@ -117,6 +118,8 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """The text without secrets. Text that is a whole JSON document is masked as data."""
+        if len(text) > _LONGEST_KEPT:
+            return self._text(text)
         known = self._masked.get(text)  # a run's texts are the same few thousand, over and over
         if known is None:
             known = self._masked[text] = self._text(text)

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,21 @@ class Undo:
     arguments: Mapping[str, str]
 
 
+class UndoFails(Exception):
+    """An undo could not be played now; the sentence says why. It stays in its journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """What became of a journal: a sentence for each act that is undone, and one for each that could not be.
+
+    failed: these are still in the journal
+    """
+
+    told: tuple[str, ...]
+    failed: tuple[str, ...] = ()
+
+
 class Journal:
     """Append-only file of undos, synced line by line. Not shared between processes: one file each.
 
@@ -33,7 +49,8 @@ class Journal:
         self.path = path
         self._undoers = UNDOERS if undoers is None else undoers
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", encoding="utf-8")
+        # What an undo needs, as the specification of somebody's pod, may hold passwords.
+        self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8")
         if (written := path.read_bytes()) and not written.endswith(b"\n"):
             self._file.write("\n")  # a line that a killed process left unfinished must not swallow the next
         self._next = 1 + max((undo.number for undo in _all(path)), default=0)
@@ -70,16 +87,32 @@ def left(path: Path) -> tuple[Undo, ...]:
     return tuple(sorted((undo for undo in _all(path) if undo.number not in done), key=lambda undo: -undo.number))
 
 
-def rollback(path: Path, *, undoers: "Undoers | None" = None) -> tuple[str, ...]:
-    """Play what is left of a journal and remove it; returns a sentence for each act.
+def rollback(path: Path, *, undoers: "Undoers | None" = None) -> RolledBack:
+    """Play what is left of a journal, each act whatever became of the others, and remove it when nothing is left.
 
     undoers: what plays each kind of undo, where platforms have kinds of their own
     """
-    told = []
+    told, failed = [], []
     for undo in left(path):
-        told.append((UNDOERS if undoers is None else undoers)[undo.kind](undo.arguments))
-    path.unlink(missing_ok=True)
-    return tuple(told)
+        try:
+            told.append(_played(undo, UNDOERS if undoers is None else undoers))
+        except (UndoFails, OSError, subprocess.SubprocessError) as error:
+            failed.append(f"{undo.kind} {' '.join(undo.arguments.values())[:_MOST_SHOWN]}: {error}")
+        else:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"\n{json.dumps({'done': undo.number})}\n")  # the line before may be torn
+    if not failed:
+        path.unlink(missing_ok=True)
+    return RolledBack(tuple(told), tuple(failed))
+
+
+def _played(undo: Undo, undoers: "Undoers") -> str:
+    if undo.kind not in undoers:
+        raise UndoFails("this version does not know how that is undone")
+    try:
+        return undoers[undo.kind](undo.arguments)
+    except KeyError as error:
+        raise UndoFails(f"the journal does not say the {error} of it; another version wrote it") from error
 
 
 def orphaned(folder: Path) -> tuple[Path, ...]:
@@ -127,10 +160,12 @@ def _remove_tree(arguments: Mapping[str, str]) -> str:
     return f"folder {path} removed"
 
 
+_MOST_SHOWN = 200
 MARKER = ".emco-chaos"
 """Name of the file that marks a folder as made by the harness: nothing else is ever removed."""
 
 Undoers = Mapping[str, Callable[[Mapping[str, str]], str]]
+"""What plays each kind of undo and returns a sentence. Raises UndoFails, OSError or SubprocessError."""
 
 UNDOERS: Undoers = {
     "process": _kill_process,

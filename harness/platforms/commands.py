@@ -1,8 +1,10 @@
 """Programs that the harness asks to do something: docker, kind. Never through a shell, always with a limit."""
 
 import asyncio
+import contextlib
 import os
 import shutil
+import signal
 from collections.abc import Mapping
 
 from harness.faults.victim import HarnessTrouble, UsageError
@@ -28,30 +30,48 @@ async def command(*arguments: str, limit: float, environment: Mapping[str, str] 
 
     limit: seconds;  environment: added to the harness's own. Raises CommandFails with the end of what it said.
     """
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, **(environment or {})},
-            start_new_session=True,  # Ctrl-C in a terminal is for us
-            preexec_fn=die_with_parent,
-        )
-    except OSError as error:
-        raise CommandFails(f"{arguments[0]} cannot be run: {error.strerror}") from error
+    process = await _begun(arguments, {**os.environ, **(environment or {})})
     try:
         out, err = await asyncio.wait_for(process.communicate(), limit)
     except TimeoutError:
         raise CommandFails(f"`{_said(arguments)}` did not end within {limit:g} s") from None
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        await _end(process)
     if process.returncode != 0:
         said = (err or out).decode("utf-8", "backslashreplace").strip()[-_MOST_SHOWN:]
         raise CommandFails(f"`{_said(arguments)}` ended with exit code {process.returncode}: {said or 'no word'}")
     return out.decode("utf-8", "backslashreplace")
+
+
+async def _begun(arguments: tuple[str, ...], environment: Mapping[str, str]) -> asyncio.subprocess.Process:
+    """A program that runs. Whoever is cancelled at this very moment has it ended, which asyncio does by halves."""
+    beginning = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment,
+            start_new_session=True,  # Ctrl-C in a terminal is for us
+            preexec_fn=die_with_parent,
+        )
+    )
+    try:
+        return await asyncio.shield(beginning)
+    except OSError as error:
+        raise CommandFails(f"{arguments[0]} cannot be run: {error.strerror}") from error
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):  # there is nothing to end
+            await _end(await beginning)
+        raise
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """With what it has started: that would go on without it."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):  # it ended at this very moment
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
 def _said(arguments: tuple[str, ...]) -> str:

@@ -74,7 +74,8 @@ class Disruptable(Protocol):
         """Start what is down and return when it answers. Raises ServiceDown with its log when it does not."""
 
     async def silent(self, name: str, *, limit: float) -> str:
-        """Why a service does not answer a request of its own kind within `limit` seconds; empty when it does."""
+        """Why a service does not answer a request of its own kind within `limit` seconds; empty when it does: something
+        that its API looks up in mongo, or, without an API, a ping at its gRPC port."""
 
     async def down(self) -> tuple[str, ...]:
         """Services and stores of the harness that do not run; paused ones do."""

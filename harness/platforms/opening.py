@@ -14,7 +14,7 @@ from harness.platforms.images.named import ServiceImage
 from harness.platforms.kind.clusters import available_mib, check_kind
 from harness.platforms.kind.environment import KIND_LIMITS, open_kind_lab, real_images
 from harness.platforms.kubernetes.charts import Charts, check_charts
-from harness.platforms.kubernetes.installed import check_installed, open_installed_lab
+from harness.platforms.kubernetes.installed import check_installed, open_installed_lab, resting_services
 from harness.platforms.process.disruptions import ProcessDisruptions
 from harness.platforms.process.environment import open_lab
 from harness.platforms.process.lab import EdgeName
@@ -83,6 +83,11 @@ def images_of(settings: Settings, services: Sequence[str]) -> Mapping[str, Servi
     if settings.charts:
         check_charts(Charts(settings.charts, settings.chart_values), services)
     return real_images(settings, services)
+
+
+def resting(settings: Settings, services: Sequence[str]) -> tuple[str, ...]:
+    """Services of an installed EMCO that do not run while these are tested. Raises UsageError."""
+    return resting_services(settings, services) if settings.platform == "kubernetes" else ()
 
 
 def platform_limits(settings: Settings) -> Limits:

@@ -211,9 +211,13 @@ class RemoteRelay:
         """Turn away whoever is at this address."""
         self._order("ban", address=address)
 
-    async def answers(self, source: str, ports: Sequence[int], *, limit: float) -> str:
-        """Wait until an instance of the source answers on all its ports; why it does not within the limit."""
-        return str(await self._ask("answers", limit, source=source, ports=list(ports), limit=limit))
+    async def answers(self, source: str, ports: Sequence[int], *, pinged: Sequence[int] = (), limit: float) -> str:
+        """Wait until an instance of the source answers on all its ports; why it does not within the limit.
+
+        pinged: ports at which it has to answer a PING of HTTP/2; at the others a connection is enough
+        """
+        asked = {"ports": list(ports), "pinged": list(pinged)}
+        return str(await self._ask("answers", limit, source=source, **asked, limit=limit))
 
     async def hung_up(self, target: str, *, limit: float) -> bool:
         """Wait until the end of every connection through the door to a target has reached the relay, and is passed on.

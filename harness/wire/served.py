@@ -36,6 +36,7 @@ from harness.wire.messages import (
     read,
     write,
 )
+from harness.wire.ping import ping
 from harness.wire.relay import Relay
 from harness.wire.syns import Syns
 from harness.wire.triggers import Armed, Trigger
@@ -400,14 +401,15 @@ class ServedRelay:
     async def _answers(self, order: Json) -> str:
         """Why a source's instance does not answer on its ports within the limit; empty when it does."""
         source, ports = order["source"], [int(port) for port in order["ports"]]
+        asked = [(_reachable, port) for port in ports] + [(ping, int(port)) for port in order["pinged"]]
         deadline = self._relay.clock() + float(order["limit"])
         why = f"no instance of {source} came"
         while self._relay.clock() < deadline:
             host = self._instances.address(source)
             if host:
                 try:
-                    for port in ports:
-                        await asyncio.wait_for(_reachable(host, port), _PROBE_LIMIT)
+                    for ask, port in asked:
+                        await asyncio.wait_for(ask(host, port), _PROBE_LIMIT)
                 except (OSError, TimeoutError) as error:
                     why = f"{source} does not answer on its ports: {str(error) or type(error).__name__}"
                 else:

@@ -11,6 +11,7 @@ from fixtures.experiment import Ran
 if TYPE_CHECKING:
     from harness.pytest_claims import Claims
 
+pytestmark = pytest.mark.emco_own_stores
 Run = Callable[..., Ran]
 SLOW = pytest.mark.emco_slow
 AGAIN = ("what was lost is written again", "the second group runs again")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from harness.pytest_claims import Claims
 
 
+@pytest.mark.emco_own_stores
 @pytest.mark.parametrize("store", ["mongo", "etcd"])
 def test_crash_under_load(store: str, experiment: Callable[..., Ran], claims: "Claims") -> None:
     ran = experiment(f"crash_under_load_{store}.yaml")
@@ -25,6 +26,7 @@ def test_pod_deleted(experiment: Callable[..., Ran], claims: "Claims") -> None:
     outage.claim_crash_under_load(claims, ran, "pod-deleted/mongo", "mongo", "its pod is deleted")
 
 
+@pytest.mark.emco_own_stores
 @pytest.mark.parametrize("store", ["mongo", "etcd"])
 def test_volume_lost(store: str, experiment: Callable[..., Ran], claims: "Claims") -> None:
     outage.claim_volume_lost(claims, experiment("volume_lost.yaml", store=store), store)

@@ -18,6 +18,10 @@ LONG = [
 ]
 
 
+TO_THE_STORE = pytest.mark.emco_own_stores(kinds=("crashed", "paused"))
+
+
+@TO_THE_STORE
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "store,kind,seconds", [*SHORT, *(pytest.param(*one, marks=pytest.mark.emco_slow) for one in LONG)]
@@ -51,6 +55,7 @@ LONG_IN_EVENT = [
 ]
 
 
+@TO_THE_STORE
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "store,kind,seconds,moment",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from harness.pytest_claims import Claims
 
 
+@pytest.mark.emco_own_stores
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seconds", [1, pytest.param(10, marks=pytest.mark.emco_slow)])
 def test_before_start(seconds: int, experiment: Callable[..., Ran], claims: "Claims") -> None:

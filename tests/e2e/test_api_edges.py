@@ -230,7 +230,9 @@ def test_rollback_cleans_a_cluster_that_a_killed_run_used(tmp_path: Path, server
         journal = Journal(path, undoers=CLUSTER_UNDOERS)
         journal.record(UNDO, name="p1+c1", file=str(server.kubeconfig), context="", definition="")
         journal.close()
-        assert rollback(path, undoers={**UNDOERS, **CLUSTER_UNDOERS}) == ("edge p1+c1: 6 objects of EMCO's removed",)
+        assert rollback(path, undoers={**UNDOERS, **CLUSTER_UNDOERS}).told == (
+            "edge p1+c1: 6 objects of EMCO's removed",
+        )
         assert server.names() == []
     finally:
         label(server, "default", None)

@@ -328,6 +328,19 @@ def test_a_run_without_findings(cli: Cli, workload: Path) -> None:
     assert cli("rollback") == Ended(0, "nothing to undo\n", "")
 
 
+def test_what_cannot_be_undone_is_kept_and_said_and_the_rest_is_undone(cli: Cli, tmp_path: Path) -> None:
+    folder = cli.state / "emco-chaos" / "undo"
+    folder.mkdir(parents=True)
+    for name, kind in (("1-1", "folder"), ("2-2", "of-tomorrow"), ("3-3", "folder")):
+        line = json.dumps({"do": 1, "kind": kind, "path": str(tmp_path / name)})
+        (folder / f"{name}.undo").write_text(f"{line}\n", encoding="utf-8")
+    ended = cli("rollback")
+    assert (ended.code, cli.undos()) == (3, ["2-2.undo"])
+    assert ended.out.splitlines()[-1] == "2 acts undone"
+    assert "could not be undone: of-tomorrow" in ended.err
+    assert f"it is kept in {folder / '2-2.undo'}" in ended.err
+
+
 def test_the_plan_is_printed_and_nothing_is_injected(cli: Cli, workload: Path) -> None:
     ended = cli("points", "-w", workload, "--json", "--faults", "crash")
     assert ended.code == 0

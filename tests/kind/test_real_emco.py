@@ -4,6 +4,7 @@ Settings: EMCO_CHAOS_TEST_EMCO=VERSION, of the images that docker has or that EM
 repository, or archives); EMCO_CHAOS_TEST_CHARTS: EMCO's charts, for the tests that need them.
 """
 
+import asyncio
 import json
 import os
 import shutil
@@ -15,7 +16,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import bson
 import pytest
+
+from harness.platforms.kubernetes.splice import Where
+from harness.platforms.kubernetes.stores import open_stores
 
 ROOT = Path(__file__).parents[2]
 VERSION, IMAGES, CHARTS = (os.environ.get(f"EMCO_CHAOS_TEST_{name}", "") for name in ("EMCO", "IMAGES", "CHARTS"))
@@ -116,6 +121,29 @@ def installed(name: str) -> Any:
     return specified
 
 
+THEIRS = {"somebody.things": (bson.encode({"_id": 2}), bson.encode({"_id": 1}))}
+KEYS = {b"/somebody": b"1"}
+
+
+def held(name: str, homes: dict[str, str], *, theirs: bool = False) -> tuple[Any, Any]:
+    """What the stores of an installed EMCO hold; theirs: once somebody has put something beside EMCO's own."""
+
+    async def look() -> tuple[Any, Any]:
+        async with open_stores(Where(kubeconfig(name, homes), f"kind-{name}-hub")) as (mongo, etcd):
+            if theirs:
+                await mongo.restore(await mongo.snapshot() | THEIRS)
+                await etcd.restore(await etcd.snapshot() | KEYS)
+            return await mongo.snapshot(), await etcd.snapshot()
+
+    return asyncio.run(look())
+
+
+def unneeded(name: str) -> None:
+    """Install another service of EMCO's, which the workload does not need."""
+    options = ("--image", "python:3.11-slim", "--", "sleep", "1000000")
+    asked(name, "--namespace", "emco", "create", "deployment", "ncm", *options)
+
+
 def test_its_images_have_the_outcomes_that_they_have_on_processes(
     harness: Run, expected: Outcomes, tmp_path: Path
 ) -> None:
@@ -129,9 +157,13 @@ def charts(harness: Run) -> Iterator[str]:
     yield from brought_up(harness, "emco-chaos-charts", "--charts", CHARTS)
 
 
+def kubeconfig(name: str, homes: dict[str, str]) -> Path:
+    return Path(homes["XDG_STATE_HOME"], "emco-chaos", "kind", name, "hub.kubeconfig")
+
+
 def cluster_options(name: str, homes: dict[str, str]) -> tuple[str, ...]:
-    kubeconfig = Path(homes["XDG_STATE_HOME"], "emco-chaos", "kind", name, "hub.kubeconfig")
-    return ("--platform", "kubernetes", "--kubeconfig", str(kubeconfig), "--context", f"kind-{name}-hub")
+    file = str(kubeconfig(name, homes))
+    return ("--platform", "kubernetes", "--kubeconfig", file, "--context", f"kind-{name}-hub")
 
 
 @needs_charts
@@ -148,9 +180,11 @@ def test_its_charts_have_the_same_outcomes_and_are_left_as_they_made_it(
 def test_an_installed_one_has_the_same_outcomes_and_is_left_as_it_was(
     harness: Run, homes: dict[str, str], expected: Outcomes, charts: str, tmp_path: Path
 ) -> None:
-    before = installed(charts)
+    unneeded(charts)
+    before, content = installed(charts), held(charts, homes, theirs=True)
     assert outcomes(harness, tmp_path, *cluster_options(charts, homes)) == expected
     assert installed(charts) == before
+    assert held(charts, homes) == content
     assert "emco-chaos" not in asked(charts, "get", "namespaces")
 
 
@@ -158,7 +192,7 @@ def test_an_installed_one_has_the_same_outcomes_and_is_left_as_it_was(
 def test_rollback_takes_back_what_a_killed_harness_did_to_an_installed_one(
     harness: Run, homes: dict[str, str], charts: str, tmp_path: Path
 ) -> None:
-    before = installed(charts)
+    before, content = installed(charts), held(charts, homes, theirs=True)
     options = ("run", SAMPLE[0], "--out", str(tmp_path), *cluster_options(charts, homes))
     process = subprocess.Popen(
         [sys.executable, "-m", "harness.cli", *options],
@@ -169,24 +203,31 @@ def test_rollback_takes_back_what_a_killed_harness_did_to_an_installed_one(
     )
     undo = Path(homes["XDG_STATE_HOME"], "emco-chaos", "undo")
     deadline = time.monotonic() + 300
-    while not (led := _led(undo)) and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.1)  # until all services are led to the relay; bounded by the deadline
-    assert led, "the services were not led to the relay in time"
+    while not (led := _kept(undo)) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.1)  # until all services are led to the relay, and the first points are done; bounded
+    assert led, "the services were not led to the relay, or the stores not kept, in time"
+    while held(charts, homes) == content and time.monotonic() < deadline:
+        time.sleep(0.1)  # until something is replaced; bounded by the deadline
     os.kill(led, signal.SIGKILL)  # the worker first: it would undo all when it lost its parent
     process.kill()
     process.wait(30)
     assert "relay-clm.emco-chaos" in json.dumps(installed(charts))
+    assert held(charts, homes) != content
     told = harness("rollback").stdout
     assert told.count("is wired as before") == len(SERVICES)
     assert "the namespace emco-chaos" in told
+    assert "hold what they held before" in told
     assert installed(charts) == before
+    assert held(charts, homes) == content
+    assert not list(undo.iterdir())
     assert "emco-chaos" not in asked(charts, "get", "namespaces")
 
 
-def _led(undo: Path) -> int:
-    """The process that has led all services to the relay; 0 while there is none."""
+def _kept(undo: Path) -> int:
+    """The process that has led all services to the relay, and written down what the stores hold; 0: none has."""
     for path in undo.glob("*.undo"):
-        if path.read_text(encoding="utf-8").count('"emco-wiring"') == len(SERVICES):
+        text = path.read_text(encoding="utf-8")
+        if text.count('"emco-wiring"') == len(SERVICES) and '"emco-stores"' in text:
             return int(path.name.partition("-")[0])
     return 0
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from harness.faults.journal import Journal
+from harness.faults.journal import Journal, UndoFails
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.edge_emulator import LoggedRequest
 from harness.platforms.edge_emulator.kinds import CRD_GROUP, CRD_PLURAL, bundle_state_definition
@@ -163,7 +163,7 @@ async def _left_by_killed(name: str, file: Path, context: str, definition: str) 
             raise
         await edge.stop()
     except (UsageError, HarnessTrouble) as error:
-        return f"edge {name} ({file}): could not be cleaned: {error}"
+        raise UndoFails(f"edge {name} ({file}): could not be cleaned: {error}") from error
     return f"edge {name}: {count} objects of EMCO's removed"
 
 

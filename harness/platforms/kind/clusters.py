@@ -11,14 +11,15 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from harness.faults.journal import MARKER, Journal
+from harness.faults.journal import MARKER, Journal, UndoFails
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.commands import CommandFails, command, need
 from harness.platforms.settings import KindSettings
@@ -28,6 +29,7 @@ _DELETE_LIMIT = 120.0
 _ASK_LIMIT = 30.0
 _EXPORT_LIMIT = 120.0
 _WAIT = "180s"
+_TRIES = 3
 _LABEL = "io.x-k8s.kind.cluster"
 _SET_FILE = "set.json"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -84,7 +86,7 @@ def check_kind(settings: KindSettings, *, available_mib: int) -> None:
         raise UsageError(f"--cluster {settings.name}: small letters, digits and dashes are expected, at most 40")
     need("docker", "the platform kind")
     need("kind", "the platform kind")
-    needed = _HUB_MIB + settings.edges * _EDGE_MIB
+    needed = 0 if settings.reuse else _HUB_MIB + settings.edges * _EDGE_MIB  # what was left has its memory already
     if available_mib < needed:
         raise UsageError(
             f"too little memory: {available_mib} MiB are available, a hub and {settings.edges} edges need {needed} MiB"
@@ -105,7 +107,10 @@ async def check_docker(settings: KindSettings) -> None:
         await command("docker", "version", "--format", "{{.Server.Version}}", limit=_ASK_LIMIT)
     except CommandFails as error:
         raise UsageError(f"the container daemon does not answer: {error}") from error
-    for option, image in (("--node-image", settings.node_image), ("--python-image", settings.python_image)):
+    for option, image in (
+        ("--node-image", settings.node_image),
+        ("EMCO_CHAOS_PYTHON_IMAGE", settings.python_image),
+    ):
         if not image:
             continue  # kind's own default, which kind pulls
         try:
@@ -175,17 +180,25 @@ class Sets:
                 f"there is a cluster {clash[0]} already; use it by --reuse, remove it by `emco-chaos down`, "
                 "or choose another name by --cluster"
             )
-        undos = [journal.record("folder", path=str(wanted.folder))]
-        undos += [journal.record(UNDO, cluster=cluster.name) for cluster in wanted.all]
+        undos = [journal.record(UNDO_SET, path=str(wanted.folder))]
+        undos += [journal.record(UNDO, cluster=one.name, set=str(wanted.folder)) for one in wanted.all]
         wanted.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (wanted.folder / MARKER).touch()
-        made = await asyncio.gather(
-            *(_create(cluster, settings, config_folder) for cluster in wanted.all), return_exceptions=True
-        )
-        if failed := [one for one in made if isinstance(one, BaseException)]:
-            await self.delete(wanted, journal, tuple(undos))
-            raise failed[0]
-        return wanted, tuple(undos)
+        (wanted.folder / _SET_FILE).unlink(missing_ok=True)  # of one that was removed by hand
+        try:
+            await _all_of(_create(cluster, settings, config_folder) for cluster in wanted.all)
+            containers = await _containers(wanted)
+        except BaseException as error:  # whoever interrupts the longest wait of all leaves nothing either
+            await self.take_back(wanted, journal, tuple(undos), error)
+            raise
+        # from now on it is known which containers are meant, whoever may have the names later
+        known = [
+            journal.record(UNDO, cluster=one.name, set=str(wanted.folder), containers=" ".join(containers[one.name]))
+            for one in wanted.all
+        ]
+        for number in undos[1:]:
+            journal.done(number)
+        return wanted, (undos[0], *known)
 
     def keep(self, made: ClusterSet, journal: Journal, undos: tuple[int, ...]) -> None:
         """Let a set be found again, and outlive the run that made it."""
@@ -194,17 +207,29 @@ class Sets:
         for number in undos:
             journal.done(number)
 
+    async def take_back(self, made: ClusterSet, journal: Journal, undos: tuple[int, ...], why: BaseException) -> None:
+        """Remove what something went wrong with. Where that fails too, HarnessTrouble says both."""
+        try:
+            await to_the_end(self.delete(made, journal, undos))
+        except HarnessTrouble as error:
+            left = f"the clusters {made.name} could not be removed ({error}); `emco-chaos rollback` does it"
+            why.add_note(left)
+            if isinstance(why, Exception):
+                raise HarnessTrouble(f"{why}; besides, {left}") from why
+
     async def delete(self, made: ClusterSet, journal: Journal | None = None, undos: tuple[int, ...] = ()) -> None:
-        """Remove the clusters with their volumes and kubeconfigs; kind's network stays, as kind has it."""
-        await asyncio.gather(
-            *(
-                command(
-                    "kind", "delete", "cluster", "--name", one.name, "--kubeconfig", str(one.kubeconfig),
-                    limit=_DELETE_LIMIT,
-                )
-                for one in made.all
-            )
-        )  # fmt: skip
+        """Remove the clusters with their volumes and kubeconfigs; kind's network stays, as kind has it.
+
+        Raises HarnessTrouble when one is there still: docker may be at work for a client that was killed.
+        """
+        left, tries = made.all, _TRIES
+        while left and tries:
+            tries -= 1
+            await _all_of(_delete(one) for one in left)
+            there = set((await _nodes(running_only=False)).values())
+            left = tuple(one for one in left if one.name in there)
+        if left:
+            raise HarnessTrouble(f"the cluster {left[0].name} is there still, although it was removed {_TRIES} times")
         if made.folder.exists():
             shutil.rmtree(made.folder)
         if journal is not None:
@@ -238,6 +263,43 @@ async def _create(cluster: Cluster, settings: KindSettings, config_folder: Path)
     )  # fmt: skip
 
 
+async def _delete(cluster: Cluster) -> None:
+    await command(
+        "kind", "delete", "cluster", "--name", cluster.name, "--kubeconfig", str(cluster.kubeconfig),
+        limit=_DELETE_LIMIT,
+    )  # fmt: skip
+
+
+async def _all_of(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all side by side. Raises what the first raised, when all are over."""
+    for one in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(one, BaseException):
+            raise one
+
+
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do something to its end, also where whoever waits for it is cancelled meanwhile."""
+    task, interrupted = asyncio.ensure_future(work), False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            interrupted = True
+    task.result()
+    if interrupted:
+        raise asyncio.CancelledError
+
+
+async def _containers(made: ClusterSet) -> Mapping[str, list[str]]:
+    """Ids of each cluster's containers."""
+    return {one.name: (await command(*_listing(one.name), limit=_ASK_LIMIT)).split() for one in made.all}
+
+
+def _listing(cluster: str) -> tuple[str, ...]:
+    """The command that prints the ids of a cluster's containers."""
+    return "docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={_LABEL}={cluster}"
+
+
 async def _nodes(*, running_only: bool) -> Mapping[str, str]:
     """Containers of kind's clusters, with the name of their cluster."""
     everything = () if running_only else ("--all",)
@@ -249,18 +311,58 @@ async def _nodes(*, running_only: bool) -> Mapping[str, str]:
 
 
 def _remove_cluster(arguments: Mapping[str, str]) -> str:
-    """Remove all containers of a cluster, with their volumes; for `emco-chaos rollback`."""
-    name = arguments["cluster"]
-    asked = ["docker", "ps", "--all", "--quiet", "--filter", f"label={_LABEL}={name}"]
-    listed = subprocess.run(asked, capture_output=True, text=True, timeout=_ASK_LIMIT, check=True)
-    containers = listed.stdout.split()
-    if not containers:
-        return f"cluster {name} was gone already"
-    removal = ["docker", "rm", "--force", "--volumes", *containers]
-    subprocess.run(removal, capture_output=True, timeout=_DELETE_LIMIT, check=True)
+    """Remove a cluster's containers, with their volumes; for `emco-chaos rollback`.
+
+    Those that the journal names; where it was written before there were any, all that have the cluster's name. A set
+    that is kept was made by somebody else since: what is in the journal never was.
+    """
+    name, meant = arguments["cluster"], arguments.get("containers", "").split()
+    with _held(Path(arguments["set"])) as kept:
+        if kept:
+            return f"cluster {name} left: it was made anew since, and is kept"
+        found = _docker(*_listing(name), limit=_ASK_LIMIT).split()
+        containers = [one for one in found if one in meant or not meant]
+        if not containers:
+            return f"cluster {name} was gone already"
+        _docker("docker", "rm", "--force", "--volumes", *containers, limit=_DELETE_LIMIT)
     return f"cluster {name} removed"
 
 
-UNDO = "kind-cluster"
-KIND_UNDOERS: Mapping[str, Callable[[Mapping[str, str]], str]] = MappingProxyType({UNDO: _remove_cluster})
+def _remove_set(arguments: Mapping[str, str]) -> str:
+    """Remove a set's folder, unless the set in it is kept; for `emco-chaos rollback`."""
+    path = Path(arguments["path"])
+    with _held(path) as kept:
+        if kept:
+            return f"folder {path} left: its clusters were made anew since, and are kept"
+        if not path.exists():
+            return f"folder {path} was gone already"
+        if not (path / MARKER).exists():
+            return f"folder {path} left: it is not the harness's"
+        shutil.rmtree(path)
+    return f"folder {path} removed"
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Have a set for oneself, and whether it is kept. Raises UndoFails when somebody else has it."""
+    sets = Sets(folder.parents[1])
+    try:
+        with sets.locked(folder.name):
+            yield sets.get(folder.name) is not None
+    except UsageError as error:
+        raise UndoFails(str(error)) from error
+
+
+def _docker(*arguments: str, limit: float) -> str:
+    """Raises UndoFails with what docker said, OSError and SubprocessError."""
+    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=limit, check=False)
+    if ended.returncode != 0:
+        raise UndoFails(f"`{' '.join(arguments)}` ended with exit code {ended.returncode}: {ended.stderr.strip()}")
+    return ended.stdout
+
+
+UNDO, UNDO_SET = "kind-cluster", "kind-set"
+KIND_UNDOERS: Mapping[str, Callable[[Mapping[str, str]], str]] = MappingProxyType(
+    {UNDO: _remove_cluster, UNDO_SET: _remove_set}
+)
 """For journals that hold kind clusters: what plays their undo."""

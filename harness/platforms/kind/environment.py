@@ -29,6 +29,7 @@ from harness.platforms.kind.clusters import (
     check_docker,
     check_kind,
     export_logs,
+    to_the_end,
     versions,
 )
 from harness.platforms.kind.edges import machines, open_kind_edges, relay_files, upstreams
@@ -39,13 +40,15 @@ from harness.platforms.kubernetes.charts import Charts, ChartServices
 from harness.platforms.kubernetes.disruptions import KubernetesDisruptions
 from harness.platforms.kubernetes.edges import EdgeGroup, EdgesPod
 from harness.platforms.kubernetes.edges_pod import ADMIN_PORT
-from harness.platforms.kubernetes.evidence import ClusterEvidence
+from harness.platforms.kubernetes.evidence import ClusterEvidence, kept_on_failure
 from harness.platforms.kubernetes.install import Release, install, install_emco, rolled_out, why_not_ready
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
 from harness.platforms.kubernetes.nodes import NoNode
 from harness.platforms.kubernetes.pods import Pods, replace_older
 from harness.platforms.kubernetes.splice import WIRING_UNDOERS, Splice, Where
+from harness.platforms.kubernetes.stores import KeptStores
 from harness.platforms.kubernetes.streams import Streams
+from harness.platforms.kubernetes.undo import DISRUPTION_UNDOERS, DisruptionUndo
 from harness.platforms.kubernetes.volumes import RetainedVolumes
 from harness.platforms.kubernetes.wiring import (
     ASKS_PORT,
@@ -85,24 +88,31 @@ async def open_clusters(settings: Settings, undo: Path) -> AsyncIterator[tuple[C
     check_kind(kind, available_mib=available_mib())
     with (
         sets.locked(kind.name),
-        contextlib.closing(Journal(undo, undoers={**UNDOERS, **KIND_UNDOERS, **MACHINE_UNDOERS})) as journal,
+        contextlib.closing(
+            Journal(undo, undoers={**UNDOERS, **KIND_UNDOERS, **MACHINE_UNDOERS, **DISRUPTION_UNDOERS})
+        ) as journal,
     ):
         await check_docker(kind)
         if kind.reuse:
             yield await sets.reuse(kind), journal
             return
         made, undos = await sets.create(kind, journal, config_folder=CONFIG)
-        keep = kind.keep
         try:
             yield made, journal
-        except Exception:  # whoever ends a run early, by cancelling it, still may want what is there
-            keep = False
+        except Exception as error:
+            await sets.take_back(made, journal, undos, error)
             raise
-        finally:
-            if keep:
-                sets.keep(made, journal, undos)
-            else:
-                await sets.delete(made, journal, undos)
+        except BaseException:  # whoever ends a run early, by cancelling it, still may want what is there
+            await _over(sets, made, (journal, undos), keep=kind.keep)
+            raise
+        await _over(sets, made, (journal, undos), keep=kind.keep)
+
+
+async def _over(sets: Sets, made: ClusterSet, undo: tuple[Journal, tuple[int, ...]], *, keep: bool) -> None:
+    if keep:
+        sets.keep(made, *undo)
+    else:
+        await to_the_end(sets.delete(made, *undo))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +120,8 @@ class Hub:
     """The cluster that EMCO runs in, with EMCO installed.
 
     token: of the relay;  mongo_uri, etcd_password: of stores that ask for a password, for their administrator `root`
+    journal: for the undo of what disruptions do
+    kept: of an installed EMCO, what is owed to its stores
     clusters, machines: where it is one of the harness's own, and of those edges that are clusters
     """
 
@@ -117,9 +129,11 @@ class Hub:
     api: ApiClient
     release: Release
     token: str
+    journal: Journal
     mongo_uri: Callable[[str, int], str] = lambda _, __: ""
     etcd_password: str = field(default="", repr=False)
     evidence: ClusterEvidence | None = None
+    kept: KeptStores | None = None
     clusters: ClusterSet | None = None
     machines: Mapping[str, Machine] = field(default_factory=dict)
 
@@ -137,7 +151,7 @@ async def install_on(
     await load_services(hub.name, tuple(real.values()))
     access = read_kubeconfig(hub.kubeconfig, hub.context)
     api = ApiClient(hub.name, access)
-    evidence = _evidence(api, hub, settings)
+    evidence = cluster_evidence(api, hub, settings)
     try:
         images = {service: one.name for service, one in real.items()}
         release = Release(
@@ -154,33 +168,46 @@ async def install_on(
             splice = Splice(wiring, where, journal, replicas=1)
             charts = Charts(settings.charts, settings.chart_values)
             release = replace(release, services=ChartServices(charts, images, where, splice, folder))
-        await RetainedVolumes(api, partial(remove_on_node, hub.node)).remove()  # of a run that was killed
-        token = await install(api, release)
-        await rolled_out(
-            api, EMCO_NAMESPACE, [("statefulsets", "mongo"), ("statefulsets", "etcd")], limit=_ROLLOUT_LIMIT
-        )
-        await relay_is_up(api, wiring)
-    except HarnessTrouble as trouble:
-        kept = await evidence.keep("install") if evidence is not None else ""
-        await api.close()
-        raise HarnessTrouble(f"{trouble}{f'; evidence: {kept}' if kept else ''}") from trouble
+        async with kept_on_failure(evidence, "install"):
+            await RetainedVolumes(api, partial(remove_on_node, hub.node)).remove()  # of a run that was killed
+            token = await install(api, release)
+            stores = [("statefulsets", "mongo"), ("statefulsets", "etcd")]
+            await rolled_out(api, EMCO_NAMESPACE, stores, limit=_ROLLOUT_LIMIT)
+            await relay_is_up(api, wiring)
     except BaseException:
         await api.close()
         raise
-    return Hub(access, api, release, token, evidence=evidence)
+    if evidence is not None:
+        evidence.knows(token)
+    return Hub(access, api, release, token, journal, evidence=evidence)
 
 
-def _evidence(api: ApiClient, hub: Cluster, settings: Settings) -> ClusterEvidence | None:
+def cluster_evidence(api: ApiClient, cluster: Cluster | None, settings: Settings) -> ClusterEvidence | None:
+    """What is kept of a cluster when something goes wrong in it; None where no place for it is named.
+
+    cluster: where it is one that kind made here
+    """
     if settings.evidence_folder is None:
         return None
+    folders = ("state_folder", "cache_folder", "work_folder")
+    places = {str(getattr(settings, name).absolute()): f"[{name}]/" for name in folders}
+    places |= {str(Path.home()): "~/", str(ROOT): "", str(Path.cwd()): ""}
     return ClusterEvidence(
         api,
         (EMCO_NAMESPACE, HARNESS_NAMESPACE),
         settings.evidence_folder,
-        redactor(salt=secrets.token_bytes(16), environment=os.environ),
-        export=partial(export_logs, hub),
-        versions=versions,
+        redactor(salt=secrets.token_bytes(16), environment=os.environ, places=places),
+        export=partial(export_logs, cluster) if cluster is not None else _nothing_exported,
+        versions=versions if cluster is not None else _no_versions,
     )
+
+
+async def _nothing_exported(_: Path) -> None:
+    raise HarnessTrouble("no kind cluster of this machine: what its nodes alone have is out of reach")
+
+
+async def _no_versions() -> Mapping[str, str]:
+    return {}
 
 
 async def prepare_image(cluster: str, nodes: Sequence[str], settings: Settings, folder: Path) -> str:
@@ -233,9 +260,10 @@ async def open_kind_lab(
         stack.push_async_callback(hub.api.close)
         if hub.release.services is not None:
             stack.push_async_callback(hub.release.services.take_back, hub.api)
-        hub = replace(hub, clusters=clusters, machines=machines(clusters, tuple(real), journal))
+        hub = replace(hub, journal=journal, clusters=clusters, machines=machines(clusters, tuple(real), journal))
         node = clusters.hub.node if settings.node_access == "auto" else ""
-        lab, disruptions = await open_lab_on(settings, limits, node, hub, folder, stack)
+        async with kept_on_failure(hub.evidence, "opening"):
+            lab, disruptions = await open_lab_on(settings, limits, node, hub, folder, stack)
         yield lab, disruptions
 
 
@@ -277,10 +305,11 @@ async def open_lab_on(
     stack.push_async_callback(etcd.close)
     host, port = await door(MONGO_DOOR)
     mongo = await stack.enter_async_context(Mongo(host, port, uri=hub.mongo_uri(host, port), limit=_STORE_LIMIT))
-    if hub.release.is_foreign:
+    if hub.kept is not None:
         await _check_claim(mongo, etcd)
+        await hub.kept.before_marks(mongo, etcd)
     await _claim(mongo, etcd)
-    if hub.release.is_foreign:  # not before it is known that its stores may be used
+    if hub.kept is not None:  # not before it is known that its stores may be used
         await install_emco(hub.api, hub.release, hub.token)
     edges: EdgeGroup | None = None
     if wiring.clusters and hub.clusters is not None:
@@ -318,6 +347,7 @@ async def open_lab_on(
         machines=hub.machines,
         kubeconfig=_kubeconfig(settings, hub),
         why_not_ready=partial(why_not_ready, hub.api, EMCO_NAMESPACE),
+        undo=DisruptionUndo(hub.journal, node_name, _kubeconfig(settings, hub)),
     )
     if relay.let_nobody_in:
         await replace_older(own.only("relay"), wiring.services, pods, relay)

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from harness.faults.journal import Journal
+from harness.faults.journal import Journal, UndoFails
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.commands import command
 from harness.platforms.edges.access import Access
@@ -49,6 +49,11 @@ class Machine:
 
     async def connect(self) -> None:
         """Put it on the network again, where it was, and return when its API server answers."""
+        await self.rejoin()
+        await self.answers()
+
+    async def rejoin(self) -> None:
+        """Put it on the network again, where it was. Raises HarnessTrouble when it is somewhere else then."""
         if self._off is None:
             raise HarnessTrouble(f"{self._node} is on the network")
         address, undo = self._off
@@ -62,7 +67,6 @@ class Machine:
                 f"{self._node} was at {address} and is at {now} now, as somebody else took its address meanwhile; its "
                 "certificates do not name that one: make the clusters anew"
             )
-        await self.answers()
 
     async def _address(self) -> str:
         form = "{{with index .NetworkSettings.Networks " + f'"{NETWORK}"' + "}}{{.IPAddress}}{{end}}"
@@ -98,7 +102,13 @@ def _reconnect(arguments: Mapping[str, str]) -> str:
     node = arguments["node"]
     asked = ["docker", "network", "connect", NETWORK, node]
     ended = subprocess.run(asked, capture_output=True, text=True, timeout=_LIMIT, check=False)
-    return f"{node} is on the network {NETWORK} again" if ended.returncode == 0 else f"{node}: {ended.stderr.strip()}"
+    if ended.returncode == 0:
+        return f"{node} is on the network {NETWORK} again"
+    if "No such container" in ended.stderr:
+        return f"{node} is gone"
+    if "already exists in network" in ended.stderr:
+        return f"{node} was on the network {NETWORK} already"
+    raise UndoFails(f"{node}: {ended.stderr.strip()}")
 
 
 MACHINE_UNDOERS: Mapping[str, Callable[[Mapping[str, str]], str]] = MappingProxyType({UNDO: _reconnect})

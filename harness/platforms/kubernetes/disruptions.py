@@ -11,12 +11,13 @@ import aiohttp
 from harness.emco.services import SERVICES
 from harness.faults.victim import Death, HarnessTrouble, ServiceDown
 from harness.platforms.disruptions import Partition, Volume
-from harness.platforms.edges.client import MERGE_PATCH, ApiClient, gone
+from harness.platforms.edges.client import ApiClient, gone
 from harness.platforms.flapping import Flapping
 from harness.platforms.kind.machine import Machine
 from harness.platforms.kubernetes.install import Release, has_a_ready_pod, install_emco, rolled_out
-from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
+from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab, check_exit
 from harness.platforms.kubernetes.pods import Pod
+from harness.platforms.kubernetes.undo import scale
 from harness.platforms.kubernetes.volumes import RETAINED, RetainedVolumes, remove_stores
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE
 from harness.stores.mongo import StoreError
@@ -29,7 +30,6 @@ _START_LIMIT = 120.0
 _STALE_LIMIT = 15.0  # until a store counts as not coming up whose volume still belongs to a claim that is gone
 _PAUSE = 0.2
 _NAMESPACE = f"/api/v1/namespaces/{EMCO_NAMESPACE}"
-_STATEFUL = f"/apis/apps/v1/namespaces/{EMCO_NAMESPACE}/statefulsets"
 _CONTAINER_LIMIT = 30.0
 
 
@@ -42,8 +42,9 @@ class KubernetesDisruptions:
         self._api = api
         self._release = release
         self._token = token
-        self._paused: dict[str, str] = {}  # name, container
-        self._down: set[str] = set()  # stores
+        self._undo = parts.undo
+        self._paused: dict[str, tuple[str, int]] = {}  # name: container, number of the undo
+        self._down: dict[str, int | None] = {}  # stores, with the number of the undo where there is one
         self._flapping = Flapping(lab.relay)
         self._volumes = RetainedVolumes(api, parts.node.remove)
 
@@ -79,22 +80,25 @@ class KubernetesDisruptions:
 
     async def _crash_store(self, name: str, volume: Volume) -> Death:
         """SIGKILL; its StatefulSet is told to have no pod, so that it stays down."""
+        self._own(name, "killed")
         if name in self._down:
             raise HarnessTrouble(f"{name} was to be killed, but it does not run")
         pod = await self._pod(name)
-        if self._paused.pop(name, "") != pod.container:
+        if self._paused.get(name, ("", 0))[0] != pod.container:
             # Frozen it cannot end by itself when the cluster, which is to have no pod of it, asks it to.
-            await self._parts.node.pause(pod.container)
-        await self._scale(name, 0)
-        self._down.add(name)
+            await self._freeze(name, pod.container)
+        self._down[name] = self._undo.stopped(name)
+        await scale(self._api, name, 0)
         ended = await self._parts.node.kill(pod.container)
-        await self._parts.pods.delete(pod)
+        self._undo.done(self._paused.pop(name)[1])  # it is gone, with what was frozen
+        check_exit(name, pod, ended, await self._parts.pods.delete(pod))
         if volume == "lost":
             await self._remove_claim(name)
         return ended.death(name)
 
     async def start(self, name: str) -> None:
         if name in STORES:
+            self._own(name, "started")
             await self._start_stores((name,))
         else:
             self._known(name)
@@ -106,14 +110,16 @@ class KubernetesDisruptions:
             return f"{name} does not run"
         path = SERVICES[name].alive
         if not path:
-            return await self._lab.relay.answers(name, self._parts.wiring.ports(name), limit=limit)
+            grpc = SERVICES[name].grpc_port
+            pinged, ports = ((), self._parts.wiring.ports(name)) if grpc is None else ((grpc,), ())
+            return await self._lab.relay.answers(name, ports, pinged=pinged, limit=limit)
         host, port = self._lab.http(name)
         try:
             async with (
                 asyncio.timeout(limit),
                 aiohttp.request("GET", f"http://{host}:{port}{path}") as answer,
             ):
-                return "" if answer.status < 500 else f"{name} answers GET {path} with {answer.status}"
+                return "" if answer.status < 400 else f"{name} answers GET {path} with {answer.status}"
         except TimeoutError:
             return f"{name} does not answer within {limit:g} s"
         except (aiohttp.ClientError, OSError) as error:
@@ -124,15 +130,22 @@ class KubernetesDisruptions:
         return (*sorted(self._down), *services)
 
     async def pause(self, name: str) -> None:
-        pod = await self._pod(name)
-        await self._parts.node.pause(pod.container)
-        self._paused[name] = pod.container
+        self._own(name, "paused")
+        if name in self._paused:
+            raise HarnessTrouble(f"{name} is paused already")
+        await self._freeze(name, (await self._pod(name)).container)
+
+    async def _freeze(self, name: str, container: str) -> None:
+        """Known as paused before it is, so that whatever becomes of this, it is resumed at the end."""
+        self._paused[name] = container, self._undo.paused(container)
+        await self._parts.node.pause(container)
 
     async def resume(self, name: str) -> None:
-        container = self._paused.pop(name, "")
+        container, number = self._paused.pop(name, ("", 0))
         if not container:
             raise HarnessTrouble(f"{name} is not paused")
         await self._parts.node.resume(container)
+        self._undo.done(number)
 
     async def shrink(self, store: str, megabytes: int) -> None:  # noqa: ARG002  as the Protocol has it
         raise HarnessTrouble(f"{store} has a volume of the cluster's StorageClass, which is not made smaller")
@@ -158,7 +171,7 @@ class KubernetesDisruptions:
             await self._lab.kill_services()
             self._release = replace(self._release, store_classes={})
             await self._volumes.remove()
-            self._down.update(STORES)
+            self._down = dict.fromkeys(STORES) | self._down
             told.append("the stores have volumes of the cluster's own again")
         if down := [one for one in await self.down() if fnmatchcase(one, name)]:
             await self._start_stores(tuple(one for one in down if one in STORES))
@@ -218,7 +231,7 @@ class KubernetesDisruptions:
             if asyncio.get_running_loop().time() > deadline:
                 raise HarnessTrouble(f"the volume {min(left)} is not gone within {_GONE_LIMIT:g} s")
             await asyncio.sleep(_PAUSE)  # only the API server knows; bounded by the limit
-        self._down.update(STORES)
+        self._down = dict.fromkeys(STORES) | self._down
         kept = await self._volumes.stale()
         lost = sorted(claim for name, claim in claimed.items() if name not in kept)
         return (
@@ -261,6 +274,7 @@ class KubernetesDisruptions:
     def selector(self, name: str) -> tuple[str, str]:
         if name not in STORES:
             self._known(name)
+        self._own(name, "given to whoever deletes pods")
         return EMCO_NAMESPACE, f"app={name}"
 
     async def retain_volumes(self) -> tuple[str, ...]:
@@ -272,7 +286,7 @@ class KubernetesDisruptions:
         await remove_stores(self._api)
         await self._volumes.make()
         self._release = replace(self._release, store_classes=RETAINED)
-        self._down.update(STORES)
+        self._down = dict.fromkeys(STORES) | self._down
         await self.bring_up()
         return tuple(RETAINED.values())
 
@@ -294,6 +308,10 @@ class KubernetesDisruptions:
 
     async def close(self) -> None:
         await self._flapping.close()
+        off = [machine for machine in self._parts.machines.values() if machine.is_off]
+        for done in await asyncio.gather(*(one.rejoin() for one in off), return_exceptions=True):
+            if isinstance(done, BaseException):
+                raise done
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
@@ -308,15 +326,20 @@ class KubernetesDisruptions:
             raise HarnessTrouble(f"{name} does not run: no pod of it is there with a running container")
         return pod
 
-    async def _scale(self, store: str, replicas: int) -> None:
-        await self._api.ask("PATCH", f"{_STATEFUL}/{store}", {"spec": {"replicas": replicas}}, content=MERGE_PATCH)
+    def _own(self, name: str, what: str) -> None:
+        """Refuse what would be done to a store of somebody else's."""
+        if name in STORES and self._release.is_foreign:
+            raise HarnessTrouble(
+                f"{name} is a store of the installed EMCO, somebody else's: it is not {what}. Break the links to it "
+                "instead (partition), or take --platform kind, whose stores are the harness's"
+            )
 
     async def _start_stores(self, names: tuple[str, ...]) -> None:
         if not names:
             return
         await install_emco(self._api, self._release, self._token)  # what a wipe took; what is there stays as it is
         for name in names:
-            await self._scale(name, 1)
+            await scale(self._api, name, 1)
         stale = await self._volumes.stale()
         for name in names:
             try:
@@ -324,8 +347,9 @@ class KubernetesDisruptions:
                 await rolled_out(self._api, EMCO_NAMESPACE, [("statefulsets", name)], limit=limit)
             except HarnessTrouble as error:
                 raise ServiceDown(name, str(error), "") from error
-        self._down.difference_update(names)
         for name in names:
+            if (number := self._down.pop(name, None)) is not None:
+                self._undo.done(number)
             await self._claim(name)
 
     async def _claim(self, store: str) -> None:

@@ -38,6 +38,7 @@ async def find_emco(api: ApiClient, namespace: str, services: Sequence[str]) -> 
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
     listed = (await api.ask("GET", path, query=wanted)).get("items") or []
     found = {}
+    await _check_pods(api, namespace, wanted)
     for service in services:
         mine = [one for one in listed if one["metadata"]["labels"]["app"] == service]
         if len(mine) != 1:
@@ -49,7 +50,24 @@ async def find_emco(api: ApiClient, namespace: str, services: Sequence[str]) -> 
     return found
 
 
+async def _check_pods(api: ApiClient, namespace: str, wanted: str) -> None:
+    """Raises HarnessTrouble for a pod into which somebody puts more containers than its Deployment has."""
+    for pod in (await api.ask("GET", f"/api/v1/namespaces/{namespace}/pods", query=wanted)).get("items") or ():
+        _check_alone(f"the pod {pod['metadata']['name']}", pod["spec"])
+
+
+def _check_alone(what: str, spec: Json) -> None:
+    lasting = [one for one in spec.get("initContainers") or () if one.get("restartPolicy") == "Always"]
+    names = [str(one["name"]) for one in (*spec["containers"], *lasting)]
+    if len(names) > 1:
+        raise HarnessTrouble(
+            f"{what} has {len(names)} containers ({', '.join(names)}): which of them holds a connection nobody can "
+            "tell, so that no death could be proven. A service has to be alone in its pods: keep proxies out of them"
+        )
+
+
 async def _found(api: ApiClient, namespace: str, service: str, deployment: Json) -> Found:
+    _check_alone(f"the Deployment {deployment['metadata']['name']}", deployment["spec"]["template"]["spec"])
     name = config_map_of(deployment)
     if not name:
         raise HarnessTrouble(

@@ -198,17 +198,29 @@ async def install(api: ApiClient, release: Release) -> str:
     Raises HarnessTrouble when a namespace is somebody else's: it exists and lacks the label that allows it.
     """
     for namespace in (EMCO_NAMESPACE, HARNESS_NAMESPACE):
-        if _is_ending(await api.ask("GET", f"/api/v1/namespaces/{namespace}", accept=(404,))):  # wiped, by a killed run
-            await gone(api, f"/api/v1/namespaces/{namespace}", limit=_GONE_LIMIT)
-        found = await api.ask("GET", f"/api/v1/namespaces/{namespace}", accept=(404,))
-        if found.get("kind") == "Namespace" and (found["metadata"].get("labels") or {}).get(ALLOWED) != "true":
-            raise HarnessTrouble(
-                f"the namespace {namespace} is there and lacks the label {ALLOWED}=true: nothing is touched in it"
-            )
+        await check_ours(api, namespace)
     await remove_others(api, release)
     token = await _token(api) or secrets.token_hex(16)
     await asyncio.gather(install_emco(api, release, token), _apply_all(api, harness_objects(release, token)))
     return token
+
+
+async def check_ours(api: ApiClient, namespace: str) -> None:
+    """Raises HarnessTrouble for a namespace that is somebody else's: it is there and lacks the label that allows it.
+
+    Whatever makes objects in a namespace by force asks this first: its manifest would put the label on it, and what
+    carries the label is removed at the end. One that a killed run was about to delete is waited for.
+    """
+    path = f"/api/v1/namespaces/{namespace}"
+    found = await api.ask("GET", path, accept=(404,))
+    if _is_ending(found):
+        await gone(api, path, limit=_GONE_LIMIT)
+        found = await api.ask("GET", path, accept=(404,))
+    if found.get("kind") == "Namespace" and (found["metadata"].get("labels") or {}).get(ALLOWED) != "true":
+        raise HarnessTrouble(
+            f"the namespace {namespace} of {api.name} is there and lacks the label {ALLOWED}=true: it is somebody "
+            "else's, and nothing is touched in it"
+        )
 
 
 async def remove_others(api: ApiClient, release: Release) -> None:
@@ -237,7 +249,11 @@ def _is_ending(found: Json) -> bool:
 
 
 async def install_relay(api: ApiClient, release: Release) -> str:
-    """The relay and emulated edges alone, and the relay's token. EMCO knows nothing of them yet."""
+    """The relay and emulated edges alone, and the relay's token. EMCO knows nothing of them yet.
+
+    Raises HarnessTrouble when their namespace is somebody else's.
+    """
+    await check_ours(api, HARNESS_NAMESPACE)
     token = await _token(api) or secrets.token_hex(16)
     await _apply_all(api, harness_objects(release, token))
     return token

@@ -5,84 +5,80 @@ services are wired, and what the stores hold, for which both have to be marked. 
 """
 
 import asyncio
-import base64
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
-from urllib.parse import quote
+from typing import Any, TypeVar
 
 from harness.crashpoints.lab import Limits
-from harness.faults.journal import Journal
+from harness.faults.journal import Journal, UndoFails
 from harness.faults.victim import HarnessTrouble, UsageError
-from harness.platforms.commands import CommandFails, command
 from harness.platforms.edges.access import read_kubeconfig
 from harness.platforms.edges.client import ApiClient
 from harness.platforms.edges.running import check_open
 from harness.platforms.images.named import ServiceImage
-from harness.platforms.kind.clusters import Sets
-from harness.platforms.kind.environment import ROOT, Hub, open_lab_on, prepare_image, relay_is_up
+from harness.platforms.kind.clusters import Cluster, Sets
+from harness.platforms.kind.environment import Hub, cluster_evidence, open_lab_on, prepare_image, relay_is_up
 from harness.platforms.kubernetes.disruptions import KubernetesDisruptions
+from harness.platforms.kubernetes.evidence import kept_on_failure
 from harness.platforms.kubernetes.found import find_emco
-from harness.platforms.kubernetes.image import REPOSITORY, image_name
-from harness.platforms.kubernetes.install import Release, install_relay
+from harness.platforms.kubernetes.idle import IDLE_UNDOERS, Idle, not_needed
+from harness.platforms.kubernetes.image import REPOSITORY
+from harness.platforms.kubernetes.install import Release, check_ours, install_relay
 from harness.platforms.kubernetes.lab import KubernetesLab
+from harness.platforms.kubernetes.reach import PULLED, docker_cluster_of, kind_nodes, pulled_image
 from harness.platforms.kubernetes.splice import WIRING_UNDOERS, Splice, Where
+from harness.platforms.kubernetes.stores import STORE_UNDOERS, KeptStores, check_stores, read_passwords
+from harness.platforms.kubernetes.undo import DISRUPTION_UNDOERS
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, HARNESS_NAMESPACE, Wiring
 from harness.platforms.process.lab import EdgeName
 from harness.platforms.settings import Settings
 
 Json = dict[str, Any]
+T = TypeVar("T")
 UNDO = "emco-relay"
-_STORES = MappingProxyType({"emco-mongo": 27017, "emco-etcd": 2379})
-_PROVIDER = "kind://docker/"
-_LABEL = "io.x-k8s.kind.cluster"
-_ASK_LIMIT = 30.0
-_NAMESPACE = f"/api/v1/namespaces/{EMCO_NAMESPACE}"
 _OWN = f"/api/v1/namespaces/{HARNESS_NAMESPACE}"
 _GONE_LIMIT, _PAUSE = 120.0, 0.2
-_PULLED = "the cluster pulls these images itself, as EMCO_CHAOS_PYTHON_IMAGE and EMCO_CHAOS_EDGES_IMAGE name them"
 
 
 @dataclass(frozen=True, slots=True)
-class KindNodes:
-    """The nodes of a kind cluster of this machine's docker: images can be loaded into them.
+class Owed:
+    """What a run owes to an installed EMCO: its wiring, the services that rest meanwhile, what its stores held."""
 
-    cluster: as kind names it, empty where the nodes are no such containers;  names: of the containers
-    """
-
-    cluster: str = ""
-    names: tuple[str, ...] = ()
-
-    def within_reach(self, access: str) -> str:
-        """The container that is the only node, where processes are killed; empty where that cannot or shall not be.
-
-        access: as --node-access has it
-        """
-        return self.names[0] if access == "auto" and len(self.names) == 1 else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Passwords:
-    """Of the stores' administrators, as EMCO's store charts keep them; empty where the stores ask for none."""
-
-    mongo: str = field(default="", repr=False)
-    etcd: str = field(default="", repr=False)
-
-    def mongo_uri(self, host: str, port: int) -> str:
-        """Empty where no password is asked for."""
-        user = f"root:{quote(self.mongo, safe='')}"
-        return f"mongodb://{user}@{host}:{port}/?directConnection=true&authSource=admin" if self.mongo else ""
+    splice: Splice
+    idle: Idle
+    kept: KeptStores
 
 
 def check_installed(settings: Settings, services: Sequence[str]) -> Mapping[str, ServiceImage]:
     """The images of the services that are there. Raises UsageError for what can be told without changing anything."""
-    with ThreadPoolExecutor(1) as pool:  # whoever prepares a run may have an event loop that runs already
-        return pool.submit(asyncio.run, _checked(settings, services)).result()
+    return _apart(lambda: _checked(settings, services))
+
+
+def resting_services(settings: Settings, services: Sequence[str]) -> tuple[str, ...]:
+    """Services of the installed EMCO that do not run while these are tested. Raises UsageError."""
+
+    async def ask() -> tuple[str, ...]:
+        where = where_of(settings)
+        api = ApiClient(where.context, read_kubeconfig(where.kubeconfig, where.context))
+        try:
+            return tuple(sorted({service for service, _ in (await not_needed(api, services)).values()}))
+        except HarnessTrouble as trouble:
+            raise UsageError(f"--context {where.context}: {trouble}") from trouble
+        finally:
+            await api.close()
+
+    return _apart(ask)
+
+
+def _apart(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run it in an event loop of its own: whoever prepares a run may have one that runs already."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(work())).result()
 
 
 async def _checked(settings: Settings, services: Sequence[str]) -> Mapping[str, ServiceImage]:
@@ -90,14 +86,9 @@ async def _checked(settings: Settings, services: Sequence[str]) -> Mapping[str, 
     api = ApiClient(where.context, read_kubeconfig(where.kubeconfig, where.context))
     try:
         await check_open(api, EMCO_NAMESPACE)
-        own = await api.ask("GET", _OWN, accept=(404,))
-        if own.get("kind") == "Namespace":
-            await check_open(api, HARNESS_NAMESPACE)
+        await check_ours(api, HARNESS_NAMESPACE)
         found = await find_emco(api, EMCO_NAMESPACE, services)
-        for name, port in _STORES.items():
-            service = await api.ask("GET", f"{_NAMESPACE}/services/{name}", accept=(404,))
-            if port not in [one.get("port") for one in (service.get("spec") or {}).get("ports") or ()]:
-                raise HarnessTrouble(f"the namespace {EMCO_NAMESPACE} has no Service {name} with the port {port}")
+        await check_stores(api)
     except HarnessTrouble as trouble:
         raise UsageError(f"--context {where.context}: {trouble}") from trouble
     finally:
@@ -117,53 +108,8 @@ def where_of(settings: Settings) -> Where:
     return Where(settings.kubeconfig, settings.context)
 
 
-async def kind_nodes(api: ApiClient, cluster_of: Callable[[str], Awaitable[str]]) -> KindNodes:
-    """The nodes of a cluster that kind made on this machine; none of any other, or where nodes may not be looked at.
-
-    cluster_of: of which kind cluster a container of this machine is a node, empty for none
-    """
-    nodes = (await api.ask("GET", "/api/v1/nodes", accept=(403,))).get("items") or []
-    provided = [str((one.get("spec") or {}).get("providerID", "")) for one in nodes]
-    if not provided or not all(one.startswith(_PROVIDER) for one in provided):
-        return KindNodes()
-    clusters, names = zip(*(one.removeprefix(_PROVIDER).split("/", 1) for one in provided), strict=True)
-    here = await asyncio.gather(*map(cluster_of, names))
-    return KindNodes(clusters[0], names) if set(here) == {clusters[0]} else KindNodes()
-
-
-async def docker_cluster_of(container: str) -> str:
-    """Of which kind cluster a container of docker here is a node; empty for none, or where there is no docker."""
-    label = f'{{{{index .Config.Labels "{_LABEL}"}}}}'
-    try:
-        return (await command("docker", "container", "inspect", "--format", label, container, limit=_ASK_LIMIT)).strip()
-    except CommandFails:  # a cluster of the same name elsewhere, for all that is known
-        return ""
-
-
-def pulled_image(settings: Settings, wiring: Wiring) -> str:
-    """The image of emulated edges, where the cluster has to pull it. Raises UsageError where none is named."""
-    if wiring.emulated and not settings.edges_image:
-        name = image_name(ROOT, base=settings.kind.python_image)
-        raise UsageError(
-            f"--context {settings.context}: images cannot be loaded into this cluster's nodes, and its emulated edges "
-            f"({', '.join(wiring.emulated)}) run from one of the harness: push {name}, which `emco-chaos image` "
-            "builds, to where the cluster pulls from, and name it by EMCO_CHAOS_EDGES_IMAGE"
-        )
-    return settings.edges_image
-
-
 def _image(deployment: Json) -> str:
     return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
-
-
-async def read_passwords(api: ApiClient) -> Passwords:
-    """As EMCO's store charts keep them in Secrets."""
-
-    async def of(secret: str, key: str) -> str:
-        found = await api.ask("GET", f"{_NAMESPACE}/secrets/{secret}", accept=(404,))
-        return base64.b64decode((found.get("data") or {}).get(key, "")).decode()
-
-    return Passwords(await of("emco-mongo", "rootPassword"), await of("emco-etcd", "etcd-root-password"))
 
 
 @contextlib.asynccontextmanager
@@ -191,28 +137,58 @@ async def open_installed_lab(
         await check_open(api, EMCO_NAMESPACE)
         nodes = await kind_nodes(api, docker_cluster_of)
         if nodes.cluster:
-            image, hint = await prepare_image(nodes.cluster, nodes.names, settings, folder), ""
+            image = await prepare_image(nodes.cluster, nodes.names, settings, folder)
         else:
-            image, hint = pulled_image(settings, wiring), _PULLED
-        splice = Splice(wiring, where, journal)
-        release = Release(
-            wiring, image, settings.kind.python_image, settings.reference, services=splice, is_foreign=True
+            image = pulled_image(settings, wiring)
+        known = Cluster(nodes.cluster, where.kubeconfig) if nodes.cluster else None
+        evidence = cluster_evidence(api, known, settings)
+        owed = Owed(
+            Splice(wiring, where, journal),
+            Idle(services, where, journal),
+            KeptStores(where, journal, undo.with_name(f"{undo.stem}.stores.backup")),
         )
-        number = journal.record(UNDO, file=str(where.kubeconfig), context=where.context)
-        stack.push_async_callback(_let_go, api, journal, number)
-        token = await install_relay(api, release)
-        stack.push_async_callback(splice.take_back, api)
-        await relay_is_up(api, wiring, hint=hint)
-        passwords = await read_passwords(api)
-        hub = Hub(access, api, release, token, passwords.mongo_uri, passwords.etcd)
-        node = nodes.within_reach(settings.node_access)
-        lab, disruptions = await open_lab_on(settings, limits, node, hub, folder, stack)
-        before = await lab.snapshot()
-        try:
-            yield lab, disruptions
-        finally:
-            await lab.kill_services()
-            await asyncio.gather(lab.mongo.restore(before.mongo), lab.etcd.restore(before.etcd))
+        release = Release(
+            wiring, image, settings.kind.python_image, settings.reference, services=owed.splice, is_foreign=True
+        )
+        async with kept_on_failure(evidence, "opening"):
+            token = await _lend(api, release, owed, where, journal, stack, hint="" if nodes.cluster else PULLED)
+            passwords = await read_passwords(api)
+            if evidence is not None:
+                evidence.knows(token, passwords.mongo, passwords.etcd)
+            hub = Hub(access, api, release, token, journal, passwords.mongo_uri, passwords.etcd, evidence, owed.kept)
+            lab, disruptions = await open_lab_on(
+                settings, limits, nodes.within_reach(settings.node_access), hub, folder, stack
+            )
+            await owed.idle.stop(api)
+            await owed.kept.take(lab.mongo, lab.etcd)
+        yield lab, disruptions
+
+
+async def _lend(
+    api: ApiClient,
+    release: Release,
+    owed: Owed,
+    where: Where,
+    journal: Journal,
+    stack: contextlib.AsyncExitStack,
+    *,
+    hint: str = "",
+) -> str:
+    """The relay's token, once it is there, and on the stack all that is owed. Each of it is tried, whatever fails.
+
+    Last in, first out: the stores are put back when nobody uses them any more, and before anybody can again.
+    hint: what to know where the relay does not come up
+    """
+    await check_ours(api, HARNESS_NAMESPACE)  # before its removal is written down as an undo
+    number = journal.record(UNDO, file=str(where.kubeconfig.resolve()), context=where.context)
+    stack.push_async_callback(_let_go, api, journal, number)
+    stack.push_async_callback(owed.kept.unmark)
+    stack.push_async_callback(owed.splice.take_back, api)
+    stack.push_async_callback(owed.idle.start, api)
+    stack.push_async_callback(owed.kept.put_back)
+    token = await install_relay(api, release)
+    await relay_is_up(api, release.wiring, hint=hint)
+    return token
 
 
 async def _let_go(api: ApiClient, journal: Journal, number: int) -> None:
@@ -248,9 +224,11 @@ async def _undone(arguments: Mapping[str, str]) -> str:
         finally:
             await api.close()
     except (UsageError, HarnessTrouble) as error:
-        return f"the namespace {HARNESS_NAMESPACE} ({context}) could not be removed: {error}"
+        raise UndoFails(f"the namespace {HARNESS_NAMESPACE} ({context}) could not be removed: {error}") from error
     return f"the namespace {HARNESS_NAMESPACE} ({context}) is removed"
 
 
-INSTALLED_UNDOERS: Mapping[str, Callable[[Mapping[str, str]], str]] = MappingProxyType({**WIRING_UNDOERS, UNDO: _undo})
+INSTALLED_UNDOERS: Mapping[str, Callable[[Mapping[str, str]], str]] = MappingProxyType(
+    {**WIRING_UNDOERS, **IDLE_UNDOERS, **STORE_UNDOERS, **DISRUPTION_UNDOERS, UNDO: _undo}
+)
 """For journals that hold what was done to an installed EMCO: what plays its undo."""

@@ -21,6 +21,7 @@ from harness.platforms.kubernetes.exits import Exits
 from harness.platforms.kubernetes.nodes import NodeAccess
 from harness.platforms.kubernetes.pods import Pod, Pods
 from harness.platforms.kubernetes.streams import Streams
+from harness.platforms.kubernetes.undo import DisruptionUndo
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, Wiring
 from harness.platforms.process.lab import EdgeName
 from harness.platforms.process.programs import knows_schema
@@ -67,6 +68,7 @@ class ClusterParts:
     evidence: ClusterEvidence | None
     machines: Mapping[str, Machine]
     why_not_ready: Callable[[str], Awaitable[str]]
+    undo: DisruptionUndo
 
 
 @dataclass(slots=True)
@@ -366,8 +368,9 @@ class KubernetesLab:
             raise HarnessTrouble(f"{service} was to be killed, but its pod at {self.at(service)} is not known")
         self._running.discard(service)
         ended = await self._parts.node.kill(pod.container)
-        await self._parts.pods.delete(pod)
+        told = await self._parts.pods.delete(pod)
         del self._instances[service]
+        check_exit(service, pod, ended, told)
         return ended.death(service)
 
     async def snapshot(self) -> Snapshot:
@@ -426,6 +429,18 @@ async def _all_of(works: Iterable[Coroutine[Any, Any, None]]) -> None:
     failed = [one for one in done if isinstance(one, BaseException)]
     for one in sorted(failed, key=lambda error: isinstance(error, ServiceDown)):
         raise one
+
+
+def check_exit(name: str, pod: Pod, ended: Exit, told: Mapping[str, int]) -> None:
+    """Raises HarnessTrouble where the cluster says otherwise of the container that was killed than its node.
+
+    told: exit codes by container; mostly the pod is gone before the cluster knows any
+    """
+    if (status := told.get(pod.container, ended.status)) != ended.status:
+        raise HarnessTrouble(
+            f"the death of {name} is not proven: its node says that container {pod.container[:12]} ended with "
+            f"{ended.status}, the cluster with {status}"
+        )
 
 
 class _Victim:

@@ -1,7 +1,7 @@
 """The pods of a namespace as the API server tells of them, kept up to date by a watch."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ class Pod:
     waiting:   why the container does not run
     restarts:  how often the container was started again
     exit_code: of the container that `ended` names; None where nobody said
+    beside:    names of containers that run beside it
     """
 
     name: str
@@ -44,6 +45,7 @@ class Pod:
     started: str = ""
     ended: str = ""
     exit_code: int | None = None
+    beside: tuple[str, ...] = ()
 
     @property
     def has_run(self) -> bool:
@@ -121,12 +123,13 @@ class Pods:
     async def running(self, app: str, *, limit: float, address: str = "") -> Pod | None:
         """A workload's pod whose container runs, once it is known; None when it is not within `limit` seconds.
 
-        address: of the pod, where there may be several
+        address: of the pod, where there may be several. Raises HarnessTrouble for a pod of more than one container
         """
         deadline = asyncio.get_running_loop().time() + limit
         while True:
             for pod in self.of(app):
                 if pod.container and address in ("", pod.address):
+                    _check_alone(pod)
                     return pod
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
@@ -149,15 +152,19 @@ class Pods:
         """Wait until something becomes of one of them."""
         await self._bell.wait(_LONGEST_WAIT)
 
-    async def delete(self, pod: Pod) -> None:
-        """Delete at once, without grace; its workload makes another. The process may live on for seconds."""
+    async def delete(self, pod: Pod) -> Mapping[str, int]:
+        """Delete at once, without grace; its workload makes another. The process may live on for seconds.
+
+        Exit codes of its containers that have ended, by their ids, as far as the API server tells them still.
+        """
         self._deleted.add(pod.uid)
         body = {**_AT_ONCE, "preconditions": {"uid": pod.uid}}
         try:
-            await self._api.ask("DELETE", f"{self._path}/{pod.name}", body, accept=(404, 409))
+            told = await self._api.ask("DELETE", f"{self._path}/{pod.name}", body, accept=(404, 409))
         except BaseException:  # it is there still, for all that is known
             self._deleted.discard(pod.uid)
             raise
+        return exit_codes(told)
 
     async def _list(self) -> str:
         listed = await self._api.ask("GET", self._path)
@@ -221,9 +228,34 @@ async def replace_older(relay: Pod, services: Sequence[str], pods: Pods, bans: B
             await pods.delete(pod)
 
 
+def _check_alone(pod: Pod) -> None:
+    """Of several containers nobody could say whose death ended a connection."""
+    if pod.beside:
+        raise HarnessTrouble(
+            f"the pod {pod.name} of {pod.app} has other containers beside the service ({', '.join(pod.beside)}), as a "
+            "proxy that is put into pods: which of them was killed could not be proven. Keep them out of this namespace"
+        )
+
+
+def exit_codes(thing: Json) -> Mapping[str, int]:
+    """Exit codes of a pod's containers that have ended, by their ids; a container before the present one, too."""
+    states: list[Json] = []
+    for one in (thing.get("status") or {}).get("containerStatuses") or ():
+        states += [one.get("state") or {}, one.get("lastState") or {}]
+    ended = [state["terminated"] for state in states if state.get("terminated")]
+    return {_id(one): int(one["exitCode"]) for one in ended if one.get("containerID")}
+
+
+def _id(container: Json) -> str:
+    """Without the name of the runtime before it."""
+    return str(container.get("containerID", "")).rpartition("//")[2]
+
+
 def _pod(thing: Json) -> Pod:
     metadata, status = thing["metadata"], thing.get("status") or {}
-    container: Json = next(iter(status.get("containerStatuses") or ()), {})
+    containers = status.get("containerStatuses") or ()
+    container: Json = next(iter(containers), {})
+    helpers = [one for one in status.get("initContainerStatuses") or () if "running" in (one.get("state") or {})]
     state = container.get("state") or {}
     running = state.get("running") if "running" in state else None
     waiting = state.get("waiting") or state.get("terminated") or {}
@@ -241,9 +273,5 @@ def _pod(thing: Json) -> Pod:
         started=str((running or {}).get("startedAt", "")),
         ended="" if ended.get("reason") in _NEVER_RAN else _id(ended),
         exit_code=ended.get("exitCode"),
+        beside=tuple(str(one.get("name", "")) for one in (*containers[1:], *helpers)),
     )
-
-
-def _id(container: Json) -> str:
-    """Without the name of the runtime before it."""
-    return str(container.get("containerID", "")).rpartition("//")[2]

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from harness.faults.journal import Journal
+from harness.faults.journal import Journal, UndoFails
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.edges.access import read_kubeconfig
 from harness.platforms.edges.client import ApiClient, Refused
@@ -78,7 +78,7 @@ class Splice:
             original = copy.deepcopy(one.deployment["spec"])
             original["replicas"] = original["replicas"] if self._replicas is None else self._replicas
             arguments = {
-                "file": str(self._where.kubeconfig),
+                "file": str(self._where.kubeconfig.resolve()),  # rollback may be called elsewhere
                 "context": self._where.context,
                 "deployment": one.name,
                 "spec": json.dumps(original),
@@ -176,7 +176,7 @@ async def _undone(arguments: Mapping[str, str]) -> str:
         finally:
             await api.close()
     except (UsageError, HarnessTrouble) as error:
-        return f"the wiring of {name} ({arguments['context']}) could not be brought back: {error}"
+        raise UndoFails(f"the wiring of {name} ({arguments['context']}) could not be brought back: {error}") from error
     return f"{name} ({arguments['context']}) is wired as before"
 
 

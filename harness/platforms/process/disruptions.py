@@ -19,6 +19,7 @@ from harness.platforms.process.volumes import Volumes
 from harness.platforms.supervisor import Supervised
 from harness.wire.conditions import Cut, Healthy
 from harness.wire.links import Link, RelayError
+from harness.wire.ping import ping
 from harness.wire.syns import Syns
 
 
@@ -80,17 +81,20 @@ class ProcessDisruptions:
             return f"{name} cannot be reached: {error.strerror or error}"
 
     async def _asked(self, name: str) -> str:
-        """Ask a service for something that it has to look up in its store; one without an API for its gRPC port."""
+        """Ask a service for something that it has to look up in mongo; one without an API to answer a ping at its gRPC
+        port, at the service itself, so that no relay sees it."""
         path = SERVICES[name].alive if name in SERVICES else ""
         if not path:
             info = SERVICES.get(name)
-            has_grpc = info is not None and info.grpc_port is not None
-            await reachable(self._lab.layout.grpc(name) if has_grpc else self._lab.layout.http(name))
+            if info is not None and info.grpc_port is not None:
+                await ping(*self._lab.layout.grpc(name))
+            else:
+                await reachable(self._lab.layout.http(name))
             return ""
         host, port = self._lab.layout.http(name)
         try:
             async with aiohttp.request("GET", f"http://{host}:{port}{path}") as answer:
-                return "" if answer.status < 500 else f"{name} answers GET {path} with {answer.status}"
+                return "" if answer.status < 400 else f"{name} answers GET {path} with {answer.status}"
         except aiohttp.ClientError as error:
             return f"{name} does not answer GET {path}: {error}"
 

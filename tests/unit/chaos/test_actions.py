@@ -1,6 +1,6 @@
 """Actions and probes on a real EMCO of processes: each does what it says, and fails when it hit nothing."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import chain, cycle, repeat
 
@@ -48,6 +48,32 @@ def test_a_paused_service_is_there_and_answers_nothing(stage: Stage) -> None:
 
     actions.resume("orchestrator")
     assert stage.silent() == ()
+
+
+def test_a_paused_rsync_answers_nothing_although_its_kernel_takes_connections(stage: Stage) -> None:
+    mark = stage.mark("here")
+    assert stage.silent() == ()
+    assert (stage.history(mark), stage.knocks(since=mark)) == ((), ())
+
+    actions.pause("rsync")
+
+    assert stage.silent(limit=0.3) == ("rsync does not answer within 0.3 s",)
+    assert not probes.emco_answers()
+    actions.resume("rsync")
+    assert probes.emco_answers()
+
+
+def test_emco_does_not_answer_while_it_cannot_read_the_contexts_that_it_has(stage: Stage) -> None:
+    actions.run_workload(until="approve-dig1")
+    assert stage.reading().read == ("dcm lc1",)
+    actions.partition("etcd")
+
+    assert stage.silent() == ()
+    (why,) = stage.reading(limit=0.3).silent
+    assert why == "dcm does not answer GET /v2/projects/proj1/logical-clouds/lc1/status within 0.3 s"
+    assert not probes.emco_answers()
+    actions.heal("etcd")
+    assert stage.within(probes.emco_answers, limit=20)
 
 
 def test_a_store_that_crashes_keeps_its_data_and_one_that_loses_its_volume_does_not(stage: Stage) -> None:
@@ -169,6 +195,41 @@ def test_effects_since_a_mark_are_counted(stage: Stage) -> None:
     assert len(probes.effects("begin", source="orchestrator", target="mongo")) == 1
     with pytest.raises(ActivityFailed, match="nothing was marked 'never'"):
         probes.effects("never")
+
+
+def test_what_is_asked_of_a_link_that_is_not_there_is_refused_with_those_that_are(stage: Stage) -> None:
+    asked: list[Callable[[], object]] = [
+        lambda: probes.tries("no-such-edge", since="empty"),
+        lambda: probes.tries(EDGE, since="empty", source="clm"),
+        lambda: probes.effects("empty", target="nope"),
+        lambda: probes.effects("empty", source="nope"),
+        lambda: actions.hold("nope", since="empty", seconds=0.1),
+        lambda: actions.between_tries("nope", since="empty"),
+        lambda: actions.wait_for_tries("nope", since="empty", times=0, limit=0.1),
+    ]
+    for ask in asked:
+        with pytest.raises(ActivityFailed, match=r"no link goes from .*; there are .*rsync -> p1\+c2"):
+            ask()
+    assert probes.effects("empty", source="orchestrator", target="rsync") == []
+
+
+def test_tries_are_counted_within_a_window_without_what_else_knocks(stage: Stage) -> None:
+    actions.run_workload(until="approve-dig1")
+    actions.partition(EDGE, "reset", source="rsync")
+    actions.call("instantiate-dig1")
+    actions.wait_for_tries(EDGE, since=f"partition {EDGE}", times=3, limit=30)
+    actions.mark("looked")
+    knocks = stage.knocks(target=EDGE, since=stage.marked(f"partition {EDGE}"), until=stage.marked("looked"))
+
+    counted = probes.tries(EDGE, since=f"partition {EDGE}", until="looked")
+
+    assert counted == 3 < len(knocks)
+    actions.wait_for_tries(EDGE, since=f"partition {EDGE}", times=4, limit=30)
+    assert probes.tries(EDGE, since=f"partition {EDGE}", until="looked") == 3
+    assert probes.tries(EDGE, since=f"partition {EDGE}") >= 4
+    actions.mark("later")
+    with pytest.raises(ActivityFailed, match="'looked' was marked before 'later'"):
+        probes.tries(EDGE, since="later", until="looked")
 
 
 def test_between_two_tries_means_after_one_more_and_where_nothing_is_tried_there_is_no_wait(stage: Stage) -> None:

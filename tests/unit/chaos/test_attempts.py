@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from harness.chaos.attempts import Tries, bursts, evenly_spaced, goes_on, going_on, tries
+from harness.chaos.attempts import Tries, bursts, evenly_spaced, goes_on, going_on, tried, tries
 from harness.wire.knocks import Knock
 
 # rsync asks every 2 s; beside that a watch waits longer each time.
@@ -103,3 +103,14 @@ def test_another_try_is_expected_until_it_is_long_overdue(now: float, expected: 
 
 def test_two_tries_are_no_series_that_goes_on() -> None:
     assert not going_on(Tries((10.0, 12.0), 0), 12.1)
+
+
+def test_each_source_and_target_has_a_series_of_its_own_and_only_edges_are_watched() -> None:
+    knocks = [
+        *refused(REFUSED),
+        *(Knock(at, "rsync", "p1+c1", "connect") for at in REFUSED),
+        *(Knock(at, "dcm", "etcd", "connect") for at in (0.1, 0.11, 0.3, 1.4)),
+        *(Knock(at, "clm", "etcd", "connect") for at in (0.1, 0.3)),
+    ]
+    assert tried(knocks, ("p1+c1", "p1+c2")) == 8 + 8 + 3 + 2
+    assert tried((), ("p1+c1",)) == 0

@@ -188,6 +188,9 @@ def test_unchanged_is_as_in_one_snapshot_or_as_in_another(stage: Stage) -> None:
     actions.remember("after")
     assert actions.check_unchanged("after") == "everything is as in 'after'"
     assert actions.check_unchanged("before", within="etcd") == "everything is as in 'before'"
+    for nonsense in ("mongodb", "edges", "Etcd", "e"):
+        with pytest.raises(ActivityFailed, match=f"within is one of mongo, etcd, edge, or empty.*, not '{nonsense}'"):
+            actions.check_unchanged("before", within=nonsense)
     assert actions.check_unchanged("before", or_as_in="after") == "everything is as in 'after'"
     with pytest.raises(ActivityFailed, match=r"1 places are not as in 'before': unexpected: mongo .*proj1"):
         actions.check_unchanged("before")

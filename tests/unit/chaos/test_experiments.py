@@ -13,6 +13,7 @@ from harness.chaos.stage import Stage
 from harness.faults.victim import UsageError
 
 ROOT = Path(__file__).parents[3]
+EDGE = "p1+c2"
 CONTROL = [{"name": "emco", "provider": {"type": "python", "module": "harness.chaos.control"}}]
 
 
@@ -66,6 +67,51 @@ def test_an_action_that_hit_nothing_fails_the_experiment(stage: Stage, write: An
     assert journal["status"] == "failed"
     assert "the action 'crash' failed" in journal["problems"][0]
     assert "'nobody' is neither a service nor a store" in journal["problems"][0]
+
+
+def test_a_probe_of_the_method_that_fails_fails_the_experiment(stage: Stage, write: Any) -> None:
+    journal = run_on(stage, write([step("probe", "tries", target=EDGE, since="never")]).experiment)
+
+    assert journal["status"] == "failed"
+    assert journal["problems"][0].startswith("the probe 'tries' failed: nothing was marked 'never'")
+
+
+@pytest.mark.parametrize("tolerance", [False, "no", 7, [1, 2, 3], {"pattern": "^no$", "type": "regex"}])
+def test_a_probe_of_the_method_that_gives_what_is_not_tolerated_fails_the_experiment(
+    tolerance: Any, stage: Stage, write: Any
+) -> None:
+    probe = {**step("probe", "context_status", group="dig1"), "tolerance": tolerance}
+
+    journal = run_on(stage, write([probe]).experiment)
+
+    assert journal["status"] == "failed"
+    assert journal["run"][0]["tolerance_met"] is False
+    assert journal["problems"] == [f"the probe 'context_status' gave '', and its tolerance is {tolerance!r}"]
+
+
+@pytest.mark.parametrize("tolerance", ["", "${nothing}", {"type": "regex", "pattern": "^$"}])
+def test_a_probe_of_the_method_that_gives_what_is_tolerated_fails_nothing(
+    tolerance: Any, stage: Stage, write: Any
+) -> None:
+    probe = {**step("probe", "context_status", group="dig1"), "tolerance": tolerance}
+
+    journal = run_on(stage, write([probe], configuration={"nothing": ""}).experiment)
+
+    assert (journal["status"], journal["problems"]) == ("completed", [])
+    assert journal["run"][0]["tolerance_met"] is True
+
+
+def test_what_an_experiment_leaves_behind_fails_it_where_it_asks_for_invariants(stage: Stage, write: Any) -> None:
+    method = [
+        step("action", "run_workload", until="create-p1"),
+        step("action", "inject", call="create-c1", effect="mongo.data"),
+        step("action", "start", name="clm"),
+        {**step("probe", "invariants_hold"), "tolerance": True},
+    ]
+
+    journal = run_on(stage, write(method).experiment)
+
+    assert journal["problems"] == ["the probe 'invariants_hold' gave False, and its tolerance is True"]
 
 
 def test_rollbacks_are_played_whatever_happened(stage: Stage, write: Any) -> None:

@@ -3,6 +3,7 @@
 import pytest
 from chaoslib.exceptions import ActivityFailed
 
+from harness.chaos import probes
 from harness.chaos import store_actions as actions
 from harness.chaos.outages import OUTAGES
 from harness.chaos.stage import Stage
@@ -26,6 +27,18 @@ def test_a_store_is_away_until_it_is_brought_back(stage: Stage, kind: str) -> No
     actions.ask_again(limit=20)
     assert stage.clients.took_place(stage.clients.asked[0].ask), told
     assert actions.wait_until_serving("mongo", limit=20) >= 0
+
+
+def test_emco_serves_again_when_it_can_read_etcd_and_not_before(stage: Stage) -> None:
+    stage.mark("back etcd")
+    with pytest.raises(ActivityFailed, match="nothing shows whether EMCO can read etcd"):
+        actions.wait_until_serving("etcd", limit=5)
+    stage.run(until="approve-dig1")
+    actions.begin_outage("etcd", "refused")
+    with pytest.raises(ActivityFailed, match=r"0\.1 s after etcd came back: dcm does not answer GET .*lc1/status"):
+        actions.wait_until_serving("etcd", limit=0.1)
+    actions.end_outage("etcd")
+    assert actions.wait_until_serving("etcd", limit=20) >= 0
 
 
 def test_what_was_not_away_cannot_be_brought_back(stage: Stage) -> None:
@@ -61,6 +74,31 @@ def test_services_are_started_again_until_their_store_is_there(stage: Stage) -> 
     assert actions.create("clm", "/v2/cluster-providers", "p", limit=10)
 
 
+def test_what_finds_nothing_to_act_on_fails(stage: Stage) -> None:
+    assert [line.split(":")[0] for line in actions.crash_services()] == ["orchestrator", "clm", "dcm", "rsync"]
+    with pytest.raises(ActivityFailed, match="no service of EMCO runs"):
+        actions.crash_services()
+    stage.make_whole()
+    with pytest.raises(ActivityFailed, match="no service is down"):
+        actions.supervise()
+    with pytest.raises(ActivityFailed, match="no service is supervised"):
+        actions.wait_until_up()
+    with pytest.raises(ActivityFailed, match="there is no load that could end"):
+        actions.end_load()
+    with pytest.raises(ActivityFailed, match="no client waits for an answer"):
+        actions.wait_for_answers()
+    with pytest.raises(ActivityFailed, match="no client was told anything"):
+        actions.ask_again()
+
+
+def test_load_ends_once(stage: Stage) -> None:
+    actions.begin_load([PROJECT])
+    actions.wait_for_load(2, limit=20)
+    assert actions.end_load().endswith("0 refused, 0 open")
+    with pytest.raises(ActivityFailed, match="there is no load that could end"):
+        actions.end_load()
+
+
 def test_only_a_small_disk_can_be_filled_and_what_was_written_survives_it(stage: Stage) -> None:
     with pytest.raises(ActivityFailed, match="mongo has no small volume"):
         actions.fill_disk("mongo")
@@ -82,3 +120,18 @@ def test_requests_are_named_as_the_workload_does_or_in_full(stage: Stage) -> Non
         actions.ask([{"path": "/v2/projects"}])
     with pytest.raises(ActivityFailed, match="carries files"):
         actions.ask([{"call": "create-c1"}])
+
+
+def test_whether_answers_are_true_is_asked_of_clients_that_were_told_something(stage: Stage) -> None:
+    with pytest.raises(ActivityFailed, match="no client was told anything"):
+        probes.answers_are_true()
+    with pytest.raises(ActivityFailed, match="no client was told anything"):
+        actions.check_answers()
+    actions.ask([PROJECT], limit=20)
+    actions.wait_for_answers(limit=30)
+    assert probes.answers_are_true()
+    stage.request("orchestrator", "DELETE", "/v2/projects/new")
+    assert not probes.answers_are_true()
+    assert actions.check_answers() == [
+        "orchestrator POST /v2/projects new was acknowledged (201) and did not take place"
+    ]

@@ -5,14 +5,25 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from harness.faults import journal
-from harness.faults.journal import MARKER, Journal, Undo, left, orphaned, owner_alive, process_started, rollback
+from harness.faults.journal import (
+    MARKER,
+    Journal,
+    RolledBack,
+    Undo,
+    UndoFails,
+    left,
+    orphaned,
+    owner_alive,
+    process_started,
+    rollback,
+)
 from harness.faults.victim import Death
 
 
@@ -91,7 +102,7 @@ def test_rollback_removes_a_marked_folder_and_the_journal(path: Path, tmp_path: 
     (folder / "deep").mkdir(parents=True)
     (folder / MARKER).touch()
     note(path, "folder", path=str(folder))
-    assert rollback(path) == (f"folder {folder} removed",)
+    assert rollback(path).told == (f"folder {folder} removed",)
     assert (folder.exists(), path.exists()) == (False, False)
 
 
@@ -100,25 +111,76 @@ def test_rollback_never_removes_a_folder_without_the_marker(path: Path, tmp_path
     folder.mkdir()
     (folder / "letter").touch()
     note(path, "folder", path=str(folder))
-    assert rollback(path) == (f"folder {folder} left: it is not the harness's",)
+    assert rollback(path).told == (f"folder {folder} left: it is not the harness's",)
     assert (folder / "letter").exists()
 
 
 def test_rollback_of_a_folder_that_is_gone(path: Path, tmp_path: Path) -> None:
     note(path, "folder", path=str(tmp_path / "never"))
-    assert rollback(path) == (f"folder {tmp_path / 'never'} was gone already",)
+    assert rollback(path).told == (f"folder {tmp_path / 'never'} was gone already",)
 
 
 def test_rollback_goes_newest_first(path: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         note(path, "folder", path=str(tmp_path / name))
-    assert [sentence.split("/")[-1] for sentence in rollback(path)] == ["two was gone already", "one was gone already"]
+    assert [sentence.split("/")[-1] for sentence in rollback(path).told] == [
+        "two was gone already",
+        "one was gone already",
+    ]
+
+
+def test_an_undo_that_fails_stays_in_the_journal_and_stops_no_other(path: Path, tmp_path: Path) -> None:
+    def play(arguments: Mapping[str, str]) -> str:
+        if arguments["why"]:
+            raise (UndoFails, OSError, subprocess.TimeoutExpired)[int(arguments["why"]) - 1](arguments["why"], 1)
+        return "undone"
+
+    undoers = {"it": play}
+    with closing(Journal(path, undoers=undoers)) as undos:
+        for why in ("1", "", "2", "3", ""):
+            undos.record("it", why=why)
+    told = rollback(path, undoers=undoers)
+    assert told.told == ("undone", "undone")
+    assert [sentence.split()[1] for sentence in told.failed] == ["3:", "2:", "1:"]
+    assert [undo.arguments["why"] for undo in left(path)] == ["3", "2", "1"]
+
+
+def test_what_could_not_be_undone_is_tried_again_alone(path: Path) -> None:
+    tries: list[str] = []
+
+    def play(arguments: Mapping[str, str]) -> str:
+        tries.append(arguments["name"])
+        if arguments["name"] == "b" and tries.count("b") == 1:
+            raise UndoFails("not now")
+        return arguments["name"]
+
+    with closing(Journal(path, undoers={"it": play})) as undos:
+        for name in "abc":
+            undos.record("it", name=name)
+    assert rollback(path, undoers={"it": play}) == RolledBack(("c", "a"), ("it b: not now",))
+    assert rollback(path, undoers={"it": play}) == RolledBack(("b",), ())
+    assert not path.exists()
+
+
+def test_what_another_version_wrote_is_kept(path: Path) -> None:
+    def play(arguments: Mapping[str, str]) -> str:
+        return arguments["name"]
+
+    with closing(Journal(path, undoers={"new": play, "it": play})) as undos:
+        undos.record("new", name="x")
+        undos.record("it", other="x")
+    told = rollback(path, undoers={"it": play})
+    assert told.failed == (
+        "it x: the journal does not say the 'name' of it; another version wrote it",
+        "new x: this version does not know how that is undone",
+    )
+    assert len(left(path)) == 2
 
 
 def test_rollback_kills_a_process(path: Path, sleeper: "subprocess.Popen[bytes]") -> None:
     started = process_started(sleeper.pid)
     note(path, "process", pid=str(sleeper.pid), started=started, what="mongo")
-    assert rollback(path) == (f"process {sleeper.pid} (mongo) killed",)
+    assert rollback(path).told == (f"process {sleeper.pid} (mongo) killed",)
     assert sleeper.wait(10) == -signal.SIGKILL
 
 
@@ -128,7 +190,7 @@ def test_rollback_twice_does_no_harm(path: Path, sleeper: "subprocess.Popen[byte
     rollback(path)
     sleeper.wait(10)
     path.write_bytes(written)
-    assert rollback(path) == (f"process {sleeper.pid} (mongo) was gone already",)
+    assert rollback(path).told == (f"process {sleeper.pid} (mongo) was gone already",)
 
 
 @pytest.mark.parametrize("started", ["1", ""], ids=["pid was given to another", "ended before it was looked at"])
@@ -136,7 +198,7 @@ def test_rollback_leaves_a_process_alone_that_is_not_the_one(
     path: Path, sleeper: "subprocess.Popen[bytes]", started: str
 ) -> None:
     note(path, "process", pid=str(sleeper.pid), started=started, what="mongo")
-    assert rollback(path) == (f"process {sleeper.pid} (mongo) was gone already",)
+    assert rollback(path).told == (f"process {sleeper.pid} (mongo) was gone already",)
     assert sleeper.poll() is None
 
 
@@ -144,7 +206,7 @@ def test_rollback_of_a_process_that_is_gone_and_whose_start_was_never_seen(path:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait(10)
     note(path, "process", pid=str(process.pid), started="", what="mongo")
-    assert rollback(path) == (f"process {process.pid} (mongo) was gone already",)
+    assert rollback(path).told == (f"process {process.pid} (mongo) was gone already",)
 
 
 def test_a_zombie_counts_as_gone(sleeper: "subprocess.Popen[bytes]") -> None:
@@ -180,3 +242,9 @@ def test_journals_of_killed_runs_are_told_from_those_of_runs_at_work(tmp_path: P
     for name in (f"{os.getpid()}-{mine}.a.undo", f"{os.getpid()}-1{mine}.b.undo", "notes.txt"):
         (tmp_path / name).touch()
     assert [path.name for path in orphaned(tmp_path)] == [f"{os.getpid()}-1{mine}.b.undo"]
+
+
+def test_a_journal_is_for_its_owner_alone(path: Path) -> None:
+    """What an undo needs may hold passwords."""
+    note(path, "folder", path="/x")
+    assert path.stat().st_mode & 0o777 == 0o600

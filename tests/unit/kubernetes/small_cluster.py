@@ -5,7 +5,7 @@ The gates are those of the real relay; pods connect as soon as their container r
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +14,7 @@ from harness.emco.endpoints import Endpoints
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.edges.client import ApiClient
 from harness.platforms.kind.environment import KIND_LIMITS
+from harness.platforms.kind.machine import Machine
 from harness.platforms.kind.node import Exit
 from harness.platforms.kubernetes.install import why_not_ready
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
@@ -174,6 +175,9 @@ class SmallNode:
         self.killed.append(container)
         return Exit(container, 1, 137)
 
+    async def remove(self, folder: str) -> None:
+        raise AssertionError(f"nobody was to remove {folder}")
+
 
 class SmallStreams:
     """Logs: every pod says its name."""
@@ -210,7 +214,12 @@ class SmallCluster:
         self.labs: list[KubernetesLab] = []
 
     def lab(self) -> KubernetesLab:
-        parts = ClusterParts(
+        lab = KubernetesLab(self._settings, KIND_LIMITS, self.parts({}))
+        self.labs.append(lab)
+        return lab
+
+    def parts(self, machines: Mapping[str, Machine]) -> ClusterParts:
+        return ClusterParts(
             wiring=Wiring(SERVICES, ()),
             pods=self.pods,
             streams=cast("Any", self.streams),
@@ -224,12 +233,10 @@ class SmallCluster:
             logs=self._logs,
             kubeconfig=(self._logs, ""),
             evidence=None,
-            machines={},
+            machines=machines,
+            undo=cast("Any", None),  # nothing here is paused or told to have no pods
             why_not_ready=lambda app: why_not_ready(cast("ApiClient", self.api), "emco", app),
         )
-        lab = KubernetesLab(self._settings, KIND_LIMITS, parts)
-        self.labs.append(lab)
-        return lab
 
     def _begun(self, pod: Json) -> None:
         """Its container runs: it connects to its stores."""

@@ -1,28 +1,31 @@
 """An installed EMCO: what is asked before anything is changed, and what is taken back."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.faults.journal import Journal, rollback
-from harness.faults.victim import UsageError
+from harness.faults.journal import Journal, left, rollback
+from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.edge_emulator import EdgeEmulator
 from harness.platforms.edges.access import Access
 from harness.platforms.edges.client import ApiClient
 from harness.platforms.edges.running import ALLOWED
+from harness.platforms.kubernetes.idle import Idle
+from harness.platforms.kubernetes.install import Release, install_relay
 from harness.platforms.kubernetes.installed import (
     INSTALLED_UNDOERS,
     UNDO,
-    KindNodes,
-    Passwords,
+    Owed,
+    _lend,
     check_installed,
-    kind_nodes,
-    pulled_image,
-    read_passwords,
+    resting_services,
 )
+from harness.platforms.kubernetes.splice import Splice, Where
+from harness.platforms.kubernetes.stores import KeptStores, Passwords, behind, cut_off, read_passwords
 from harness.platforms.kubernetes.wiring import Wiring
 from harness.platforms.settings import Settings
 from tests.unit.kubernetes.test_splice import INSTALLED, config_map, deployment, make, namespace
@@ -33,6 +36,8 @@ PLACES = {
     "Node": "/api/v1/nodes",
     "Service": "/api/v1/namespaces/emco/services",
     "Secret": "/api/v1/namespaces/emco/secrets",
+    "Pod": "/api/v1/namespaces/emco/pods",
+    "Endpoints": "/api/v1/namespaces/emco/endpoints",
 }
 
 
@@ -108,6 +113,17 @@ def test_an_emco_that_is_open_to_the_harness_is_known_by_its_images(clusters: Cl
     assert images == {"clm": "r/emco-clm:22.09", "rsync": "r/emco-rsync:22.09"}
 
 
+def own(**labels: str) -> Json:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "emco-chaos", "labels": labels}}
+
+
+def beside(service: str) -> Json:
+    """A pod as it is when a proxy is put into it."""
+    containers = [{"name": "istio-proxy", "image": "proxy"}, {"name": service, "image": "r/emco-clm:22.09"}]
+    metadata = {"name": f"{service}-1", "namespace": "emco", "labels": {"app": service}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers}}
+
+
 def reference(service: str) -> Json:
     made = deployment(service)
     made["spec"]["template"]["spec"]["containers"][0]["image"] = "emco-chaos/reference:1"
@@ -121,6 +137,8 @@ def reference(service: str) -> Json:
         ((INSTALLED[0], *STORES, NODE), "one Deployment with the label app=clm, it has none"),
         ((*INSTALLED, STORES[0], NODE), "no Service emco-etcd with the port 2379"),
         ((*INSTALLED, service("emco-mongo", 27018), STORES[1], NODE), "no Service emco-mongo with the port 27017"),
+        ((*INSTALLED, *STORES, NODE, own()), "the namespace emco-chaos of hub is there and lacks the label"),
+        ((*INSTALLED, *STORES, NODE, beside("clm")), "the pod clm-1 has 2 containers (istio-proxy, clm)"),
         (
             (INSTALLED[0], *map(config_map, SERVICES), *map(reference, SERVICES), *STORES, NODE),
             "is the reference EMCO of the harness; use --platform kind",
@@ -162,58 +180,6 @@ def test_settings_that_make_no_sense_are_refused(clusters: Clusters, given: dict
     assert said in str(refused.value)
 
 
-async def of_hub(_: str) -> str:
-    return "hub"
-
-
-async def of_none(_: str) -> str:
-    return ""
-
-
-def test_the_node_of_a_kind_cluster_is_within_reach_when_there_is_but_one(clusters: Clusters) -> None:
-    async def work(api: ApiClient) -> None:
-        found = await kind_nodes(api, of_hub)
-        assert found == KindNodes("hub", ("hub-control-plane",))
-        assert (found.within_reach("auto"), found.within_reach("none")) == ("hub-control-plane", "")
-        await put(api, {**node("kind://docker/hub/hub-worker"), "metadata": {"name": "n2"}})
-        found = await kind_nodes(api, of_hub)
-        assert (found.cluster, sorted(found.names)) == ("hub", ["hub-control-plane", "hub-worker"])
-        assert found.within_reach("auto") == ""
-
-    clusters.run((NODE,), work)
-
-
-@pytest.mark.parametrize(
-    "things,cluster_of",
-    [
-        ((), of_hub),
-        ((node("aws:///i-1"),), of_hub),
-        ((NODE, {**node("aws:///i-1"), "metadata": {"name": "n2"}}), of_hub),
-        ((NODE,), of_none),  # of the same name, on another machine
-        ((node("kind://docker/other/hub-control-plane"),), of_hub),
-    ],
-)
-def test_nodes_of_any_other_cluster_are_out_of_reach(
-    clusters: Clusters, things: tuple[Json, ...], cluster_of: Callable[[str], Awaitable[str]]
-) -> None:
-    async def work(api: ApiClient) -> None:
-        found = await kind_nodes(api, cluster_of)
-        assert (found, found.within_reach("auto")) == (KindNodes(), "")
-
-    clusters.run(things, work)
-
-
-def test_an_emco_is_accepted_whoever_made_its_cluster(clusters: Clusters) -> None:
-    assert set(checked(clusters, (*INSTALLED, *STORES, node("aws:///i-1")))) == set(SERVICES)
-
-
-def test_where_images_cannot_be_loaded_that_of_emulated_edges_has_to_be_named(clusters: Clusters) -> None:
-    with pytest.raises(UsageError, match=r"\(p1\+c1\).*push emco-chaos/reference:.*EMCO_CHAOS_EDGES_IMAGE"):
-        pulled_image(clusters.settings(), Wiring(SERVICES, ("p1+c1",)))
-    assert pulled_image(clusters.settings(edges_image="r/edges:1"), Wiring(SERVICES, ("p1+c1",))) == "r/edges:1"
-    assert pulled_image(clusters.settings(), Wiring(SERVICES, ())) == ""
-
-
 def test_passwords_are_those_of_the_store_charts_secrets(clusters: Clusters) -> None:
     async def work(api: ApiClient) -> None:
         assert await read_passwords(api) == Passwords()
@@ -231,10 +197,6 @@ def test_passwords_are_shown_to_nobody() -> None:
     assert "secret" not in repr(Passwords("secret", "secret"))
 
 
-def own(**labels: str) -> Json:
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "emco-chaos", "labels": labels}}
-
-
 @pytest.mark.parametrize(
     "things,told,left",
     [
@@ -249,10 +211,127 @@ def test_rollback_removes_the_relays_namespace_where_it_is_the_harnesss(
     async def work(api: ApiClient) -> None:
         journal = Journal(tmp_path / "1-1.undo", undoers=INSTALLED_UNDOERS)
         journal.record(UNDO, file=str(clusters.kubeconfig), context="hub")
-        (sentence,) = await asyncio.to_thread(rollback, tmp_path / "1-1.undo", undoers=INSTALLED_UNDOERS)
+        done = await asyncio.to_thread(rollback, tmp_path / "1-1.undo", undoers=INSTALLED_UNDOERS)
         journal.close()
+        (sentence,) = (*done.told, *done.failed)
         assert told in sentence
+        assert (done.failed != (), (tmp_path / "1-1.undo").exists()) == (left, left)
         found = await api.ask("GET", "/api/v1/namespaces/emco-chaos", accept=(404,))
         assert (found.get("kind") == "Namespace") is left
 
     clusters.run(things, work)
+
+
+@pytest.mark.parametrize("things,told", [((own(),), False), ((), True)])
+def test_an_undo_that_could_not_be_played_stays_to_be_played_again(
+    clusters: Clusters, tmp_path: Path, things: tuple[Json, ...], told: bool
+) -> None:
+    async def work(api: ApiClient) -> None:
+        path = tmp_path / "1-1.undo"
+        with contextlib.closing(Journal(path, undoers=INSTALLED_UNDOERS)) as journal:
+            journal.record(UNDO, file=str(clusters.kubeconfig), context="hub")
+        await asyncio.to_thread(rollback, path, undoers=INSTALLED_UNDOERS)
+        assert path.exists() is not told
+
+    clusters.run(things, work)
+
+
+EMPTY = Wiring(("clm",), ())
+
+
+async def namespace_now(api: ApiClient) -> Json:
+    return await api.ask("GET", "/api/v1/namespaces/emco-chaos", accept=(404,))
+
+
+def test_a_namespace_of_somebody_else_is_neither_opened_nor_removed(clusters: Clusters, tmp_path: Path) -> None:
+    """Its own label would open it, and what is open is removed at the end."""
+
+    async def work(api: ApiClient) -> None:
+        before = await namespace_now(api)
+        where, path = Where(clusters.kubeconfig, "hub"), tmp_path / "1-1.undo"
+        release = Release(EMPTY, "i", "p", "faithful", is_foreign=True)
+        with pytest.raises(HarnessTrouble, match="somebody else's, and nothing is touched in it"):
+            await install_relay(api, release)
+        with contextlib.closing(Journal(path, undoers=INSTALLED_UNDOERS)) as journal:
+            kept = KeptStores(where, journal, tmp_path / "stores")
+            owed = Owed(Splice(EMPTY, where, journal), Idle(("clm",), where, journal), kept)
+            with pytest.raises(HarnessTrouble, match="somebody else's"):
+                async with contextlib.AsyncExitStack() as stack:
+                    await _lend(api, release, owed, where, journal, stack)
+            assert left(path) == ()
+        assert await namespace_now(api) == before
+
+    clusters.run((own(),), work)
+
+
+NCM = {**deployment("ncm"), "spec": {**deployment("ncm")["spec"], "replicas": 3}}
+GUI = deployment("emco-gui")
+_DEPLOYMENTS = "/apis/apps/v1/namespaces/emco/deployments"
+
+
+async def replicas(api: ApiClient) -> dict[str, int]:
+    listed = (await api.ask("GET", _DEPLOYMENTS))["items"]
+    return {one["metadata"]["name"]: one["spec"]["replicas"] for one in listed}
+
+
+def test_services_that_the_workload_does_not_need_rest_until_the_end_of_the_run(
+    clusters: Clusters, tmp_path: Path
+) -> None:
+    async def work(api: ApiClient) -> None:
+        before, path = await replicas(api), tmp_path / "1-1.undo"
+        assert await asyncio.to_thread(resting_services, clusters.settings(), SERVICES) == ("ncm",)
+        with contextlib.closing(Journal(path, undoers=INSTALLED_UNDOERS)) as journal:
+            idle = Idle(SERVICES, Where(clusters.kubeconfig, "hub"), journal)
+            assert await idle.stop(api) == ("ncm",)
+            assert await replicas(api) == {**before, "emco-ncm": 0}
+            await idle.start(api)
+            assert await replicas(api) == before
+            assert left(path) == ()
+
+    clusters.run((*INSTALLED, NCM, GUI), work)
+
+
+def test_rollback_starts_services_again_that_a_killed_run_let_rest(clusters: Clusters, tmp_path: Path) -> None:
+    async def work(api: ApiClient) -> None:
+        before, path = await replicas(api), tmp_path / "1-1.undo"
+        with contextlib.closing(Journal(path, undoers=INSTALLED_UNDOERS)) as journal:
+            await Idle(SERVICES, Where(clusters.kubeconfig, "hub"), journal).stop(api)
+        told = await asyncio.to_thread(rollback, path, undoers=INSTALLED_UNDOERS)
+        assert told.told == ("emco-ncm (hub) runs again, with 3 pods",)
+        assert await replicas(api) == before
+
+    clusters.run((*INSTALLED, NCM), work)
+
+
+def endpoints(pod: str, *ports: Json) -> Json:
+    address = {"ip": "10.0.0.1", "targetRef": {"kind": "Pod", "name": pod}}
+    metadata = {"name": "emco-mongo", "namespace": "emco"}
+    subsets = [{"addresses": [address], "ports": list(ports)}]
+    return {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": subsets}
+
+
+def test_a_store_is_found_at_the_pod_to_which_its_service_leads(clusters: Clusters) -> None:
+    async def work(api: ApiClient) -> None:
+        with pytest.raises(HarnessTrouble, match="emco-mongo leads to no pod that is ready within 0 s"):
+            await behind(api, "emco-mongo", limit=0)
+        await put(api, endpoints("m-0", {"port": 9216, "name": "metrics"}, {"port": 27018, "name": "db"}))
+        assert await behind(api, "emco-mongo", limit=0) == ("/api/v1/namespaces/emco/pods/m-0", 27018)
+
+    metrics = {"name": "metrics", "port": 9216}
+    mongo = {**service("emco-mongo", 0), "spec": {"ports": [metrics, {"name": "db", "port": 27017}]}}
+    clusters.run((INSTALLED[0], mongo), work)
+
+
+def test_whoever_was_led_to_the_relay_is_cut_off_by_removing_it(clusters: Clusters) -> None:
+    relay = "/apis/apps/v1/namespaces/emco-chaos/deployments"
+
+    async def work(api: ApiClient) -> None:
+        where = Where(clusters.kubeconfig, "hub")
+        await cut_off(where)  # nothing is there
+        made = deployment("relay", name="relay")
+        made["metadata"]["namespace"] = "emco-chaos"
+        await api.ask("POST", relay, made)
+        await cut_off(where)
+        assert (await api.ask("GET", relay))["items"] == []
+
+    clusters.run((own(**{ALLOWED: "true"}),), work)

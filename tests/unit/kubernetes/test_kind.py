@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.faults.journal import UNDOERS, Journal
+from harness.faults.journal import UNDOERS, Journal, process_started
 from harness.faults.victim import UsageError
 from harness.platforms.commands import CommandFails, command
 from harness.platforms.kind.clusters import KIND_UNDOERS, UNDO, ClusterSet, Sets, check_kind
 from harness.platforms.kind.node import Exit
 from harness.platforms.settings import KindSettings
+from tests.unit.kubernetes.small_cluster import until
 
 
 @pytest.fixture
@@ -34,6 +35,10 @@ def test_enough_of_everything_is_no_error(programs: Path) -> None:
 def test_too_little_memory_is_refused_with_both_figures(programs: Path) -> None:
     with pytest.raises(UsageError, match="1799 MiB are available, a hub and 1 edges need 1800 MiB"):
         check_kind(KindSettings(edges=1), available_mib=1799)
+
+
+def test_clusters_that_are_there_already_need_no_more_memory(programs: Path) -> None:
+    check_kind(KindSettings(edges=1, reuse=True), available_mib=10)
 
 
 @pytest.mark.parametrize("missing", ["docker", "kind"])
@@ -88,16 +93,16 @@ def test_what_was_never_made_cannot_be_reused(tmp_path: Path) -> None:
 
 
 def test_rollback_removes_exactly_the_containers_of_the_cluster(programs: Path, tmp_path: Path) -> None:
-    said = tmp_path / "said"
+    said, made = tmp_path / "said", {"cluster": "x-hub", "set": str(tmp_path / "kind" / "x")}
     script = f'#!/bin/sh\necho "$@" >> {said}\n[ "$1" = ps ] && echo c1 && echo c2\nexit 0\n'
     (programs / "docker").write_text(script, encoding="utf-8")
-    assert KIND_UNDOERS[UNDO]({"cluster": "x-hub"}) == "cluster x-hub removed"
+    assert KIND_UNDOERS[UNDO](made) == "cluster x-hub removed"
     assert said.read_text().splitlines() == [
-        "ps --all --quiet --filter label=io.x-k8s.kind.cluster=x-hub",
+        "ps --all --quiet --no-trunc --filter label=io.x-k8s.kind.cluster=x-hub",
         "rm --force --volumes c1 c2",
     ]
     (programs / "docker").write_text("#!/bin/sh\n", encoding="utf-8")
-    assert KIND_UNDOERS[UNDO]({"cluster": "x-hub"}) == "cluster x-hub was gone already"
+    assert KIND_UNDOERS[UNDO](made) == "cluster x-hub was gone already"
 
 
 def test_a_program_that_fails_is_an_error_with_what_it_said() -> None:
@@ -114,3 +119,15 @@ def test_a_program_that_takes_too_long_is_ended() -> None:
 @pytest.mark.parametrize("status, signal", [(0, 0), (1, 0), (128, 0), (137, 9), (143, 15)])
 def test_the_signal_is_read_from_a_containers_exit_status(status: int, signal: int) -> None:
     assert Exit("c", 1, status).signal == signal
+
+
+async def test_a_program_that_is_given_up_ends_with_what_it_has_started_at_whatever_moment(tmp_path: Path) -> None:
+    program = f"sleep 60 & echo $! >> {tmp_path / 'started'}; wait"
+    for turn in range(12):  # from before it is there until after it waits
+        task = asyncio.ensure_future(command("/bin/sh", "-c", program, limit=60))
+        await asyncio.sleep(turn * 0.003)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 20)
+    started = (tmp_path / "started").read_text().split() if (tmp_path / "started").exists() else []
+    await until(lambda: not any(process_started(int(pid)) for pid in started))

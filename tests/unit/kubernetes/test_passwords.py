@@ -5,7 +5,7 @@ from pathlib import Path
 import pymongo
 import pytest
 
-from harness.platforms.kubernetes.installed import Passwords
+from harness.platforms.kubernetes.stores import Passwords
 from harness.stores.mongo import Mongo, StoreError
 from tests.unit.stores.conftest import HOST, free_port, mongo_command, running
 

@@ -35,6 +35,21 @@ def config_map(service: str, config: Json | str = "") -> Json:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": name, "data": {"config.json": text}}
 
 
+def with_proxy(service: str) -> Json:
+    """A Deployment with a container beside the service."""
+    made = deployment(service)
+    made["spec"]["template"]["spec"]["containers"].append({"name": "proxy", "image": "p"})
+    return made
+
+
+def with_lasting_helper(service: str) -> Json:
+    """The same, as Kubernetes has it now: an init container that stays."""
+    made = deployment(service)
+    helper = {"name": "proxy", "image": "p", "restartPolicy": "Always"}
+    made["spec"]["template"]["spec"]["initContainers"] = [helper, {"name": "once", "image": "p"}]
+    return made
+
+
 def deployment(service: str, *, name: str = "", mounted: str = "config.json") -> Json:
     """As EMCO's charts have it."""
     labels = {"app": service, "release": "emco"}
@@ -147,7 +162,7 @@ def test_rollback_brings_back_what_a_killed_harness_left(tmp_path: Path) -> None
         await splice.put(api, "relay-1")
         journal = tmp_path / "1-1.wiring.undo"
         told = await asyncio.to_thread(rollback, journal, undoers=WIRING_UNDOERS)
-        assert sorted(told) == ["emco-clm () is wired as before", "emco-rsync () is wired as before"]
+        assert sorted(told.told) == ["emco-clm () is wired as before", "emco-rsync () is wired as before"]
         assert await state(api) == before
 
     on_cluster(tmp_path, work)
@@ -158,9 +173,11 @@ def test_a_cluster_that_is_gone_is_said_and_stops_no_other_undo(tmp_path: Path) 
         await make(api, *INSTALLED)
         await splice.put(api, "relay-1")
 
-    told = rollback(on_cluster(tmp_path, work), undoers=WIRING_UNDOERS)
-    assert len(told) == 2
-    assert all("could not be brought back" in sentence for sentence in told)
+    path = on_cluster(tmp_path, work)
+    told = rollback(path, undoers=WIRING_UNDOERS)
+    assert (told.told, len(told.failed)) == ((), 2)
+    assert all("could not be brought back" in sentence for sentence in told.failed)
+    assert len(left(path)) == 2
 
 
 def test_no_pod_that_goes_round_the_relay_is_left_when_services_are_led(tmp_path: Path) -> None:
@@ -195,6 +212,8 @@ def test_nothing_is_touched_in_a_namespace_that_is_not_open(tmp_path: Path, labe
         (INSTALLED[:-1], "one Deployment with the label app=rsync, it has none"),
         ((*INSTALLED, deployment("rsync", name="other")), "app=rsync, it has emco-rsync, other"),
         ((*INSTALLED[:-1], deployment("rsync", mounted="other.json")), "mounts no ConfigMap as config.json"),
+        ((*INSTALLED[:-1], with_proxy("rsync")), "the Deployment emco-rsync has 2 containers (rsync, proxy)"),
+        ((*INSTALLED[:-1], with_lasting_helper("rsync")), "the Deployment emco-rsync has 2 containers (rsync, proxy)"),
         ((INSTALLED[0], INSTALLED[1], config_map("rsync", "{"), *INSTALLED[3:]), "no config.json that can be read"),
         (
             (INSTALLED[0], INSTALLED[1], config_map("rsync", {"etcd-ip": "x"}), *INSTALLED[3:]),

@@ -343,6 +343,7 @@ def test_it_waits_until_a_source_answers_on_its_ports_and_says_why_it_does_not()
             service = await asyncio.start_server(store, HOST, 0)
             port = service.sockets[0].getsockname()[1]
             assert await b.relay.answers("dcm", (port,), limit=5) == ""
+            assert "does not answer on its ports" in await b.relay.answers("dcm", (), pinged=(port,), limit=SOON)
             service.close()
 
     asyncio.run(scenario())
