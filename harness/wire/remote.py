@@ -60,8 +60,6 @@ class RemoteRelay:
         self.cuts: list[tuple[float, Link]] = []
         self.reads: list[Observation] = []
         self.instances: dict[str, str] = dict(hello["instances"])
-        self.let_nobody_in = not hello["knocks"]
-        """Whether the relay had no instance of any source yet when this connection began."""
         self._control = control
         self._asks = asks
         self._links = tuple(links)

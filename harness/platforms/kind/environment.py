@@ -349,8 +349,7 @@ async def open_lab_on(
         why_not_ready=partial(why_not_ready, hub.api, EMCO_NAMESPACE),
         undo=DisruptionUndo(hub.journal, node_name, _kubeconfig(settings, hub)),
     )
-    if relay.let_nobody_in:
-        await replace_older(own.only("relay"), wiring.services, pods, relay)
+    await replace_older(own.only("relay"), wiring.services, pods, relay)
     lab = KubernetesLab(settings, limits, parts)
     told.append(lab)
     stack.push_async_callback(lab.close)

@@ -40,7 +40,7 @@ _CONTAINER_LIMIT = 30.0
 _KNOWN_LIMIT = 5.0  # until the API server tells where a pod is that is at work already
 _LOG_TAIL = 4000
 _LOG_PAUSE = 0.1
-_LONGEST_WAIT = 60.0
+_LOOK_AGAIN = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,8 +255,11 @@ class KubernetesLab:
             (trouble,) = await asyncio.gather(renewing, return_exceptions=True)
         if not why and not self.relay.instances.get(service):
             why = "it answered and ended"
+        if why and isinstance(trouble, Exception):
+            self._part_with(service)
+            raise HarnessTrouble(f"{service}: {why}; its pods could not be looked after: {trouble}") from trouble
         if why:
-            raise await self._not_up(service, why, start) from trouble
+            raise await self._not_up(service, why, start)
         if service not in self._running:
             self._instances[service] = _Instance(self.relay.instances[service], start.since)
             self._running.add(service)
@@ -271,11 +274,17 @@ class KubernetesLab:
         long and gave up, and one that was let in and gave up; the next one is let in in its place."""
         pods = self._parts.pods
         while True:
+            if pods.is_gone(self.relay.instances.get(service, "")):  # somebody else has deleted it meanwhile
+                self._part_with(service)
+                del self._instances[service]
+                self.relay.want(service)
             for pod in pods.of(service):
                 start.has_run = start.has_run or pod.has_run
                 ended = self._exits.came(*(one for one in (pod.container, pod.ended) if one), since=start.since)
                 if not pod.is_stale and not ended:
                     continue
+                if pod.is_stale and pod.address:  # it may be back this very moment, and must not be let in any more
+                    self.relay.ban(pod.address)
                 await self.relay.synced()
                 if pod.address and pod.address == self.relay.instances.get(service):
                     start.log = await self._words(pod)
@@ -287,7 +296,7 @@ class KubernetesLab:
                 await pods.delete(pod)
                 if self.at(service) == pod.address:
                     del self._instances[service]
-            await self._news.wait(_LONGEST_WAIT)
+            await self._news.wait(_LOOK_AGAIN)  # no bell is rung when the relay lets somebody in
 
     async def _not_up(self, service: str, why: str, start: _Start) -> ServiceDown | HarnessTrouble:
         """Why a start failed, with what the service said; and whose fault it is. Its instance is let in no more."""

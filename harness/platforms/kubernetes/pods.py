@@ -12,8 +12,8 @@ from harness.wire.bell import Bell
 Json = dict[str, Any]
 _AT_ONCE = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
 _AGAIN = 0.2
-_LONGEST_WAIT = 60.0
 _MOST_GONE = 64
+_MOST_LEFT = 1024
 _ENDED = frozenset({"CrashLoopBackOff", "Error", "Completed", "OOMKilled"})
 _NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})  # as the runtime says of a program that it cannot start
 
@@ -67,6 +67,7 @@ class Pods:
         self._known: dict[str, Pod] = {}
         self._deleted: set[str] = set()
         self._gone: dict[str, Pod] = {}  # the latest, as they were when the API server told of them for the last time
+        self._left: dict[str, None] = {}  # addresses of those that are gone, the latest last
         self._bell = Bell()
         self._followers: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -148,9 +149,18 @@ class Pods:
                 return None
             await self._bell.wait(left)
 
-    async def changed(self) -> None:
-        """Wait until something becomes of one of them."""
-        await self._bell.wait(_LONGEST_WAIT)
+    def is_gone(self, address: str) -> bool:
+        """Whether the pod that was at an address was deleted. Whoever is not known yet is not gone."""
+        return address in self._left and all(
+            pod.address != address for pod in self._known.values() if pod.uid not in self._deleted
+        )
+
+    def _leaves(self, address: str) -> None:
+        self._left.pop(address, None)
+        if address:
+            self._left[address] = None
+        if len(self._left) > _MOST_LEFT:
+            del self._left[next(iter(self._left))]
 
     async def delete(self, pod: Pod) -> Mapping[str, int]:
         """Delete at once, without grace; its workload makes another. The process may live on for seconds.
@@ -164,6 +174,7 @@ class Pods:
         except BaseException:  # it is there still, for all that is known
             self._deleted.discard(pod.uid)
             raise
+        self._leaves(pod.address)
         return exit_codes(told)
 
     async def _list(self) -> str:
@@ -201,8 +212,11 @@ class Pods:
             self._gone[uid] = _pod(thing)
             if len(self._gone) > _MOST_GONE:
                 del self._gone[next(iter(self._gone))]
+            self._leaves(_pod(thing).address)
         else:
-            self._known[uid] = _pod(thing)
+            pod = self._known[uid] = _pod(thing)
+            if uid not in self._deleted:
+                self._left.pop(pod.address, None)
         self._changed()
 
     def _changed(self) -> None:
@@ -211,20 +225,25 @@ class Pods:
             follower()
 
 
-class Bans(Protocol):
-    """Who can keep a pod from talking to the stores: a relay."""
+class Gates(Protocol):
+    """What keeps pods from talking to the stores: a relay."""
 
+    @property
+    def instances(self) -> Mapping[str, str]: ...
     def ban(self, address: str) -> None: ...
+    def drop(self, source: str) -> None: ...
 
 
-async def replace_older(relay: Pod, services: Sequence[str], pods: Pods, bans: Bans) -> None:
-    """Replace every service's pod whose container did not start after that of the relay, which has let nobody in yet.
+async def replace_older(relay: Pod, services: Sequence[str], pods: Pods, gates: Gates) -> None:
+    """Replace every service's pod whose container did not start after that of the relay.
 
     A relay before it, in this pod or in another, may have let them in: nobody knows any more what they have seen.
     """
     for pod in [pod for service in services for pod in pods.of(service)]:
         if pod.container and (not relay.started or pod.started <= relay.started):
-            bans.ban(pod.address)
+            gates.ban(pod.address)
+            if gates.instances.get(pod.app) == pod.address:
+                gates.drop(pod.app)
             await pods.delete(pod)
 
 

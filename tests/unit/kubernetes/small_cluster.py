@@ -38,6 +38,7 @@ class SmallApi:
         self.deleted: list[str] = []
         self.refuses = ""
         self.silent = False  # whether the watch tells of nothing
+        self.deleting: Callable[[], None] = lambda: None  # what happens while a pod is deleted
         self._told: asyncio.Queue[Json | None] = asyncio.Queue()
         self._number = itertools.count(1)
         self._begun = begun
@@ -48,6 +49,7 @@ class SmallApi:
         if path.endswith("/events"):
             return {"items": self.events}
         if method == "DELETE":
+            self.deleting()
             self.remove(path.rpartition("/")[2])
             return {}
         wanted = str(more.get("query", "")).rpartition("%3D")[2]
@@ -142,6 +144,7 @@ class SmallRelay:
 
     def ban(self, address: str) -> None:
         self.banned.append(address)
+        self._gates.ban(address)
 
     async def synced(self) -> None:
         await asyncio.sleep(0)

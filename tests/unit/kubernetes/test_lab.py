@@ -83,6 +83,26 @@ async def test_a_service_that_exits_during_its_start_is_replaced_and_the_next_on
         assert (lab.at("dcm"), cluster.api.deleted) == ("10.0.0.4", ["dcm-3"])
 
 
+async def test_a_pod_that_comes_back_while_it_is_replaced_is_not_let_in(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path, pods=1, status=exited(2)) as cluster:
+        lab = cluster.lab()
+        cluster.api.next_status = running(9)
+        cluster.api.deleting = lambda: cluster.relay.come("dcm", "10.0.0.2", lambda: True)
+        await lab.let_in("dcm")
+        assert (lab.at("dcm"), cluster.relay.let_in) == ("10.0.0.9", ["10.0.0.9"])
+
+
+async def test_an_instance_whose_pod_somebody_else_deletes_during_its_start_gives_way(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path) as cluster:
+        lab = cluster.lab()
+        cluster.relay.deaf = {"10.0.0.3"}
+        start = asyncio.ensure_future(lab.let_in("dcm"))
+        await until(lambda: cluster.relay.instances["dcm"] == "10.0.0.3")
+        cluster.api.remove("dcm-3")
+        await start
+        assert lab.at("dcm") == "10.0.0.4"
+
+
 async def test_a_service_that_is_restarted_in_place_during_its_start_is_not_taken_for_fresh(tmp_path: Path) -> None:
     async with open_cluster(tmp_path) as cluster:
         lab = cluster.lab()
@@ -234,6 +254,19 @@ async def test_a_service_that_ends_again_and_again_is_down_by_its_own_fault_and_
         assert caught.value.log == "log of dcm-4"
         assert lab.log_tail("dcm").endswith("log of dcm-4")
         assert "ContainerCreating" in str(caught.value)
+
+
+async def test_a_start_whose_pods_could_not_be_looked_after_blames_nobody(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path) as cluster:
+        lab = cluster.lab()
+        cluster.relay.deaf = {"10.0.0.3"}
+        cluster.api.change(cluster.api.pods["dcm-4"], exited(4))
+        cluster.api.refuses = "DELETE"
+        with pytest.raises(HarnessTrouble, match="its pods could not be looked after: no answer to DELETE"):
+            await lab.let_in("dcm")
+        cluster.api.refuses = ""
+        await lab.let_in("dcm")
+        assert lab.at("dcm") not in ("10.0.0.3", "10.0.0.4")
 
 
 async def test_the_log_of_the_instance_that_was_let_in_goes_before_that_of_a_newer_pod(tmp_path: Path) -> None:

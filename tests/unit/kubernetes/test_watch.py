@@ -60,6 +60,15 @@ async def test_pods_at_work_before_the_relay_was_are_replaced_and_banned(tmp_pat
         assert sorted(cluster.relay.banned) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
 
 
+async def test_a_pod_at_work_that_is_older_than_the_relay_counts_as_none(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path, pods=1) as cluster:
+        cluster.relay.want("dcm")
+        cluster.api.change(cluster.api.pods["dcm-2"], _started(2, 10))
+        await until(lambda: cluster.pods.only("dcm").started != "")
+        await replace_older(_relay(_time(20)), ("dcm",), cluster.pods, cluster.relay)
+        assert (cluster.relay.instances["dcm"], cluster.lab().running) == ("", frozenset())
+
+
 async def test_all_pods_are_replaced_where_nobody_knows_since_when_the_relay_runs(tmp_path: Path) -> None:
     async with open_cluster(tmp_path, pods=1) as cluster:
         cluster.api.change(cluster.api.pods["dcm-2"], _started(2, 30))
