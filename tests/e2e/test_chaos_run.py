@@ -50,12 +50,13 @@ def test_it_runs_leaves_evidence_and_nothing_else(home: Path, homes: dict[str, P
     assert done.returncode == 0, done.stderr
     journal = json.loads((home / "journal.json").read_text(encoding="utf-8"))
     assert (journal["status"], journal["problems"]) == ("completed", [])
-    lines = (home / "reports" / "out" / "latest" / "activities.jsonl").read_text(encoding="utf-8").splitlines()
+    (folder,) = (home / "reports" / "out").iterdir()
+    lines = (folder / "activities.jsonl").read_text(encoding="utf-8").splitlines()
     kept = [json.loads(line) for line in lines]
     assert kept[0]["on"].endswith("on the reference EMCO (faithful)")
     assert "the edge is back" in [line.get("activity") for line in kept]
     assert kept[-1]["status"] == "completed"
-    history = json.loads((home / "reports" / "out" / "latest" / "history.json").read_text(encoding="utf-8"))
+    history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
     assert len([knock for knock in history["knocks"] if knock["target"] == "p1+c2"]) >= 3
     assert history["made"][-1]["call"].endswith("instantiate-dig1")
     assert undo_files(homes) == []

@@ -221,7 +221,7 @@ def test_a_malformed_workload_is_shown_with_file_and_line(cli: Cli, text: str, l
 def test_a_pattern_that_matches_no_point(cli: Cli, workload: Path) -> None:
     ended = cli("run", "no/such/point", "-w", workload, "-n", "1", "--out", cli.out)
     assert ended.code == 2
-    assert ended.err.startswith("emco-chaos: no crash point matches 'no/such/point'; `emco-chaos points` lists all ")
+    assert ended.err.startswith("emco-chaos: no crash point matches 'no/such/point'; `emco-chaos points` lists them")
     assert cli.undos() == []
 
 
