@@ -158,7 +158,7 @@ async def test_a_container_that_ended_and_runs_again_is_told_of(tmp_path: Path) 
         pod = one.cluster.pod_at_work("dcm")
         one.cluster.api.change(pod, running(3, "again", before="c3"))
         await until(lambda: one.told != [])
-        assert one.told == [Exit("c3", 0, 0)]
+        assert one.told == [Exit("c3", 0, 1)]
         assert set(lab.running) == {"clm"}
 
 
