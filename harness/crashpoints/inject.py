@@ -92,6 +92,7 @@ async def _crash(lab: Lab, limits: Limits, point: CrashPoint, client: "asyncio.T
         injections=1,
         at=at,
         how=f"{death.describe()}, {ended} of {connections} connections ended",
+        overlap=death.overlap,
     )
     done, _ = await asyncio.wait({client}, timeout=limits.answer)
     if not done:
@@ -192,7 +193,13 @@ async def _after_answer(lab: Lab, limits: Limits, point: CrashPoint, call: Call)
         f"between answer and freeze: {meanwhile}"
     )
     return Injected(
-        Proof(death.was_killed and connections == ended and connections > 0, 1, "answer delivered to the client", how),
+        Proof(
+            death.was_killed and connections == ended and connections > 0,
+            1,
+            "answer delivered to the client",
+            how,
+            death.overlap,
+        ),
         told,
     )
 

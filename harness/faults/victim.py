@@ -13,6 +13,7 @@ class Death:
     code:     exit code, 0 when a signal ended it
     unreaped: what was done to it and seen of its end, where nobody within reach could reap it; its pid is 0 then, its
               signal and code are 0 where nobody told of them
+    overlap:  seconds for which a replacement may have run beside it
     """
 
     victim: str
@@ -20,6 +21,7 @@ class Death:
     signal: int
     code: int
     unreaped: str = ""
+    overlap: float = 0.0
 
     @property
     def was_killed(self) -> bool:

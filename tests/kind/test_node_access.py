@@ -28,3 +28,4 @@ def test_points_have_the_same_outcomes_without_the_node(harness: Run, cluster: s
     summary = json.loads((tmp_path / "without" / "latest" / "summary.json").read_text(encoding="utf-8"))
     proofs = [result["proof"]["how"] for result in summary["results"]]
     assert [how for how in proofs if not SEEN.match(how)] == []
+    assert summary["performance"]["longest_overlap_seconds"] > 0

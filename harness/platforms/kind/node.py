@@ -22,12 +22,14 @@ class Exit:
 
     pid: on the node;  status: exit code, or 128 and the number of a signal
     unreaped: what was seen of its end, where the runtime is out of reach; its pid is 0 then, as is a status not known
+    overlap:  seconds for which a replacement may have run beside it
     """
 
     container: str
     pid: int
     status: int
     unreaped: str = ""
+    overlap: float = 0.0
 
     @property
     def signal(self) -> int:
@@ -36,7 +38,7 @@ class Exit:
 
     def death(self, victim: str) -> Death:
         """The same as the end of a victim."""
-        return Death(victim, self.pid, self.signal, 0 if self.signal else self.status, self.unreaped)
+        return Death(victim, self.pid, self.signal, 0 if self.signal else self.status, self.unreaped, self.overlap)
 
 
 class KindNode:

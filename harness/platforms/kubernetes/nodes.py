@@ -113,7 +113,7 @@ class NoNode:
             "replacement may have run beside it, held at the relay; "
             f"exit status {'unknown' if status is None else status}"
         )
-        return Exit(container, 0, status or 0, how)
+        return Exit(container, 0, status or 0, how, round(seconds, 2))
 
     def _status(self, pod: Pod) -> int | None:
         """What the last word on a pod says of the container that was killed."""

@@ -90,7 +90,8 @@ async def test_a_crash_deletes_the_pod_of_the_held_service_and_says_how_long_the
         death = await lab.crash("dcm")
         assert one.freezer.done == ["dcm frozen, deleted: []", "in effect", "dcm ended, deleted: 1"]
         assert (one.cluster.api.deleted, set(lab.running)) == ([pod], {"clm"})
-        assert death == Death("dcm", 0, 0, 0, death.unreaped)
+        assert death == Death("dcm", 0, 0, 0, death.unreaped, death.overlap)
+        assert 0.1 <= death.overlap < 1
         assert death.was_killed
         assert death.describe() == (
             f"pod {pod} deleted with grace period 0, its connections ended after 0.1 s, until when a replacement may "
