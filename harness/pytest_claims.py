@@ -57,31 +57,35 @@ class Claims:
     _began: float = field(default_factory=time.monotonic)
     _subject: str = ""
     _proof: str = ""
+    _doubt: str = ""
     _subjects: list[str] = field(default_factory=list)
     _checked: dict[str, ClaimResult] = field(default_factory=dict)
     _files: dict[str, dict[str, str]] = field(default_factory=dict)
     """Per subject: the text of what was attached, by its name in the run's folder."""
+    _brought: dict[str, str] = field(default_factory=dict)
+    """The same for all of them."""
 
     def __post_init__(self) -> None:
         self._stand("begun")
 
     # -- what a test does ---------------------------------------------------------------------------------------------
 
-    def about(self, scenario: str, variant: str = "", *, proof: str) -> None:
+    def about(self, scenario: str, variant: str = "", *, proof: str, doubt: str = "") -> None:
         """Say what the claims that follow are about: `cluster_partition`, `update/refused/one-of-three`.
 
         Scenario and variant are a part of the claims' ids, so the same on every run. A test may be about several, but
         no two tests about the same.
 
         proof: why we may say that the disruption happened; empty when it is not proven: then all claims are unknown
+        doubt: what went wrong beside it, so that nothing can be said all the same; as a rule a step that failed
         """
         subject = subject_id(scenario, variant)
         if subject in self._subjects:
             raise ValueError(f"this test has been about {subject} before")
         self._shown_as_it_is(claim_id(subject, "x"))
-        self._subject, self._proof = subject, proof.strip()
+        self._subject, self._proof, self._doubt = subject, proof.strip(), doubt.strip()
         self._subjects.append(subject)
-        self._files[subject] = {}
+        self._files[subject] = dict(self._brought)
         self._stand("begun")
 
     def check(
@@ -104,7 +108,7 @@ class Claims:
         """
         if GRADES[otherwise] not in (Grade.WARN, Grade.FAIL, Grade.BLOCKER):
             raise ValueError(f"a claim that does not hold cannot be {otherwise.value!r}")
-        if not self._proof:
+        if self._doubt or not self._proof:
             return self._unproven(name, claim, seen, measured)
         self._keep(name, claim, Outcome.HOLDS if holds else otherwise, seen, measured)
         return holds
@@ -127,6 +131,12 @@ class Claims:
         self._setting.folder.write_text(path, text)
         self._files[self._subject][path] = text
         return path
+
+    def bring(self, files: Mapping[str, str]) -> None:
+        """Name what is in the run's folder already as evidence of all claims of this test: text by name below it."""
+        self._brought |= files
+        for evidence in self._files.values():
+            evidence.update(files)
 
     # -- what the plugin does when the test's own code is through -----------------------------------------------------
 
@@ -184,7 +194,8 @@ class Claims:
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _unproven(self, name: str, claim: str, seen: str, measured: Mapping[str, Figure] | None) -> bool:
-        self.unknown(name, claim, why=f"it is not proven that the disruption happened; seen: {seen}", measured=measured)
+        why = self._doubt or "it is not proven that the disruption happened"
+        self.unknown(name, claim, why=f"{why}; seen: {seen}", measured=measured)
         return False
 
     def _keep(

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from harness.background import inject_here
 from harness.chaos.current import stage
 from harness.chaos.probes import changed_since
-from harness.chaos.sentences import in_sentences
+from harness.chaos.sentences import NO_REST, in_sentences
 from harness.crashpoints.model import CrashPoint, Fault
 from harness.faults.victim import ServiceDown
 from harness.platforms.disruptions import Partition, Volume
@@ -258,7 +258,7 @@ def mark(name: str) -> str:
 def wait_for_rest() -> str:
     """Wait until EMCO is at rest: no effect, no request under way, nothing pending. Fails with why it does not."""
     if why := stage().at_rest():
-        raise AssertionError(f"EMCO does not come to rest: {why}")
+        raise AssertionError(f"{NO_REST}: {why}")
     return "at rest"
 
 

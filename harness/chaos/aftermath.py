@@ -1,18 +1,24 @@
 """What an outage left behind, from snapshots and from what clients were told: pure functions for claims."""
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import bson
 
 from harness.chaos.clients import Ask, Asked
 from harness.crashpoints.model import Told
-from harness.emco.invariants import broken
+from harness.emco.invariants import Violation, broken
 from harness.emco.profile import PROFILE
+from harness.emco.records import applied_by, object_label
+from harness.emco.view import look
 from harness.stores.canonical import Delta, canonical, difference
 from harness.stores.snapshot import Snapshot
-from harness.wire.effects import Observation
+from harness.wire.effects import Observation, digest
+
+GROUP = "deploymentIntentGroup"
+"""Kind of the records that an update makes a revision of."""
 
 
 def lost(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
@@ -36,24 +42,76 @@ def _identity(raw: bytes) -> str:
     return str(bson.decode(raw)["_id"])
 
 
-def unasked(before: Snapshot, after: Snapshot, asked: Sequence[Asked]) -> tuple[str, ...]:
-    """Names of what is new or changed although the client was refused: what a refused request left behind.
+def changed(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
+    """What is not as it was before, a line each; without rsync's list of the active."""
+    return tuple(
+        f"{one.where} ({one.kind})" if one.kind != "differs" else one.where
+        for one in _deltas(before, after)
+        if not one.where.startswith(f"etcd {_ACTIVE.decode()}")
+    )
 
-    What was acknowledged, or not answered, may have left what it asks for: a create its record, a lifecycle call the
-    state of its group, contexts with their keys, and objects on edges.
+
+def unasked(before: Snapshot, after: Snapshot, asked: Sequence[Asked]) -> tuple[str, ...]:
+    """Names of what is new or changed although nobody asked for it, or was refused.
+
+    What was acknowledged, or not answered, may have left what it asks for: a create its record; a lifecycle call the
+    state of its group, the contexts that this group names and new ones, and what these applied to edges.
     """
+    excused = _excuse(before, after, asked)
+    return tuple(
+        delta.where for delta in _deltas(before, after) if delta.kind != "missing" and not excused(delta.where)
+    )
+
+
+def reverted(before: Snapshot, after: Snapshot, asked: Sequence[Asked]) -> tuple[str, ...]:
+    """Names of what is there and does not hold what it held before, although nobody asked for that.
+
+    asked: everything that may have changed something since, refused or not
+    """
+    excused = _excuse(before, after, [replace(one, told=Told(None)) for one in asked])
+    active = f"etcd {_ACTIVE.decode()}"
+    return tuple(
+        f"{delta.where} (not as before)"
+        for delta in _deltas(before, after)
+        if delta.kind == "differs" and not excused(delta.where) and not delta.where.startswith(("edge ", active))
+    )
+
+
+def _excuse(before: Snapshot, after: Snapshot, asked: Sequence[Asked]) -> Callable[[str], bool]:
+    """Tells of places whether what clients asked for, and were not refused, may have changed them."""
     allowed = [one.ask for one in asked if one.told.kind != "refused" and one.ask.method != "GET"]
     labels = {ask.label or _target(ask) for ask in allowed}
-    lifecycle = any(not ask.label for ask in allowed)
+    at_work = _at_work(before, after, {_target(ask) for ask in allowed if not ask.label})
+    applied = {
+        f"edge {edge} {object_label(thing)}"
+        for snapshot in (before, after)
+        for edge, things in snapshot.edges.items()
+        for thing in things
+        if applied_by(thing) in at_work
+    }
 
     def excused(where: str) -> bool:
         if where.startswith("mongo "):
             return not labels.isdisjoint(_NAMES.split(where))
-        return lifecycle
+        if where.startswith("etcd "):
+            return not at_work.isdisjoint(where.split("/")[2:3])  # etcd /context/<id>/..., /activecontext/<id>/
+        return where in applied
 
-    return tuple(
-        delta.where for delta in _deltas(before, after) if delta.kind != "missing" and not excused(delta.where)
-    )
+    return excused
+
+
+def _at_work(before: Snapshot, after: Snapshot, targets: Collection[str]) -> frozenset[str]:
+    """Ids of the contexts that lifecycle calls of these may have to do with: those that they name, and new ones."""
+    if not targets:
+        return frozenset()
+    was, now = look(before), look(after)
+    found = {*now.contexts} - {*was.contexts}
+    for view in (was, now):
+        for record in view.records:
+            if not frozenset(targets).isdisjoint(_NAMES.split(record.where)):
+                children = (view.contexts[name].children for name in record.named if name in view.contexts)
+                found.update(record.named, *children)
+    return frozenset(found)
 
 
 _NAMES = re.compile(r"[ /]")  # between the names that a record is known by: `mongo emco.resources {cluster,..} c1/p1`
@@ -97,31 +155,115 @@ def as_told(terminate: Told, *, gone: bool, runs: bool) -> bool:
 
 
 def unkept(history: Iterable[Observation], after: Snapshot) -> tuple[str, ...]:
-    """Keys whose last write etcd had acknowledged and that are not there, though nobody deleted them since."""
-    there: dict[str, bool] = {}
+    """Keys whose last write etcd had acknowledged and that are not there, or hold something else, since when nobody
+    deleted them.
+
+    A write that nobody knows the end of, or that was under way beside another one, may have taken place or not.
+    """
+    last: dict[str, _Last] = {}
     for seen in history:
-        key = dict(seen.effect.key)
-        if seen.effect.op == "Put" and seen.ok:
-            there[key["key"]] = True
+        names = [value for name, value in seen.effect.key if name == "key"]
+        if seen.effect.op == "Put" and seen.forwarded:
+            last[names[0]] = last.get(names[0], _Last()).then(seen)
         elif seen.effect.op == "DeleteRange" and seen.forwarded:
-            end = key.get("range_end", key["key"] + "\0")
-            there.update({name: False for name in there if key["key"] <= name < end})
-    return tuple(name for name, wanted in there.items() if wanted and name.encode() not in after.etcd)
+            end = dict(seen.effect.key).get("range_end", names[0] + "\0")
+            last = {name: one for name, one in last.items() if not names[0] <= name < end}
+        elif seen.effect.op == "Txn":  # what it did is not told
+            last = {name: one for name, one in last.items() if name not in names}
+    return tuple(
+        f"{name} (an older value)" if name.encode() in after.etcd else name
+        for name, one in last.items()
+        if not one.fits(after.etcd.get(name.encode()))
+    )
 
 
-def disagreements(before: Snapshot | None, after: Snapshot) -> tuple[str, ...]:
-    """Invariants that are broken and were not before, a sentence each.
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """What was written to a key. values: what may be the last of it;  there: one was acknowledged;  until: when the
+    last of them that is under way will be over."""
+
+    values: frozenset[str] = frozenset()
+    there: bool = False
+    until: float = 0.0
+
+    def then(self, put: Observation) -> "_Last":
+        """After one more write."""
+        alone = put.ok and self.until <= put.requested
+        return _Last(
+            values=frozenset({put.effect.value}) | (frozenset() if alone else self.values),
+            there=self.there or bool(put.ok),
+            until=max(self.until, put.answered or put.requested + _LINGERS),
+        )
+
+    def fits(self, value: bytes | None) -> bool:
+        """Whether what stands there now can be it. Where it is not known what was written, anything can."""
+        return not self.there or (value is not None and not self.values.isdisjoint((digest(value), "")))
+
+
+_LINGERS = 2.0  # seconds: a write without an answer may take place later than one that begins within these
+
+
+def unrecorded(before: Snapshot, after: Snapshot, asked: Sequence[Asked]) -> tuple[str, ...]:
+    """Groups whose record says less often than their clients that they were updated, a sentence each."""
+    updates = Counter(
+        _target(one.ask)
+        for one in asked
+        if one.told.kind == "acknowledged" and not one.ask.label and one.ask.path.endswith("/update")
+    )
+    was, now = _revisions(before), _revisions(after)
+    return tuple(
+        f"{group} was updated {told} times, its record has {now[group] - was[group]} new revisions"
+        for group, told in updates.items()
+        if now[group] - was[group] < told
+    )
+
+
+def _revisions(snapshot: Snapshot) -> Counter[str]:
+    """How often each group was instantiated, by an update or otherwise."""
+    return Counter(
+        dict(record.key)[GROUP]
+        for record in look(snapshot).of(GROUP)
+        for action in record.actions
+        if action.state == "Instantiated"
+    )
+
+
+def disagreements(
+    before: Snapshot | None, after: Snapshot, history: Sequence[Observation] = ()
+) -> tuple[Violation, ...]:
+    """Invariants that are broken and were not before.
 
     Without one that needs no outage: rsync notes what a terminate does not find on an edge as Failed, so a deployment
     that is terminated before all of it was applied ends as Terminated with failed resources, whatever happened before.
+    history tells what was not there when a terminate was asked for.
     """
+    present = _at_each_terminate(history)
+    early = {
+        (where, f"the context is Terminated, but {name} is Failed")
+        for context in look(after).contexts.values()
+        for where, cluster in context.clusters()
+        for name in cluster.resources
+        if any((cluster.name, name.partition("+")[0]) not in there for there in present)
+    }
     return tuple(
-        f"{one.invariant} {one.where}: {one.sentence}"
+        one
         for one in broken(after, before=before)
-        if not (
-            one.invariant == "context-truthful" and "is Terminated, but" in one.sentence and "Failed" in one.sentence
-        )
+        if one.invariant != "context-truthful" or (one.where, one.sentence) not in early
     )
+
+
+def _at_each_terminate(history: Iterable[Observation]) -> tuple[frozenset[tuple[str, str]], ...]:
+    """What was on the edges whenever rsync was asked to terminate something: edge and name of each object."""
+    there: set[tuple[str, str]] = set()
+    found = []
+    for seen in history:
+        effect = seen.effect
+        if effect.store == "grpc" and effect.op == "UninstallApp":
+            found.append(frozenset(there))
+        elif effect.store == "edge" and seen.ok:
+            name = effect.value if effect.op == "POST" else dict(effect.key)["path"].rpartition("/")[2]
+            (there.discard if effect.op == "DELETE" else there.add)((seen.target, name))
+    return tuple(found)
 
 
 def inert_leaks(before: Snapshot, after: Snapshot) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ which they try again does: the loop that asks waits the same time again and agai
 """
 
 import itertools
+import math
 import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -66,6 +67,21 @@ def tried(knocks: Sequence[Knock], edges: Collection[str]) -> int:
         len(tries(found).at) if target in edges else len(bursts([one.at for one in found], pause=_TOGETHER))
         for (_, target), found in series.items()
     )
+
+
+def beside_a_watch(moments: Sequence[float], *, lasts: float) -> tuple[float, ...]:
+    """What is left of knocks when those are taken out that one watch can have made at the most.
+
+    lasts: seconds that one waits for an answer; who asks alone does not ask again before. So what is left are tries,
+    however unevenly a busy machine made them: at least so many there were.
+    """
+    left, free = [], -math.inf
+    for at in sorted(moments):
+        if at >= free:
+            free = at + lasts
+        else:
+            left.append(at)
+    return tuple(left)
 
 
 def going_on(tries: Tries, now: float) -> bool:

@@ -5,19 +5,19 @@ wrote: the API's clients, which here is the experiment itself, and rsync. That t
 times over: nothing is pending, both stores read the same twice, and no write passed the relays in between.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pymongo.errors import PyMongoError
 
 from harness.background import at_rest
 from harness.campaign import Campaign
 from harness.emco.records import document_label, pending
-from harness.faults.victim import HarnessTrouble
+from harness.faults.victim import HarnessTrouble, UsageError
 from harness.stores.backup import Backup, BackupError, read_backup, read_manifest, write_backup
 from harness.stores.mongo import StoreError
 from harness.stores.pair import NotAtRest, Rest, Restored, RestoreFailed, RestoreRefused, make_backup, restore_backup
@@ -105,10 +105,13 @@ async def _restore(campaign: Campaign, *, file: str) -> Restored:
 
 def restore_store(stage: "Stage", store: str, file: str) -> int:
     """Make one store what the file holds of it, whatever the other one holds: what a restore must not do, and people
-    with a dump of each store can. How many documents or keys.
+    with a dump of each store can. How many documents or keys; they are read back and compared.
 
-    Raises HarnessTrouble while services run, and for a store that is not empty.
+    Raises UsageError for what is no store, HarnessTrouble while services run, for a store that is not empty, and when
+    it does not hold afterwards what the file holds.
     """
+    if store not in ("mongo", "etcd"):
+        raise UsageError(f"a store is mongo or etcd, not {store!r}")
     return stage.act(partial(_restore_store, store=store, file=file))
 
 
@@ -116,16 +119,20 @@ async def _restore_store(campaign: Campaign, *, store: str, file: str) -> int:
     _all_down(campaign)
     backup, lab = _opened(campaign, file), campaign.lab
     try:
-        there = await lab.mongo.snapshot() if store == "mongo" else await lab.etcd.snapshot()
-        if there:
+        if await _one_of(campaign, store):
             raise HarnessTrouble(f"{store} is not empty")
-        if store == "mongo":
-            await lab.mongo.restore(backup.mongo)
-            return sum(map(len, backup.mongo.values()))
-        await lab.etcd.restore(backup.etcd)
-        return len(backup.etcd)
+        await (lab.mongo.restore(backup.mongo) if store == "mongo" else lab.etcd.restore(backup.etcd))
+        there = await _one_of(campaign, store)
+        wanted = backup.mongo if store == "mongo" else backup.etcd
+        if there != wanted:
+            raise HarnessTrouble(f"{store} was restored, and what was read back is not what {file} holds")
+        return sum(map(len, backup.mongo.values())) if store == "mongo" else len(backup.etcd)
     except _TROUBLE as error:
         raise HarnessTrouble(str(error)) from error
+
+
+async def _one_of(campaign: Campaign, store: str) -> Mapping[Any, Any]:
+    return await (campaign.lab.mongo.snapshot() if store == "mongo" else campaign.lab.etcd.snapshot())
 
 
 def corrupt(stage: "Stage", file: str, member: str) -> None:

@@ -12,6 +12,7 @@ Where a stage is set already (a pytest fixture did it) that one is used. Beyond 
 * an activity of the method that failed makes the experiment fail, and so does a probe that gives what its tolerance
   does not allow; chaoslib alone lets it end as completed, and asks tolerances in the steady state only;
 * after the rollbacks the steady state is asked for again; where it does not hold the experiment fails;
+* an experiment with an activity that would act on another cluster or namespace than the run's own is not begun;
 * every activity is written to the run's folder as it ends, synced, so that nothing is lost with the process.
 """
 
@@ -27,6 +28,7 @@ from chaoslib.hypothesis import run_steady_state_hypothesis
 from chaoslib.run import EventHandlerRegistry
 
 from harness.chaos import current
+from harness.chaos.guarding import own_namespaces, wrong_targets
 from harness.chaos.judging import failed_steps
 from harness.chaos.opening import Opened, open_stage
 from harness.faults.victim import HarnessTrouble, ServiceDown, UsageError
@@ -45,14 +47,18 @@ _OPENED: list[Opened] = []  # at most one: what this control has started and has
 def before_experiment_control(
     context: Mapping[str, Any], configuration: Mapping[str, Any] | None = None, **_: Any
 ) -> None:
-    """Start an EMCO unless there is one. Interrupts the experiment with a sentence when that does not work."""
+    """Start an EMCO unless there is one.
+
+    Interrupts the experiment with a sentence when that does not work, or an activity would act on something else.
+    """
     _end_on_sigterm()
-    if current.is_set():
-        return
-    try:
-        _OPENED.append(open_stage(configuration or {}, title=str(context.get("title", ""))))
-    except (HarnessTrouble, ServiceDown, UsageError) as error:
-        raise InterruptExecution(f"there is no EMCO to experiment with: {error}") from error
+    if not current.is_set():
+        try:
+            _OPENED.append(open_stage(configuration or {}, title=str(context.get("title", ""))))
+        except (HarnessTrouble, ServiceDown, UsageError) as error:
+            raise InterruptExecution(f"there is no EMCO to experiment with: {error}") from error
+    if wrong := wrong_targets(context, configuration or {}, own=own_namespaces(current.stage())):
+        raise InterruptExecution(f"the experiment is not begun: {'; '.join(wrong)}")
 
 
 def _end_on_sigterm() -> None:
@@ -71,10 +77,9 @@ def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  the s
 
 def after_activity_control(context: Mapping[str, Any], state: Mapping[str, Any] | None = None, **_: Any) -> None:
     """Write down what an activity came to."""
-    for opened in _OPENED:
-        arguments = context.get("provider", {}).get("arguments", {})
-        told = {"activity": context.get("name"), "type": context.get("type"), "arguments": arguments}
-        opened.keep({**(state or {}), **told})
+    arguments = context.get("provider", {}).get("arguments", {})
+    told = {"activity": context.get("name"), "type": context.get("type"), "arguments": arguments}
+    current.keep({**(state or {}), **told})
 
 
 def after_experiment_control(
@@ -93,8 +98,7 @@ def after_experiment_control(
         if problems and state["status"] == "completed":
             state["status"] = "failed"
         state["problems"] = problems
-        for opened in _OPENED:
-            opened.keep({"status": state["status"], "deviated": state.get("deviated"), "problems": problems})
+        current.keep({"status": state["status"], "deviated": state.get("deviated"), "problems": problems})
         cleanup_control()
 
 

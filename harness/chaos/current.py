@@ -6,8 +6,9 @@ experiment in a process at a time.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from chaoslib.exceptions import ActivityFailed
 
@@ -16,7 +17,10 @@ from harness.chaos.stage import Stage
 from harness.platforms.disruptions import InCluster
 from harness.platforms.edges.access import write_client_files
 
-_STAGES: list[Stage] = []  # the one that is in force is the last
+Keep = Callable[[Mapping[str, Any]], None]
+"""Writes down what an activity came to."""
+
+_STAGES: list[tuple[Stage, Keep]] = []  # the one that is in force is the last
 
 
 def stage() -> Stage:
@@ -25,7 +29,17 @@ def stage() -> Stage:
         raise ActivityFailed(
             "there is no EMCO to act on: the experiment needs the control `harness.chaos.control`, which starts one"
         )
-    return _STAGES[-1]
+    return _STAGES[-1][0]
+
+
+def keep(value: Mapping[str, Any]) -> None:
+    """Write down what an activity came to, where the stage in force has somebody who keeps it."""
+    if _STAGES:
+        _STAGES[-1][1](value)
+
+
+def _keep_nothing(_: Mapping[str, Any]) -> None:
+    pass
 
 
 def is_set() -> bool:
@@ -34,12 +48,15 @@ def is_set() -> bool:
 
 
 @contextmanager
-def acting_on(one: Stage) -> Iterator[None]:
+def acting_on(one: Stage, *, keep: Keep = _keep_nothing) -> Iterator[None]:
     """Let experiments act on this stage meanwhile, those activities of chaostoolkit-kubernetes included that they have.
+
+    keep: gets what each activity came to, as it ends
 
     These go by environment variables: where EMCO runs in a cluster, they name it, and no kubeconfig is read.
     """
-    _STAGES.append(one)
+    in_force = (one, keep)
+    _STAGES.append(in_force)
     named = one.act(_cluster)
     before = {name: os.environ.get(name) for name in named}
     os.environ.update(named)
@@ -50,7 +67,7 @@ def acting_on(one: Stage) -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
-        _STAGES.remove(one)
+        _STAGES.remove(in_force)
 
 
 async def _cluster(campaign: Campaign) -> Mapping[str, str]:
@@ -60,6 +77,7 @@ async def _cluster(campaign: Campaign) -> Mapping[str, str]:
     files = write_client_files(*campaign.disruptions.kubeconfig, folder)
     return {
         "KUBECONFIG": str(folder / "none"),
+        "CHAOSTOOLKIT_IN_POD": "false",  # else it would act on the cluster in which the harness runs
         "KUBERNETES_HOST": files.url,
         "KUBERNETES_CA_CERT_FILE": str(files.authority),
         "KUBERNETES_CERT_FILE": str(files.certificate),

@@ -7,6 +7,7 @@ from harness.background import Answer, Background, request
 from harness.chaos.waiting import within
 from harness.chaos.watching import Content, Seen, Watch, goal_named, look
 from harness.emco.calls import Call
+from harness.emco.placement import Placed, placed
 from harness.emco.status import NOTHING_SAID, GroupStatus, parse_status
 from harness.faults.victim import HarnessTrouble, UsageError
 
@@ -27,6 +28,12 @@ class Groups:
             if call.kind == GROUPS and call.verb == "create" and call.label == name:
                 return call
         raise UsageError(f"the workload creates no deployment intent group {name!r}")
+
+    def placed(self, group: str) -> tuple[Placed, ...]:
+        """Where the workload wants a group's applications. Raises UsageError where it does not say it."""
+        if wanted := placed(self._calls, self.named(group)):
+            return wanted
+        raise UsageError(f"the workload has no app-intent of {group}: nothing says on which edges it has to run")
 
     def watch(self, group: str) -> None:
         """Keep what EMCO says of a group, and what the edges hold, from now on until the stage is emptied."""
@@ -49,6 +56,11 @@ class Groups:
             raise HarnessTrouble(f"watching {group} broke off: {future.exception()}")
         return tuple(watch.seen)
 
+    @property
+    def looks(self) -> Mapping[str, tuple[Seen, ...]]:
+        """What was new of every watched group so far, also where the watch broke off."""
+        return {group: tuple(watch.seen) for group, (watch, _) in self._watches.items()}
+
     def unwatch(self) -> None:
         """Watch nothing any more."""
         for _, future in self._watches.values():
@@ -61,8 +73,9 @@ class Groups:
         Raises UsageError for another goal.
         """
         before: Mapping[str, Content] = self.watched(group)[0].edges
+        wanted = () if goal == "gone" else self.placed(group)
         try:
-            return goal_named(goal, before)
+            return goal_named(goal, before, wanted)
         except KeyError:
             raise UsageError(f"a goal is running, changed or gone, not {goal!r}") from None
 
@@ -91,7 +104,7 @@ class Groups:
     def not_ready(self, group: str) -> str:
         """Why a group's workload does not run, by EMCO's word and by the edges'; empty when it does."""
         status = self.status(group)
-        return status.not_ready(self._environment.do(lambda campaign: campaign.lab.edge_objects()))
+        return status.not_ready(self._environment.do(lambda campaign: campaign.lab.edge_objects()), self.placed(group))
 
     def wait_until_ready(self, group: str, *, limit: float) -> None:
         """Wait until the workload runs. Raises HarnessTrouble with why it does not."""

@@ -11,9 +11,10 @@ from typing import Any
 
 from harness.background import Background
 from harness.chaos.current import acting_on
+from harness.chaos.keeping import Keeper
 from harness.chaos.stage import Stage
 from harness.defaults import ROOT, default_folders, make_redactor, make_settings
-from harness.evidence.run_folder import RunFolder, create_run_folder, run_id
+from harness.evidence.run_folder import create_run_folder, run_id
 from harness.faults.victim import UsageError
 from harness.platforms.kind.clusters import Sets
 from harness.platforms.settings import CLUSTER, EDGES, FAULTS, NODE_ACCESS, PLATFORMS, Settings
@@ -27,19 +28,13 @@ class Opened:
     """An EMCO that was started for an experiment, and the folder of its evidence."""
 
     stage: Stage
-    folder: RunFolder
+    keeper: Keeper
     _stack: contextlib.ExitStack
 
-    def keep(self, value: Mapping[str, Any]) -> None:
-        """Write one line to the run's activities, synced."""
-        self.folder.append(dict(value), "activities.jsonl")
-
     def close(self) -> None:
-        """Write down what the relays saw, and take everything down."""
+        """Write down what was seen, and take everything down."""
         with self._stack:
-            stage = self.stage
-            seen = {"marks": stage.marks, "made": stage.made, "effects": stage.history(), "knocks": stage.knocks()}
-            self.folder.write_json("history.json", seen)
+            self.keeper.history(self.stage)
 
 
 def open_stage(configuration: Mapping[str, Any], *, title: str) -> Opened:
@@ -57,9 +52,10 @@ def open_stage(configuration: Mapping[str, Any], *, title: str) -> Opened:
             run=run_id(datetime.now(UTC), secrets.token_hex(2)),
             redactor=make_redactor(),
         )
-        stack.enter_context(acting_on(stage))
-        opened = Opened(stage, folder, stack.pop_all())
-    opened.keep({"experiment": title, "on": work.title, "settings": dict(settings.as_json())})
+        keeper = Keeper(folder)
+        stack.enter_context(acting_on(stage, keep=keeper.activity))
+        opened = Opened(stage, keeper, stack.pop_all())
+    keeper.activity({"experiment": title, "on": work.title, "settings": dict(settings.as_json())})
     return opened
 
 
@@ -67,9 +63,10 @@ def settings_of(configuration: Mapping[str, Any]) -> Settings:
     """Settings from an experiment's configuration. Raises UsageError for what is wrong in it.
 
     Read are workload, values, emco_bin, reference, mongo_uri, etcd_endpoint, isolate, edges, max_retries, platform,
-    cluster and node_access; other keys are the experiment's own, for its activities. Where platform, cluster, edges or
-    node_access are missing the environment variables EMCO_CHAOS_PLATFORM, EMCO_CHAOS_CLUSTER, EMCO_CHAOS_EDGES and
-    EMCO_CHAOS_NODE_ACCESS say it; clusters that were left are used.
+    cluster, node_access, kubeconfig and context; other keys are the experiment's own, for its activities. Where
+    platform, cluster, edges or node_access are missing the environment variables EMCO_CHAOS_PLATFORM,
+    EMCO_CHAOS_CLUSTER, EMCO_CHAOS_EDGES and EMCO_CHAOS_NODE_ACCESS say it, and on the platform kubernetes
+    EMCO_CHAOS_KUBECONFIG and EMCO_CHAOS_CONTEXT; clusters that were left are used.
     """
     platform, cluster, edges, node_access = (
         str(configuration.get(key) or os.environ.get(f"EMCO_CHAOS_{key.upper()}") or default)
@@ -80,6 +77,7 @@ def settings_of(configuration: Mapping[str, Any]) -> Settings:
             ("node_access", NODE_ACCESS[0]),
         )
     )
+    kubeconfig, context = _cluster(configuration, platform)
     workload = configuration.get("workload")
     emco_bin, values = configuration.get("emco_bin"), configuration.get("values")
     settings = make_settings(
@@ -95,12 +93,35 @@ def settings_of(configuration: Mapping[str, Any]) -> Settings:
         isolate=_yes(configuration.get("isolate", True)),
         edges=edges,
         platform=platform,
+        kubeconfig=Path(kubeconfig).expanduser() if kubeconfig else None,
+        context=context,
         cluster=cluster if platform == "kind" or configuration.get("cluster") else CLUSTER,  # elsewhere there is none
         node_access=node_access,
         node_image=os.environ.get("EMCO_CHAOS_NODE_IMAGE", ""),
         reuse=platform == "kind" and Sets(default_folders()["state_folder"]).get(cluster) is not None,
     )
     return replace(settings, max_retries=str(configuration.get("max_retries") or ""))
+
+
+def _cluster(configuration: Mapping[str, Any], platform: str) -> tuple[str, str]:
+    """Kubeconfig and context of an EMCO that is installed in a cluster. Raises UsageError where one is missing there.
+
+    Neither is ever taken from what kubectl works with, and the environment says nothing where EMCO runs elsewhere.
+    """
+    named = [str(configuration.get(key) or "") for key in ("kubeconfig", "context")]
+    if platform != "kubernetes":
+        return named[0], named[1]
+    kubeconfig, context = (
+        given or os.environ.get(f"EMCO_CHAOS_{key}", "")
+        for given, key in zip(named, ("KUBECONFIG", "CONTEXT"), strict=True)
+    )
+    if not (kubeconfig and context):
+        missing = "context" if kubeconfig else "kubeconfig" if context else "kubeconfig and context"
+        raise UsageError(
+            f"the platform kubernetes needs {missing}: in the experiment's configuration, or in the environment as "
+            "EMCO_CHAOS_KUBECONFIG and EMCO_CHAOS_CONTEXT"
+        )
+    return kubeconfig, context
 
 
 def file_of(name: str) -> Path:

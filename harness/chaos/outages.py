@@ -8,6 +8,7 @@ from typing import Any, Literal
 from harness.campaign import Campaign
 from harness.chaos.clients import ask_of
 from harness.chaos.stage import Stage
+from harness.crashpoints.model import Told
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.disruptions import Partition
 from harness.wire.control import ArmedTrigger
@@ -16,6 +17,8 @@ from harness.wire.triggers import Trigger
 OUTAGES = ("refused", "reset", "black-hole", "paused", "crashed", "volume-lost")
 """Kinds of outages: the first three break all links to the store; `paused` stops its process, `crashed` ends it, and
 `volume-lost` takes its data as well."""
+
+STORES = ("mongo", "etcd")
 
 BOTH = "both"
 """Stands for mongo and etcd together."""
@@ -48,7 +51,7 @@ def _begin(stage: Stage, store: str, kind: str, source: str) -> str:
 
 
 def _stores(store: str) -> tuple[str, ...]:
-    return ("mongo", "etcd") if store == BOTH else (store,)
+    return STORES if store == BOTH else (store,)
 
 
 def _known(kind: str) -> None:
@@ -73,6 +76,19 @@ class Moment:
     def __post_init__(self) -> None:
         if self.nth < 1 or self.side not in ("before", "after"):
             raise UsageError(f"a moment is before or after the first effect or a later one, not {self.side} {self.nth}")
+
+
+_NO_SPACE = ("no space", "disk full", "space exceeded", "nospace")
+
+
+def blames_the_store(told: Told) -> bool:
+    """Whether an answer may be one to a store that cannot write: an error of the server, or one that speaks of space.
+
+    What a client did wrong, such as a name that is taken (409), says nothing of the store.
+    """
+    return told.kind == "refused" and (
+        (told.status or 0) >= 500 or any(word in told.body.lower() for word in _NO_SPACE)
+    )
 
 
 def begin_in(stage: Stage, call: str, store: str, kind: str, *, moment: Moment, limit: float) -> str:
@@ -120,18 +136,18 @@ def _let_go(armed: ArmedTrigger, source: str) -> Callable[[Campaign], Coroutine[
     return let_go
 
 
-def end(stage: Stage, store: str, *, after: float = 0.0) -> str:
+def end(stage: Stage, store: str, *, after: float = 0.0, since: str = "") -> str:
     """Bring a store back `after` seconds from the beginning of its outage; what was done, and how long it was away.
 
-    Raises HarnessTrouble where nothing was wrong with it.
+    since: a mark from which the seconds count instead. Raises HarnessTrouble where nothing was wrong with the store.
     """
-    mark = stage.marked(began_mark(store))
+    mark = stage.marked(since or began_mark(store))
     stage.act(_until(mark.at + after))
     done = [what for one in _stores(store) for what in stage.make_whole(one)]
     now = stage.mark(ended_mark(store))
     if not done:
         raise HarnessTrouble(f"{store} was not away: there is nothing to bring back")
-    return f"{'; '.join(done)}, {now.at - mark.at:.1f} s after it went"
+    return f"{'; '.join(done)}, {now.at - mark.at:.1f} s after {since or 'it went'}"
 
 
 def full(stage: Stage, store: str) -> str:
@@ -161,9 +177,9 @@ def ended_mark(store: str) -> str:
     return f"back {store}"
 
 
-def away_for(stage: Stage, store: str) -> float:
-    """Seconds that the latest outage of a store lasted."""
-    return stage.marked(ended_mark(store)).at - stage.marked(began_mark(store)).at
+def away_for(stage: Stage, store: str, *, since: str = "") -> float:
+    """Seconds that the latest outage of a store lasted, from its beginning or a later mark."""
+    return stage.marked(ended_mark(store)).at - stage.marked(since or began_mark(store)).at
 
 
 def _until(at: float) -> Callable[[Campaign], Coroutine[Any, Any, None]]:

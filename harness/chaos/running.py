@@ -1,15 +1,19 @@
 """Running an experiment on a stage that is there already, as pytest fixtures do."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chaoslib.configuration import load_configuration
 from chaoslib.exceptions import ChaosException
 from chaoslib.experiment import ensure_experiment_is_valid, run_experiment
 from chaoslib.loader import load_experiment
 
 from harness.chaos.current import acting_on
+from harness.chaos.guarding import own_namespaces, wrong_targets
+from harness.chaos.keeping import Keeper
 from harness.chaos.opening import DEFAULT_WORKLOAD, file_of
 from harness.chaos.stage import Stage
 from harness.faults.victim import UsageError
@@ -45,9 +49,28 @@ def load(file: Path, configuration: Mapping[str, Any]) -> Loaded:
     return Loaded(experiment, workload, str(known.get("max_retries", "")))
 
 
-def run_on(stage: Stage, experiment: dict[str, Any]) -> Mapping[str, Any]:
-    """Run it; Chaos Toolkit's journal. Must be called from the main thread, where chaoslib sets signal handlers."""
-    with acting_on(stage):
+def run_on(stage: Stage, experiment: dict[str, Any], keeper: Keeper | None = None) -> Mapping[str, Any]:
+    """Run it; Chaos Toolkit's journal. Must be called from the main thread, where chaoslib sets signal handlers.
+
+    keeper: gets the activities as they end, and in the end the journal and what was seen
+
+    Raises UsageError, before anything is done, where an activity would act on something else than the stage.
+    """
+    configuration = load_configuration(experiment.get("configuration") or {})
+    if wrong := wrong_targets(experiment, configuration, own=own_namespaces(stage)):
+        raise UsageError("; ".join(wrong))
+    if keeper is None:
+        return _run(experiment, acting_on(stage))
+    try:
+        journal = _run(experiment, acting_on(stage, keep=keeper.activity))
+        keeper.journal(journal)
+    finally:
+        keeper.history(stage)
+    return journal
+
+
+def _run(experiment: dict[str, Any], acting: AbstractContextManager[None]) -> Mapping[str, Any]:
+    with acting:
         journal: Mapping[str, Any] = run_experiment(experiment, settings=dict(_SETTINGS))
     if journal["status"] == "interrupted":  # chaoslib keeps Ctrl-C and SIGTERM to itself
         raise KeyboardInterrupt(f"the experiment {experiment['title']!r} was interrupted")

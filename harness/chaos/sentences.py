@@ -8,6 +8,9 @@ from chaoslib.exceptions import ActivityFailed
 
 from harness.faults.victim import HarnessTrouble, ServiceDown, UsageError
 
+NO_REST = "EMCO does not come to rest"
+"""How the sentence begins with which waiting for rest fails."""
+
 _WRAPPED = "chaoslib.exceptions.ActivityFailed: "
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -42,6 +42,7 @@ __all__ = [
     "supervise",
     "wait_for_answers",
     "wait_for_cuts",
+    "wait_for_knocks",
     "wait_for_load",
     "wait_until_refused",
     "wait_until_serving",
@@ -147,9 +148,25 @@ def reach_goal(group: str, limit: float = 30.0) -> str:
 
 
 @in_sentences
-def end_outage(store: str, after: float = 0.0) -> str:
-    """Bring a store back `after` seconds from the beginning of its outage. Marks the moment as `back <store>`."""
-    return outages.end(stage(), store, after=float(after))
+def end_outage(store: str, after: float = 0.0, since: str = "") -> str:
+    """Bring a store back `after` seconds from the beginning of its outage. Marks the moment as `back <store>`.
+
+    since: a mark from which the seconds count instead, `supervised` say
+    """
+    return outages.end(stage(), store, after=float(after), since=since)
+
+
+@in_sentences
+def wait_for_knocks(target: str, since: str, times: int = 1, source: str = "*", limit: float = 30.0) -> int:
+    """Wait until somebody tried to reach a target so often since a mark; how often. Fails when nobody did."""
+    here = stage()
+    mark = here.marked(since)
+
+    def enough() -> int | None:
+        seen = len(here.knocks(source=source, target=target, since=mark))
+        return seen if seen >= int(times) else None
+
+    return here.until(enough, limit=float(limit), what=f"{times} tries of {source} to reach {target}")
 
 
 @in_sentences
@@ -254,13 +271,14 @@ def free_disk(store: str) -> str:
 
 @in_sentences
 def wait_until_refused(store: str, limit: float = 60.0) -> str:
-    """Wait until a client under load is refused or the store has ended; which. Fails when neither happens."""
+    """Wait until a client under load is refused with an error of the server, or with words of a disk that is full, or
+    the store has ended; which. Fails when none of it happens: a name that is taken (409) has nothing to do with it."""
     here = stage()
 
     def noticed() -> str | None:
         since = here.marked(outages.began_mark(store)).at
         for one in tuple(here.load.asked):
-            if one.began >= since and one.told.kind == "refused":
+            if one.began >= since and outages.blames_the_store(one.told):
                 return one.describe()
         return f"{store} has ended" if store in here.act(lambda campaign: campaign.disruptions.down()) else None
 

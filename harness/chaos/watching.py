@@ -3,12 +3,13 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.background import request
 from harness.campaign import Campaign
+from harness.emco.placement import Placed
 from harness.emco.status import NOTHING_SAID, GroupStatus, parse_status
 from harness.faults.victim import HarnessTrouble
 
@@ -79,26 +80,31 @@ Goal = Callable[[Seen], str]
 """Why something is not reached yet; empty when it is."""
 
 
-def running(seen: Seen) -> str:
-    """The workload runs everywhere, by EMCO's word and by the edges'."""
-    status = seen.status
-    if status.deployed != "Instantiated":
-        return f"the AppContext is {status.deployed or 'without a status'}"
-    if not status.resources:
-        return "no resource is reported"
-    for one in status.resources:
-        if one.status != "Applied":
-            return f"{one.kind} {one.name} on {one.edge} is {one.status}"
-        if f"{one.kind}/{one.name}" not in seen.edges.get(one.edge, {}):
-            return f"{one.kind} {one.name} is said to be applied, but is not on {one.edge}"
-    return ""
-
-
-def changed(before: Mapping[str, Content]) -> Goal:
-    """The workload runs everywhere in one version, which is another one than before."""
+def running(wanted: Sequence[Placed]) -> Goal:
+    """The workload runs wherever it is wanted, by EMCO's word and by the edges'."""
 
     def goal(seen: Seen) -> str:
-        if why := running(seen):
+        status = seen.status
+        if status.deployed != "Instantiated":
+            return f"the AppContext is {status.deployed or 'without a status'}"
+        if not status.resources:
+            return "no resource is reported"
+        for one in status.resources:
+            if one.status != "Applied":
+                return f"{one.kind} {one.name} on {one.edge} is {one.status}"
+            if f"{one.kind}/{one.name}" not in seen.edges.get(one.edge, {}):
+                return f"{one.kind} {one.name} is said to be applied, but is not on {one.edge}"
+        return status.not_placed(wanted)
+
+    return goal
+
+
+def changed(before: Mapping[str, Content], wanted: Sequence[Placed]) -> Goal:
+    """The workload runs wherever it is wanted in one version, which is another one than before."""
+    runs = running(wanted)
+
+    def goal(seen: Seen) -> str:
+        if why := runs(seen):
             return why
         if old := [edge for edge, content in seen.edges.items() if content == before.get(edge)]:
             return f"{old[0]} has what it had before"
@@ -116,6 +122,9 @@ def gone(seen: Seen) -> str:
     return "" if deployed == "Terminated" else f"the AppContext is {deployed or 'without a status'}"
 
 
-def goal_named(name: str, before: Mapping[str, Content]) -> Goal:
-    """`running`, `changed` (against before) or `gone`. Raises KeyError for another name."""
-    return {"running": running, "changed": changed(before), "gone": gone}[name]
+def goal_named(name: str, before: Mapping[str, Content], wanted: Sequence[Placed]) -> Goal:
+    """`running`, `changed` (against before) or `gone`. Raises KeyError for another name.
+
+    wanted: where it has to run
+    """
+    return {"running": running(wanted), "changed": changed(before, wanted), "gone": gone}[name]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from harness.emco.appcontexts import FAILED, UNFINISHED, AppContext
 from harness.emco.record_checks import Found
 from harness.emco.records import ACTIVE_KEY, MAY_STAY, without_idle_activity
-from harness.emco.view import Record, View
+from harness.emco.view import Action, Record, View
 
 _UP = frozenset({"Instantiating", "Instantiated", "InstantiateFailed", "Updating", "Updated", "UpdatedFailed"})
 _DOWN = frozenset({"Terminating", "Terminated", "TerminateFailed"})
@@ -22,8 +22,11 @@ _FITS = {
 
 
 def dangling(view: View) -> Found:
-    """I4: the contexts that a record names are there."""
+    """I4: the contexts that a record names are there, and it names one wherever its state is that of a context."""
     for record in view.records:
+        for action in _needing(record):
+            if action.state in _FITS and not action.context:
+                yield record.where, f"it was told {action.state}, and names no context for it"
         if gone := sorted(_needed(record) - set(view.contexts)):
             which = "its last action's " if record.last.context in gone else ""
             yield record.where, f"{which}context {', '.join(gone)} is not in etcd"
@@ -38,13 +41,17 @@ def status_context(view: View) -> Found:
 
 
 def _needed(record: Record) -> frozenset[str]:
-    """The contexts without which a record cannot be terminated or removed.
+    """The contexts without which a record cannot be terminated or removed."""
+    return frozenset(action.context for action in _needing(record)) - {""}
 
-    Of a deployment intent group those of all its actions, since its removal reads every one; of the others that of the
-    last: re-instantiating a logical cloud deletes the context before, and its removal skips those.
+
+def _needing(record: Record) -> tuple[Action, ...]:
+    """The actions whose contexts are needed.
+
+    Of a deployment intent group all, since its removal reads every one; of the others the last: re-instantiating a
+    logical cloud deletes the context before, and its removal skips those.
     """
-    actions = record.actions if record.name == _GROUP else (record.last,)
-    return frozenset(action.context for action in actions) - {""}
+    return record.actions if record.name == _GROUP else (record.last,)
 
 
 def unowned(view: View) -> Found:
@@ -116,15 +123,17 @@ def _migrated(view: View, record: Record) -> bool:
 
 
 def app_order(view: View) -> Found:
-    """The order of apps is there and names apps that are."""
+    """The order of apps is there and names apps that are, each on a cluster."""
     for context in view.contexts.values():
-        if context.order is None:
-            if context.queued or context.id in view.owned:
-                yield context.where, "it has no order of apps: rsync cannot read it"
-            continue
-        for name in context.order:
+        read = context.queued or context.id in view.owned  # else it may never have been finished: see `inert`
+        if read and not context.order:
+            what = "no order of apps: rsync cannot read it" if context.order is None else "an order of apps without any"
+            yield context.where, f"it has {what}"
+        for name in context.order or ():
             if name not in context.apps or not context.apps[name].present:
                 yield context.where, f"its order of apps names {name}, which is not there"
+            elif read and not context.apps[name].clusters:
+                yield context.where, f"its app {name} is on no cluster: rsync has nothing to do for it"
 
 
 def resource_order(view: View) -> Found:
@@ -150,9 +159,9 @@ def cluster_order(view: View) -> Found:
 
 
 def status_kept(view: View) -> Found:
-    """The context that keeps the status for another one is there."""
+    """The context that keeps the status for another one is there; of one that no record names nobody asks for it."""
     for context in view.contexts.values():
-        if context.keeps_in not in view.contexts:
+        if context.id in view.owned and context.keeps_in not in view.contexts:
             yield context.where, f"its status is kept in context {context.keeps_in}, which is not there"
 
 

@@ -59,7 +59,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     ),
     Invariant(
         "I1-state",
-        "Without a state nothing can be approved, instantiated or terminated; a logical cloud not even deleted.",
+        "Without a state that EMCO knows nothing can be approved or terminated; a logical cloud not even deleted.",
         _FAIL,
         f"{_AGAIN}; for a logical cloud {_BY_HAND}",
         record_checks.state,
@@ -101,7 +101,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     ),
     Invariant(
         "I4-dangling",
-        "Terminate and DELETE read the contexts that a record names and answer 500 for ever where one is gone.",
+        "Terminate and DELETE read the contexts that a record names and answer 500 for ever where one is missing.",
         _BLOCKER,
         _BY_HAND,
         context_checks.dangling,
@@ -196,7 +196,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     ),
     Invariant(
         "context-app-order",
-        "rsync reads a context by its order of apps and gives up without it.",
+        "rsync reads a context by its order of apps: what is not in it, or on no cluster, is never applied.",
         _FAIL,
         "instantiate again",
         context_checks.app_order,

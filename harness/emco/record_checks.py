@@ -13,6 +13,18 @@ Found = Iterator[tuple[str, str]]
 _CONTENT = {"app": ("appcontent", "filecontent"), "appProfile": ("profilecontent", "profile")}
 _LOOKED_UP_BY_APP = ("appProfile", "genericAppPlacementIntent")
 _WITH_STATE = ("cluster", "deploymentIntentGroup", "logicalCloud")
+_STATES = frozenset(
+    {
+        "Created",
+        "Approved",
+        "Applied",
+        "Instantiated",
+        "Updated",
+        "Terminated",
+        "InstantiateStopped",
+        "TerminateStopped",
+    }
+)
 # A field by which a record is looked up and which is no part of its key, although it is called as one.
 _EXTRA_FIELD = "app"
 _CLOUD_CONFIG = key_id(("cloudConfigCluster", "cloudConfigClusterProvider", "level", "namespace"))
@@ -27,10 +39,15 @@ def data(view: View) -> Found:
 
 
 def state(view: View) -> Found:
-    """I1: what has a life cycle has a state."""
-    for record in view.of(*_WITH_STATE):
-        if not record.actions:
+    """I1: what has a life cycle has a state, one that EMCO knows."""
+    for record in view.records:
+        if not record.actions and record.name in _WITH_STATE:
             yield record.where, "it has no stateInfo with at least one action"
+        found = record.part("stateInfo", "actions")
+        if isinstance(found, list) and not all(isinstance(one, Mapping) for one in found):
+            yield record.where, "one of the actions of its stateInfo is none"
+        if record.actions and record.last.state not in _STATES:
+            yield record.where, f"its last state is {record.last.state or 'empty'}: EMCO knows no such state"
 
 
 def private_key(view: View) -> Found:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.emco.placement import Placed
 from harness.emco.records import DEPLOYMENT_LABEL
 
 Edges = Mapping[str, Iterable[Mapping[str, Any]]]
@@ -68,14 +69,24 @@ class GroupStatus:
             if one.status == "Deleted" and one.is_in(there)
         )
 
-    def not_ready(self, edges: Edges) -> str:
-        """Why the workload does not run as it should, empty when it does: by EMCO's word and by the edges'."""
+    def not_placed(self, wanted: Iterable[Placed]) -> str:
+        """Which application EMCO does not even name where the workload wants it; empty when it names them all."""
+        there = {(one.app, one.edge) for one in self.resources}
+        return next((why for one in wanted if (why := one.missing(there))), "")
+
+    def not_ready(self, edges: Edges, wanted: Iterable[Placed]) -> str:
+        """Why the workload does not run as it should, empty when it does: by EMCO's word and by the edges'.
+
+        wanted: where it has to be; EMCO itself names only what it has not forgotten
+        """
         if self.deployed != "Instantiated":
             return f"the AppContext is {self.deployed or 'without a status'}"
         if not self.resources:
             return "no resource is reported"
         if other := [one for one in self.resources if one.status != "Applied"]:
             return f"{other[0].kind} {other[0].name} on {other[0].edge} is {other[0].status}"
+        if why := self.not_placed(wanted):
+            return why
         return "; ".join(self.missing_on(edges)[:3])
 
 

@@ -84,7 +84,7 @@ class RunFolder:
         finally:
             os.close(descriptor)
         if fresh:
-            _sync_directory(self.path)
+            _sync_directory(path.parent)
 
     def make_latest(self) -> None:
         """Let `latest` beside this folder point to it: to be done once there is something that others can read."""

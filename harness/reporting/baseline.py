@@ -32,6 +32,7 @@ from harness.reporting.findings import severity
 
 _NEEDED = ("id", "outcome", "reason", "owner", "expires")
 _KEYS = (*_NEEDED, "seen")
+_BY_INVARIANTS = ("consistent", "invariants")  # names of claims whose reasons begin with those of invariants
 _FAILURES = (Grade.FAIL, Grade.BLOCKER)
 _HEADER = """\
 # Known findings that are accepted for now (docs/summary.md, "Baseline"). `expires` is the last day of the acceptance.
@@ -63,8 +64,11 @@ class Entry:
 
 
 def opening(reason: str) -> str:
-    """How a reason begins, up to its first figure or detail: the part that is the same in every run."""
-    return re.split(r"[:;(]|\d", reason, maxsplit=1)[0].strip()
+    """How a reason begins, up to its first figure or detail: the part that is the same in every run.
+
+    A digit within a word, `I4-dangling`, is a part of a name and no figure.
+    """
+    return re.split(r"[:;(]|(?<!\w)\d", reason, maxsplit=1)[0].strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +186,14 @@ def from_run(
 
     Entries that exist keep their reason and owner, and their expiry as long as they are still true. Entries whose
     points or claims were not tested, or led to `unknown`, stay as they are; those of what passes now are left out.
-    `seen` is written for crash points: what a claim is about its id says, and its reason has figures in it.
+    `seen` is written for crash points, and for claims whose reasons begin with the names of invariants. What another
+    claim is about its id says, and its reason may have figures in it: there it stays where it was written by hand.
     """
 
-    def accepted(result: Judged, reason: str, owner: str, until: date) -> Entry:
-        seen = "" if claim_subject(result.id) else opening(result.reason)
+    def accepted(result: Judged, reason: str, owner: str, until: date, seen: str = "") -> Entry:
+        subject, _, name = result.id.rpartition(":")
+        if seen or not claim_subject(result.id) or (subject and name in _BY_INVARIANTS):
+            seen = opening(result.reason)
         return Entry(result.id, result.outcome, reason, owner, until, seen)
 
     by_id = {result.id: result for result in results}
@@ -198,7 +205,7 @@ def from_run(
         elif result.grade in _FAILURES:
             still_true = result.outcome is entry.outcome and not _otherwise(entry, result) and entry.expires >= today
             until = entry.expires if still_true else expires
-            entries.append(accepted(result, entry.reason, entry.owner, until))
+            entries.append(accepted(result, entry.reason, entry.owner, until, entry.seen))
     for result in by_id.values():
         if result.grade in _FAILURES:
             entries.append(accepted(result, reason, owner, expires))

@@ -1,6 +1,7 @@
 """The values that come out of the decoders: effects, and when and between whom they were seen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import blake2s
 from typing import Literal
 
 Store = Literal["mongo", "etcd", "grpc", "edge"]
@@ -23,6 +24,8 @@ class Effect:
             bytes escaped by backslashreplace; edge: `("path", "/api/v1/...")` without the query; gRPC: empty
     fields: mongo: top-level names set or unset by the update, sorted; empty elsewhere
     read:   whether it changes nothing: a read of a store, which is told of only where reads are watched
+    value:  what is written, in short. etcd's Put: the digest of the value; POST to an edge: the name of what is
+            created; empty elsewhere, and where it is not known. Two effects that differ in nothing else are equal
     """
 
     store: Store
@@ -31,6 +34,7 @@ class Effect:
     key: Key
     fields: tuple[str, ...] = ()
     read: bool = False
+    value: str = field(default="", compare=False)
 
     def describe(self) -> str:
         """One readable line, for logs and errors."""
@@ -61,3 +65,8 @@ class Observation:
     answered: float | None = None
     forwarded: bool = False
     ok: bool | None = None
+
+
+def digest(value: bytes) -> str:
+    """Short, for telling values apart."""
+    return blake2s(value, digest_size=8).hexdigest()

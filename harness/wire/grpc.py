@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Iterator
 
 from harness.wire.decoding import Data, DecodeError
-from harness.wire.effects import Effect
+from harness.wire.effects import Effect, digest
 
 _LONGEST = 64 * 1024 * 1024
 _KV = "etcdserverpb.KV"
@@ -104,15 +104,17 @@ def etcd_effect(path: str, message: bytes) -> Effect | None:
     if f"{service}/{method}" in _ETCD_READS or service.startswith(_PLUMBING):
         return None
     pairs: set[tuple[str, str]] = set()
+    value = ""
     if service == _KV and method in ("Put", "DeleteRange"):
         pairs.update(_touched(message, ranged=method == "DeleteRange"))
+        value = digest(_put_value(message)) if method == "Put" else ""
     elif service == _KV and method == "Txn":
         writes = list(_writes(message))
         if not writes:
             return None
         for ranged, request in writes:
             pairs.update(_touched(request, ranged=ranged))
-    return Effect("etcd", method, "", tuple(sorted(pairs)))
+    return Effect("etcd", method, "", tuple(sorted(pairs)), value=value)
 
 
 def etcd_read(path: str, message: bytes) -> Effect | None:
@@ -143,6 +145,11 @@ def _touched(request: bytes, *, ranged: bool) -> Iterator[tuple[str, str]]:
             yield "key", printable(value)
         elif number == 2 and ranged and isinstance(value, bytes):
             yield "range_end", printable(value)
+
+
+def _put_value(request: bytes) -> bytes:
+    """What a PutRequest writes: its field 2, which is left out where it is empty."""
+    return next((value for number, value in protobuf_fields(request) if number == 2 and isinstance(value, bytes)), b"")
 
 
 def _writes(transaction: bytes, depth: int = 0) -> Iterator[tuple[bool, bytes]]:

@@ -4,8 +4,10 @@ Only the framing of messages is followed, which `http.client` and aiohttp's pars
 """
 
 from collections import deque
+from dataclasses import replace
 from typing import NamedTuple
 
+from harness.wire.created import Body
 from harness.wire.decoding import Data, DecodeError, Half, Multiplexer, Sink
 from harness.wire.effects import Effect
 from harness.wire.http2 import MUTATING, SETTINGS, Http2Codec, is_watch
@@ -76,11 +78,12 @@ class _Body:
 
 
 class _Half(Half):
-    __slots__ = ("body", "start")
+    __slots__ = ("body", "content", "start")
 
     def __init__(self) -> None:
         super().__init__()
         self.body: _Body | None = None
+        self.content: Body | None = None  # where it is wanted, and comes in one piece
         self.start = 0  # of the unit that is under decision; -1 when there is none
 
 
@@ -166,6 +169,7 @@ class Http1Codec:
         self._count += 1
         if method in MUTATING:
             self._effect = Effect("edge", method, self._target, (("path", path.partition("?")[0]),))
+        half.content = Body() if method == "POST" and not chunked else None
         if not is_watch(path):
             self.pending[self._count] = self._effect is not None
         self._asked.append(_Asked(self._count, method, self._effect is not None))
@@ -178,6 +182,8 @@ class Http1Codec:
         effect, self._effect = self._effect, None
         if effect is None:
             return False
+        if self._up.content is not None:
+            effect, self._up.content = replace(effect, value=self._up.content.name()), None
         return self._sink.request(self._count, effect, self._up.start, self._up.offset, droppable=False)
 
     def _reply(self, head: list[str]) -> bool:
@@ -223,6 +229,8 @@ def _body_ends(half: _Half) -> bool:
     if half.body is None:
         return True
     taken, ended = half.body.take(half.buffer, 0)
+    if half.content is not None:
+        half.content.feed(bytes(half.buffer[:taken]))
     del half.buffer[:taken]
     half.offset += taken
     if ended:

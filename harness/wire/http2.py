@@ -8,6 +8,7 @@ from typing import Literal
 
 from hpack import Decoder, HPACKError
 
+from harness.wire.created import Body
 from harness.wire.decoding import Data, DecodeError, Half, Multiplexer, Refusal, Sink
 from harness.wire.effects import Effect
 from harness.wire.grpc import ETCD_STREAMS, Messages, etcd_effect, etcd_read, etcd_wants_content, service_effect
@@ -33,12 +34,24 @@ _REFUSED_READ = ("8", "etcdserver: too many requests")
 class _Stream:
     """One request and its reply."""
 
-    __slots__ = ("answering", "effect", "encoding", "messages", "method", "opened", "path", "replies", "told")
+    __slots__ = (
+        "answering",
+        "content",
+        "effect",
+        "encoding",
+        "messages",
+        "method",
+        "opened",
+        "path",
+        "replies",
+        "told",
+    )
 
     def __init__(self, *, method: str, path: str, encoding: str, keep: bool) -> None:
         self.method = method
         self.path = path
         self.encoding = encoding
+        self.content = Body()  # of a request to an edge that creates something
         self.messages = Messages(keep=keep)
         self.replies = Messages(keep=False)
         self.opened = False  # the first request message was complete
@@ -248,13 +261,16 @@ class Http2Codec:
                 if read is not None:
                     return self._sink.request(ident, read, start, self._up.offset, droppable=True)
                 return self._is_effect(ident, stream, start, droppable=True)
+        if self._meaning == "http" and stream.method == "POST":
+            stream.content.feed(content)
         return self._request_ends(ident, stream, start, droppable=True) if ended else False
 
     def _request_ends(self, ident: int, stream: _Stream, start: int, *, droppable: bool) -> bool:
         if self._meaning != "http" or stream.method not in MUTATING or stream.effect is not None:
             return False
         path = stream.path.partition("?")[0]
-        stream.effect = Effect("edge", stream.method, self._target, (("path", path),))
+        name = stream.content.name() if stream.method == "POST" else ""
+        stream.effect = Effect("edge", stream.method, self._target, (("path", path),), value=name)
         return self._is_effect(ident, stream, start, droppable=droppable)
 
     def _is_effect(self, ident: int, stream: _Stream, start: int, *, droppable: bool) -> bool:

@@ -39,14 +39,15 @@ def read(line: bytes) -> Json:
 
 def effect_to_json(effect: Effect) -> list[Any]:
     """As `effect_from_json` reads it."""
-    return [effect.store, effect.op, effect.target, effect.key, effect.fields, effect.read]
+    return [effect.store, effect.op, effect.target, effect.key, effect.fields, effect.read, effect.value]
 
 
 def effect_from_json(value: Any) -> Effect:
     """Raises MalformedMessage."""
     try:
-        store, op, target, key, fields, read = value
-        return Effect(store, op, target, tuple((name, text) for name, text in key), tuple(fields), bool(read))
+        store, op, target, key, fields, read, written = value
+        pairs = tuple((name, text) for name, text in key)
+        return Effect(store, op, target, pairs, tuple(fields), bool(read), str(written))
     except (TypeError, ValueError) as error:
         raise MalformedMessage(f"{str(value)[:80]} is no effect") from error
 

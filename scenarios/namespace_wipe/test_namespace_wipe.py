@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fixtures import wipe
+from fixtures import wipe, wipe_refused
 from fixtures.experiment import Ran
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def test_restored(at: str, experiment: Run, claims: "Claims") -> None:
 )
 def test_no_pair(mongo: str, etcd: str, request: pytest.FixtureRequest, experiment: Run, claims: "Claims") -> None:
     ran = experiment("mixed.yaml", mongo=mongo, etcd=etcd)
-    wipe.about(claims, ran, f"no-pair/{request.node.callspec.id}")
+    wipe.about(claims, ran, f"no-pair/{request.node.callspec.id}", since="restored")  # what does not fit is named
     wipe.claim_mixed(claims, ran)
 
 
@@ -62,7 +62,7 @@ def test_wiped_at_work(experiment: Run, claims: "Claims") -> None:
 def test_refused(experiment: Run, claims: "Claims") -> None:
     ran = experiment("refused.yaml")
     wipe.about(claims, ran, "refused")
-    wipe.claim_refused(claims, ran)
+    wipe_refused.claim_refused(claims, ran)
 
 
 @pytest.mark.emco_processes("services in pods are given no other EMCO_DATA_KEY by the harness")
@@ -70,7 +70,7 @@ def test_refused(experiment: Run, claims: "Claims") -> None:
 def test_data_key(other: str, request: pytest.FixtureRequest, experiment: Run, claims: "Claims") -> None:
     ran = experiment("data_key.yaml", other_key=other)
     wipe.about(claims, ran, f"encrypted/{request.node.callspec.id}")
-    wipe.claim_key(claims, ran)
+    wipe_refused.claim_key(claims, ran)
     wipe.claim_works(claims, ran, "everything else is made")
 
 
@@ -78,7 +78,7 @@ def test_data_key(other: str, request: pytest.FixtureRequest, experiment: Run, c
 def test_volumes_are_kept(experiment: Run, claims: "Claims") -> None:
     ran = experiment("retained.yaml")
     wipe.about(claims, ran, "retained")
-    wipe.claim_retained(claims, ran)
+    wipe_refused.claim_retained(claims, ran)
     wipe.claim_works(claims, ran)
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fixtures import outage
+from fixtures import store_loss
 from fixtures.experiment import Ran
 
 if TYPE_CHECKING:
@@ -15,4 +15,4 @@ if TYPE_CHECKING:
 @pytest.mark.emco_processes("a volume of the cluster's StorageClass is not made smaller")
 @pytest.mark.parametrize("store", ["mongo", "etcd"])
 def test_full_disk(store: str, experiment: Callable[..., Ran], claims: "Claims") -> None:
-    outage.claim_full_disk(claims, experiment(f"full_disk_{store}.yaml"), store)
+    store_loss.claim_full_disk(claims, experiment(f"full_disk_{store}.yaml"), store)

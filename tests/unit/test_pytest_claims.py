@@ -264,3 +264,17 @@ def test_wrong_use_of_what_is_about_something_is_refused(bench: Bench, wrong: An
     claims.check("x", "c", holds=True, seen="s")
     with pytest.raises(ValueError, match=sentence):
         wrong(claims)
+
+
+def test_what_is_in_the_folder_already_is_evidence_of_every_claim_of_the_test(bench: Bench) -> None:
+    claims = bench.claims()
+    claims.bring({"experiments/it/journal.json": "{}"})
+    claims.about("cluster_partition", "update/refused", proof=PROOF)
+    claims.check("retries", "rsync tries again", holds=True, seen="5 tries")
+    claims.about("cluster_partition", "update/reset", proof=PROOF)
+    claims.check("retries", "rsync tries again", holds=True, seen="5 tries")
+    claims.bring({"experiments/it-2/journal.json": "[]"})
+    claims.judge()
+    files = {"experiments/it/journal.json": "{}", "experiments/it-2/journal.json": "[]"}
+    assert [given for _, given in bench.told] == [files, files]
+    assert [set(claim.evidence) for claim in bench.kept()[-2:]] == [set(files), set(files)]

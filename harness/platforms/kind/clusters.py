@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +23,7 @@ from harness.faults.journal import MARKER, Journal, UndoFails
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.commands import CommandFails, command, need
 from harness.platforms.settings import KindSettings
+from harness.platforms.together import all_of
 
 _CREATE_LIMIT = 300.0
 _DELETE_LIMIT = 120.0
@@ -186,7 +187,7 @@ class Sets:
         (wanted.folder / MARKER).touch()
         (wanted.folder / _SET_FILE).unlink(missing_ok=True)  # of one that was removed by hand
         try:
-            await _all_of(_create(cluster, settings, config_folder) for cluster in wanted.all)
+            await all_of(_create(cluster, settings, config_folder) for cluster in wanted.all)
             containers = await _containers(wanted)
         except BaseException as error:  # whoever interrupts the longest wait of all leaves nothing either
             await self.take_back(wanted, journal, tuple(undos), error)
@@ -225,7 +226,7 @@ class Sets:
         left, tries = made.all, _TRIES
         while left and tries:
             tries -= 1
-            await _all_of(_delete(one) for one in left)
+            await all_of(_delete(one) for one in left)
             there = set((await _nodes(running_only=False)).values())
             left = tuple(one for one in left if one.name in there)
         if left:
@@ -268,13 +269,6 @@ async def _delete(cluster: Cluster) -> None:
         "kind", "delete", "cluster", "--name", cluster.name, "--kubeconfig", str(cluster.kubeconfig),
         limit=_DELETE_LIMIT,
     )  # fmt: skip
-
-
-async def _all_of(works: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Do all side by side. Raises what the first raised, when all are over."""
-    for one in await asyncio.gather(*works, return_exceptions=True):
-        if isinstance(one, BaseException):
-            raise one
 
 
 async def to_the_end(work: Coroutine[Any, Any, None]) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from harness.platforms.process.lab import EdgeName
 from harness.platforms.process.programs import knows_schema
 from harness.platforms.rest import RestClient
 from harness.platforms.settings import Settings
+from harness.platforms.together import all_of
 from harness.stores.etcd import Etcd
 from harness.stores.mongo import Mongo
 from harness.stores.snapshot import Snapshot
@@ -207,7 +208,7 @@ class KubernetesLab:
             self._part_with(name)
         self._missed = ""
         await self.relay.synced()
-        await _all_of(self._replace(name) for name in killed)
+        await all_of(self._replace(name) for name in killed)
 
     def _part_with(self, service: str) -> None:
         """Its instance, if there is one, talks no more; its pod is still to be replaced."""
@@ -235,7 +236,7 @@ class KubernetesLab:
         names = [name for name in self.services if name not in self._running and (only is None or name in only)]
         if empty and "orchestrator" in self.services and "orchestrator" not in self._running:
             await self.let_in("orchestrator")
-        await _all_of(self.let_in(name) for name in names if name not in self._running)
+        await all_of(self.let_in(name) for name in names if name not in self._running)
 
     async def let_in(self, service: str) -> None:
         """Let a pod that waits go on, and return when it answers.
@@ -429,15 +430,6 @@ class KubernetesLab:
 
     def _log(self, service: str) -> Path:
         return self._parts.logs / f"{service}.log"
-
-
-async def _all_of(works: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Do all side by side, whatever becomes of one. Raises what the first of them raised; what leaves an outcome
-    unknown goes before what blames a service."""
-    done = await asyncio.gather(*works, return_exceptions=True)
-    failed = [one for one in done if isinstance(one, BaseException)]
-    for one in sorted(failed, key=lambda error: isinstance(error, ServiceDown)):
-        raise one
 
 
 def check_exit(name: str, pod: Pod, ended: Exit, told: Mapping[str, int]) -> None:

@@ -7,19 +7,22 @@ import pytest
 
 from harness.chaos.aftermath import (
     as_told,
+    changed,
     disagreements,
     lost,
     misjudged_creates,
     misjudged_rest,
+    reverted,
     shown,
     unasked,
     unkept,
+    unrecorded,
 )
 from harness.chaos.clients import Ask, Asked, untrue
 from harness.chaos.load import with_ballast
 from harness.crashpoints.model import Told
 from harness.stores.snapshot import Snapshot
-from harness.wire.effects import Effect, Observation
+from harness.wire.effects import Effect, Observation, digest
 
 PROJECT = {"_id": 1, "project": "p", "keyId": "{project}", "data": {"metadata": {"name": "p"}}}
 
@@ -34,9 +37,18 @@ def told(status: int | None, name: str = "new") -> Asked:
     return Asked(ask, Told(status), 1.0, 2.0)
 
 
-def seen(op: str, key: str, *, ok: bool | None = True, end: str = "") -> Observation:
+def seen(
+    op: str, key: str, *, ok: bool | None = True, end: str = "", value: str = "", at: float = 1.0, took: float = 0.5
+) -> Observation:
+    """An acknowledged write of etcd, or one without an answer (ok: None)."""
     pairs = (("key", key), ("range_end", end)) if end else (("key", key),)
-    return Observation(0, "rsync", "etcd", Effect("etcd", op, "", pairs), 1.0, 2.0, forwarded=True, ok=ok)
+    effect = Effect("etcd", op, "", pairs, value=digest(value.encode()) if value else "")
+    answered = None if ok is None else at + took
+    return Observation(0, "rsync", "etcd", effect, at, answered, forwarded=True, ok=ok)
+
+
+def holding(key: str, value: str) -> Snapshot:
+    return Snapshot("x", {}, {key.encode(): value.encode()}, {})
 
 
 def test_lost_is_what_is_not_there_any_more_but_for_what_is_only_active() -> None:
@@ -84,6 +96,35 @@ def test_a_lifecycle_call_may_leave_contexts_objects_and_the_state_of_its_own_gr
     for not_done in (lifecycle(500), lifecycle(200, "GET"), told(201, "dig2")):
         assert {*of_both} < {*unasked(before, after, [not_done])}
         assert len(unasked(before, after, [not_done])) == 3
+
+
+def applied(edge: str, name: str, context: str) -> dict[str, Any]:
+    labels = {"emco/deployment-id": f"{context}-app1"}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": "default", "labels": labels},
+    }
+
+
+def test_a_lifecycle_call_excuses_no_other_contexts_and_no_other_objects() -> None:
+    mine, others, new = "1111111111", "2222222222", "3333333333"
+
+    def at(value: bytes, *names: str, things: tuple[dict[str, Any], ...]) -> Snapshot:
+        state = {"stateInfo": {"actions": [{"state": "Instantiated", "contextid": mine}]}}
+        documents = {"emco.resources": (bson.encode({**GROUP, **state}), bson.encode(PROJECT))}
+        keys = {f"/context/{name}/status/".encode(): value for name in names}
+        return Snapshot("x", documents, {**keys, b"/elsewhere/": value}, {"c1": things})
+
+    before = at(b"1", mine, others, things=())
+    things = tuple(applied("c1", name, name) for name in (mine, others, new))
+    after = at(b"2", mine, others, new, things=things)
+    assert unasked(before, after, [lifecycle(202)]) == (
+        f"edge c1 v1/ConfigMap default/{others}",
+        f"etcd /context/{others}/status/",
+        "etcd /elsewhere/",
+    )
+    assert len(unasked(before, after, [lifecycle(500)])) == 7
 
 
 def test_one_more_context_does_not_change_the_records_of_others() -> None:
@@ -154,10 +195,129 @@ def test_acknowledged_keys_have_to_be_there_unless_they_were_deleted_since() -> 
     assert unkept([*deleted, seen("Put", "/a/")], snapshot(keys=("/b/",))) == ("/a/",)
 
 
+OLDER = "/a/ (an older value)"
+
+
+@pytest.mark.parametrize(
+    "history, there, expected",
+    [
+        ([seen("Put", "/a/", value="1"), seen("Put", "/a/", value="2", at=2.0)], "2", ()),
+        ([seen("Put", "/a/", value="1"), seen("Put", "/a/", value="2", at=2.0)], "1", (OLDER,)),
+        # refused, or not answered: it may have taken place
+        ([seen("Put", "/a/", value="1"), seen("Put", "/a/", value="2", at=2.0, ok=None)], "1", ()),
+        ([seen("Put", "/a/", value="1"), seen("Put", "/a/", value="2", at=2.0, ok=None)], "2", ()),
+        ([seen("Put", "/a/", value="1"), seen("Put", "/a/", value="2", at=2.0, ok=False)], "1", ()),
+        ([seen("Put", "/a/", value="1"), seen("Put", "/a/", value="2", at=2.0, ok=None)], "3", (OLDER,)),
+        # long after one without an answer
+        ([seen("Put", "/a/", value="1", ok=None), seen("Put", "/a/", value="2", at=9.0)], "1", (OLDER,)),
+        ([seen("Put", "/a/", value="1", ok=None), seen("Put", "/a/", value="2", at=2.0)], "1", ()),
+        # side by side: whichever came last
+        ([seen("Put", "/a/", value="1", took=2.0), seen("Put", "/a/", value="2", at=2.0)], "1", ()),
+        ([seen("Put", "/a/", value="1"), seen("DeleteRange", "/a/"), seen("Put", "/a/", value="2", at=2.0)], "2", ()),
+        ([seen("Put", "/a/", value="1"), seen("Txn", "/a/")], "3", ()),
+        ([seen("Put", "/a/")], "3", ()),  # what was written is not known
+    ],
+)
+def test_an_acknowledged_key_has_the_value_that_was_written_last(
+    history: list[Observation], there: str, expected: tuple[str, ...]
+) -> None:
+    assert unkept(history, holding("/a/", there)) == expected
+
+
+def dig(*states: str) -> Snapshot:
+    document = {
+        **dict.fromkeys(("project", "compositeApp", "compositeAppVersion"), "x"),
+        "_id": 9,
+        "deploymentIntentGroup": "dig1",
+        "keyId": "{compositeApp,compositeAppVersion,deploymentIntentGroup,project}",
+        "stateInfo": {"actions": [{"state": state, "contextid": ""} for state in states]},
+    }
+    return snapshot(document)
+
+
+def update(status: int | None = 202) -> Asked:
+    return Asked(Ask("orchestrator", "POST", "/v2/projects/x/groups/dig1/update"), Told(status), 1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    "asked, states, lost",
+    [
+        ([update()], ("Instantiated", "Updated", "Instantiated"), False),
+        ([update(), update()], ("Instantiated", "Updated", "Instantiated"), True),
+        ([update(), update(500), update(None)], ("Instantiated", "Updated", "Instantiated"), False),
+        ([update()], (), True),
+        ([update(500), told(201), lifecycle(202)], ("Instantiated",), False),
+    ],
+)
+def test_each_acknowledged_update_has_a_revision(asked: list[Asked], states: tuple[str, ...], *, lost: bool) -> None:
+    assert bool(unrecorded(dig("Instantiated"), dig(*states), asked)) == lost
+
+
+def test_what_was_there_and_holds_less_is_not_kept() -> None:
+    more, less = {**PROJECT, "data": {"metadata": {"name": "p", "description": "d"}}}, PROJECT
+    assert reverted(snapshot(more), snapshot(less), [told(201)]) == (
+        "mongo emco.resources {project} p (not as before)",
+    )
+    assert reverted(snapshot(more), snapshot(less), [told(500, "p")]) == ()  # somebody asked for it
+    assert reverted(snapshot(more), snapshot(), []) == ()  # that is lost
+    keys = Snapshot("x", {}, {b"/context/1234567890/": b"1", b"/activecontext/1234567890/": b"1"}, {})
+    other = Snapshot("x", {}, {b"/context/1234567890/": b"2", b"/activecontext/1234567890/": b"2"}, {})
+    assert reverted(keys, other, []) == ("etcd /context/1234567890/ (not as before)",)
+
+
+def test_nothing_changed_means_nothing_missing_new_or_different() -> None:
+    before = snapshot(PROJECT, keys=("/context/1/", "/activecontext/1/"))
+    assert changed(before, snapshot(PROJECT, keys=("/context/1/",))) == ()
+    assert changed(before, snapshot(PROJECT)) == ("etcd /context/1/ (missing)",)
+    assert changed(before, snapshot(PROJECT, keys=("/context/1/", "/k/"))) == ("etcd /k/ (unexpected)",)
+    assert changed(before, snapshot({**PROJECT, "data": {}}, keys=("/context/1/",))) == (
+        "mongo emco.resources {project} p",
+    )
+
+
 def test_what_is_broken_counts_unless_it_was_before() -> None:
     twice = snapshot(PROJECT, {**PROJECT, "_id": 2})
     assert disagreements(twice, twice) == ()
-    assert [one.partition(" ")[0] for one in disagreements(snapshot(PROJECT), twice)] == ["I7-once"]
+    assert [one.invariant for one in disagreements(snapshot(PROJECT), twice)] == ["I7-once"]
+
+
+def failed_context() -> Snapshot:
+    below = "/context/1234567890/app/app1/cluster/p1+c2/"
+    keys = {
+        "/context/1234567890/status/": '{"Status": "Terminated"}',
+        "/context/1234567890/rsync/AppContextEventQueue/": '{"AcQueue": [{"event": "Terminate", "status": "Done"}]}',
+        f"{below}resource/r1-cm+ConfigMap/": "x",
+        f"{below}resource/r1-cm+ConfigMap/status/": '{"Status": "Failed"}',
+    }
+    return Snapshot("x", {}, {key.encode(): value.encode() for key, value in keys.items()}, {})
+
+
+def on_edge(op: str, *, ok: bool = True, edge: str = "p1+c2") -> Observation:
+    path = "/api/v1/namespaces/n/configmaps" + ("" if op == "POST" else "/r1-cm")
+    effect = Effect("edge", op, edge, (("path", path),), value="r1-cm" if op == "POST" else "")
+    return Observation(0, "rsync", edge, effect, 1.0, 2.0, forwarded=True, ok=ok)
+
+
+TERMINATE = Observation(0, "orchestrator", "rsync", Effect("grpc", "UninstallApp", "installapp.Installapp", ()), 3.0)
+
+
+@pytest.mark.parametrize(
+    "history, excused",
+    [
+        ([TERMINATE], True),
+        ([on_edge("POST", ok=False), TERMINATE], True),
+        ([on_edge("POST", edge="p1+c1"), TERMINATE], True),
+        ([on_edge("POST"), on_edge("DELETE"), TERMINATE], True),
+        ([on_edge("POST"), TERMINATE], False),  # it was applied: nothing excuses that it could not be deleted
+        ([on_edge("PUT"), TERMINATE], False),
+        ([], False),  # nobody terminated anything
+    ],
+)
+def test_a_failed_resource_is_excused_where_terminate_came_before_it_was_applied(
+    history: list[Observation], *, excused: bool
+) -> None:
+    found = [one.invariant for one in disagreements(None, failed_context(), history)]
+    assert ("context-truthful" not in found) == excused
 
 
 def test_a_client_may_hear_nothing_but_not_the_opposite() -> None:

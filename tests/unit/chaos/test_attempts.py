@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from harness.chaos.attempts import Tries, bursts, evenly_spaced, goes_on, going_on, tried, tries
+from harness.chaos.attempts import Tries, beside_a_watch, bursts, evenly_spaced, goes_on, going_on, tried, tries
 from harness.wire.knocks import Knock
 
 # rsync asks every 2 s; beside that a watch waits longer each time.
@@ -114,3 +114,16 @@ def test_each_source_and_target_has_a_series_of_its_own_and_only_edges_are_watch
     ]
     assert tried(knocks, ("p1+c1", "p1+c2")) == 8 + 8 + 3 + 2
     assert tried((), ("p1+c1",)) == 0
+
+
+@pytest.mark.parametrize(
+    "moments, tries",
+    [
+        # measured in a black hole on a busy machine: tries and a watch, which wait 30 s each
+        ((1.2, 1.3, 32.3, 33.5, 64.1, 66.5), (1.3, 33.5, 66.5)),
+        ((1.2, 32.3, 64.1), ()),  # one of the two alone
+        ((), ()),
+    ],
+)
+def test_what_a_watch_cannot_have_made_are_tries(moments: tuple[float, ...], tries: tuple[float, ...]) -> None:
+    assert beside_a_watch(moments, lasts=29.0) == tries

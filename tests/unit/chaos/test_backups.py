@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chaoslib.exceptions import ActivityFailed
 
+from harness.campaign import Campaign
 from harness.chaos import actions, backup_actions, backups, probes
 from harness.chaos.stage import Stage
 from harness.faults.victim import HarnessTrouble
@@ -133,6 +135,33 @@ def test_one_store_alone_leaves_records_without_their_contexts_and_invariants_te
     assert not probes.invariants_hold()
     backup_actions.restore_store("etcd", "b")
     assert probes.invariants_hold()
+
+
+@pytest.mark.parametrize("store", ["mongo", "etcd"])
+def test_one_store_is_read_back_after_its_restore(stage: Stage, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    actions.run_workload(until="create-p1")
+    stage.act(lambda campaign: campaign.lab.etcd.restore({b"/a": b"1", b"/b": b"2"}))
+    backup_actions.back_up("b")
+    wipe_stores()
+
+    async def half(campaign: Campaign) -> None:
+        one = campaign.lab.mongo if store == "mongo" else campaign.lab.etcd
+        restore = type(one).restore
+
+        async def careless(self: object, content: dict[Any, Any]) -> None:
+            await restore(self, {name: found[:-1] for name, found in content.items()})  # type: ignore[arg-type]
+
+        monkeypatch.setattr(type(one), "restore", careless)
+
+    stage.act(half)
+
+    with pytest.raises(ActivityFailed, match=f"{store} was restored, and what was read back is not what b holds"):
+        backup_actions.restore_store(store, "b")  # type: ignore[arg-type]
+
+
+def test_what_is_no_store_is_not_restored(stage: Stage) -> None:
+    with pytest.raises(ActivityFailed, match="a store is mongo or etcd, not 'mongodb'"):
+        backup_actions.restore_store("mongodb", "b")  # type: ignore[arg-type]
 
 
 def test_a_byte_of_what_is_not_there_cannot_be_changed(stage: Stage) -> None:

@@ -178,5 +178,38 @@ def test_an_experiment_says_where_emco_is_to_run_or_the_environment_does(monkeyp
     settings = settings_of({})
     assert (settings.platform, settings.kind.name, settings.kind.reuse) == ("kind", "no-such-set", False)
     assert (settings.edges, settings.node_access) == ("kind", "none")
+    monkeypatch.setenv("EMCO_CHAOS_KUBECONFIG", "/of/another/platform")
+    monkeypatch.setenv("EMCO_CHAOS_CONTEXT", "of-another-platform")
     named = settings_of({"platform": "process", "edges": "emulator"})
+    assert (named.kubeconfig, named.context) == (None, "")
     assert (named.platform, named.edges) == ("process", "emulator")
+
+
+def test_an_emco_in_a_cluster_is_named_by_the_experiment_or_by_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, other = tmp_path / "config", tmp_path / "other"
+    file.touch()
+    other.touch()
+    experiment = {"platform": "kubernetes", "kubeconfig": str(file), "context": "mine"}
+    assert [settings_of(experiment).kubeconfig, settings_of(experiment).context] == [file, "mine"]
+    monkeypatch.setenv("EMCO_CHAOS_KUBECONFIG", str(other))
+    monkeypatch.setenv("EMCO_CHAOS_CONTEXT", "theirs")
+    assert [settings_of(experiment).kubeconfig, settings_of(experiment).context] == [file, "mine"]
+    there = settings_of({"platform": "kubernetes"})
+    assert [there.kubeconfig, there.context] == [other, "theirs"]
+
+
+@pytest.mark.parametrize(
+    "given, missing",
+    [({}, "kubeconfig and context"), ({"kubeconfig": "x"}, "context"), ({"context": "x"}, "kubeconfig")],
+)
+def test_a_cluster_that_is_not_named_is_refused_with_where_to_name_it(
+    given: dict[str, str], missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("EMCO_CHAOS_KUBECONFIG", "EMCO_CHAOS_CONTEXT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(
+        UsageError, match=f"needs {missing}: in the experiment's configuration, or .*EMCO_CHAOS_CONTEXT"
+    ):
+        settings_of({"platform": "kubernetes", **given})

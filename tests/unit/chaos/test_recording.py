@@ -1,6 +1,7 @@
 """What is read from a recording, on hand-written looks and effects."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -20,8 +21,9 @@ def look(at: float, said: str, c2: Content = AWAY) -> Seen:
     return Seen(at, GroupStatus(said, "", {}, {}, ()), {"c1": THERE, "c2": c2})
 
 
-def wrote(op: str, path: str, *, edge: str = "c2", ok: bool | None = True) -> Observation:
-    return Observation(0, "rsync", edge, Effect("edge", op, edge, (("path", path),)), 1.0, 2.0, forwarded=True, ok=ok)
+def wrote(op: str, path: str, *, edge: str = "c2", ok: bool | None = True, name: str = "a") -> Observation:
+    effect = Effect("edge", op, edge, (("path", path),), value=name)
+    return Observation(0, "rsync", edge, effect, 1.0, 2.0, forwarded=True, ok=ok)
 
 
 def recorded(
@@ -64,7 +66,7 @@ def test_a_status_is_premature_where_the_edges_are_not_there_yet(seen: list[Seen
 
 def test_an_object_is_created_twice_where_both_posts_had_success() -> None:
     once = wrote("POST", CONFIG_MAPS)
-    assert recorded(effects=(once, once)).created_twice() == (f"{CONFIG_MAPS} on c2: 2 times",)
+    assert recorded(effects=(once, once)).created_twice() == (f"{CONFIG_MAPS}/a on c2: 2 times",)
 
 
 @pytest.mark.parametrize(
@@ -75,10 +77,30 @@ def test_an_object_is_created_twice_where_both_posts_had_success() -> None:
         wrote("POST", CONFIG_MAPS, ok=False),
         wrote("POST", CONFIG_MAPS, ok=None),
         wrote("PUT", CONFIG_MAPS),
+        wrote("POST", CONFIG_MAPS, name="b"),  # two of one chart
     ],
 )
 def test_anything_else_is_no_second_creation(second: Observation) -> None:
     assert recorded(effects=(wrote("POST", CONFIG_MAPS), second)).created_twice() == ()
+
+
+def test_where_no_name_is_told_two_of_a_kind_count_as_one() -> None:
+    nameless = wrote("POST", CONFIG_MAPS, name="")
+    assert recorded(effects=(nameless, nameless)).created_twice() == (f"{CONFIG_MAPS} on c2: 2 times",)
+
+
+@pytest.mark.parametrize(
+    "moments, proof",
+    [
+        ((1.0,), True),  # refused from 0 to 2 s, healthy to 4 s, refused to 6 s
+        ((5.0,), True),
+        ((3.0, 7.0, 11.0), False),
+        ((1.9, 2.1), False),  # at the turn
+    ],
+)
+def test_a_link_flaps_where_somebody_knocked_while_it_was_refused(moments: tuple[float, ...], *, proof: bool) -> None:
+    flapping = replace(recorded(knocks=moments), how=Partition("flapping", 2.0))
+    assert bool(flapping.proof()) == proof
 
 
 def test_a_report_on_the_workload_may_be_made_again() -> None:

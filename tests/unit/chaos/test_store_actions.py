@@ -5,8 +5,10 @@ from chaoslib.exceptions import ActivityFailed
 
 from harness.chaos import probes
 from harness.chaos import store_actions as actions
+from harness.chaos.clients import Ask, Asked
 from harness.chaos.outages import OUTAGES
 from harness.chaos.stage import Stage
+from harness.crashpoints.model import Told
 
 PROJECT = {"service": "orchestrator", "method": "POST", "path": "/v2/projects", "body": {"metadata": {"name": "new"}}}
 
@@ -97,6 +99,25 @@ def test_load_ends_once(stage: Stage) -> None:
     assert actions.end_load().endswith("0 refused, 0 open")
     with pytest.raises(ActivityFailed, match="there is no load that could end"):
         actions.end_load()
+
+
+def test_a_full_disk_is_noticed_by_who_is_told_of_it_and_not_by_who_did_something_wrong(stage: Stage) -> None:
+    mark = stage.mark("outage mongo").at
+
+    def told(status: int, body: str, began: float = mark + 1) -> None:
+        ask = Ask("orchestrator", "POST", "/v2/projects", {"metadata": {"name": "new"}})
+        stage.load.asked.append(Asked(ask, Told(status, body), began, began + 1))
+
+    told(500, "before it was full", mark - 1)
+    told(409, "Project already exists")
+    told(404, "no such thing")
+    with pytest.raises(ActivityFailed, match="that anybody notices the full disk of mongo"):
+        actions.wait_until_refused("mongo", limit=0.1)
+    told(409, "cannot write: No space left on device")
+    assert "No space left" in actions.wait_until_refused("mongo", limit=0.1)
+    stage.load.asked.pop()
+    told(500, "Error")
+    assert "500" in actions.wait_until_refused("mongo", limit=0.1)
 
 
 def test_only_a_small_disk_can_be_filled_and_what_was_written_survives_it(stage: Stage) -> None:

@@ -10,8 +10,9 @@ from typing import Any, cast
 
 import pytest
 
+from fixtures.beyond_links import claim_git_away, claim_machine
 from fixtures.experiment import Ran
-from fixtures.partition import claim_at_rest, claim_bounded, claim_git_away, claim_given_up, claim_machine
+from fixtures.partition import claim_at_rest, claim_bounded, claim_given_up
 from fixtures.partition import claim_while_away as while_away
 from harness.chaos.recording import Recording
 from harness.chaos.watching import Content, Seen
@@ -22,6 +23,8 @@ from harness.pytest_claims import Claims
 from harness.stores.snapshot import Snapshot
 from harness.wire.effects import Effect, Observation
 from harness.wire.knocks import Knock
+
+from .experiments import WHOLE
 
 Outcomes = Callable[[], Mapping[str, Outcome]]
 Expected = Mapping[str, Outcome]
@@ -88,6 +91,7 @@ def seen(*looks: Seen) -> dict[str, Any]:
         ({"marks": marks(running_dig1=25.1)}, {"resumes": Outcome.STUCK}),  # 15 s and one period of 2 s
         ({"marks": marks(running_dig1=None)}, {"resumes": Outcome.STUCK}),
         ({"knocks": knocks(1.0)}, {"tries-again": Outcome.BROKEN}),
+        ({"knocks": knocks(0.8, 2.4, 5.6, 7.9)}, {"tries-again": Outcome.UNKNOWN}),  # a watch knocks so, too
         (seen(BEFORE, replace(AWAY, at=8.5), DONE), {"says-retrying": Outcome.BROKEN, "others-go-on": Outcome.BROKEN}),
         # an edge that is there waits for the one that is away
         (seen(BEFORE, look(1.5, "Instantiating", OLD, NONE, NONE, c2="Pending", c3="Pending", word="Retrying"), DONE),
@@ -185,7 +189,7 @@ GIVEN_UP = replace(
     WELL,
     marks=MEANWHILE,
     seen=(BEFORE, AWAY, STOPPED, REMOVED, GONE),
-    knocks=knocks(1.0, 3.0, 5.0, 10.5, 12.5),
+    knocks=knocks(0.9, 2.9, 4.9, 10.5, 12.5),
     effects=(wrote("DELETE", at=13.5),),
 )
 
@@ -203,7 +207,10 @@ def terminated(status: int = 202) -> Ran:
     "change, status, expected",
     [
         ({}, 202, {}),
-        ({"knocks": knocks(1.0, 3.0, 5.0, 7.1, 9.1, 10.5, 12.5)}, 202, {"stop-ends-tries": Outcome.BROKEN}),
+        ({"knocks": knocks(0.9, 2.9, 4.9, 7.1, 9.1, 10.5, 12.5)}, 202, {"stop-ends-tries": Outcome.BROKEN}),
+        # nothing was tried any more, or never was, when it was stopped
+        ({"knocks": knocks(10.5, 12.5)}, 202, {"stop-ends-tries": Outcome.UNKNOWN}),
+        ({"knocks": knocks(0.1, 0.8, 1.5, 10.5, 12.5)}, 202, {"stop-ends-tries": Outcome.UNKNOWN}),
         (seen(BEFORE, AWAY, REMOVED, GONE), 202, {"stop-is-told": Outcome.BROKEN}),
         (seen(BEFORE, AWAY, replace(STOPPED, status=NOTHING_SAID), REMOVED, GONE), 202,
          {"stop-is-told": Outcome.UNKNOWN}),
@@ -230,7 +237,12 @@ def test_a_call_that_is_stopped(
 
 
 @pytest.mark.parametrize(
-    "moments, outcome", [((1.0, 3.0, 6.0, 8.0), Outcome.HOLDS), ((1.0, 3.0, 6.0, 11.0), Outcome.BROKEN)]
+    "moments, outcome",
+    [
+        ((1.0, 3.0, 6.0, 8.0), Outcome.HOLDS),
+        ((1.0, 3.0, 6.0, 11.0), Outcome.BROKEN),
+        ((1.0, 3.0, 5.1, 5.5, 6.9, 9.9), Outcome.UNKNOWN),
+    ],
 )
 def test_a_restarted_rsync_tries_again(
     moments: tuple[float, ...], outcome: Outcome, proven: Claims, outcomes: Outcomes
@@ -245,6 +257,7 @@ def test_a_restarted_rsync_tries_again(
         ((1.0, 3.0, 5.0), Outcome.HOLDS),
         ((1.0, 3.0), Outcome.BROKEN),
         ((1.0, 3.0, 5.0, 7.0), Outcome.BROKEN),
+        ((0.8, 2.4, 5.6, 7.5), Outcome.UNKNOWN),
     ],
 )
 def test_an_edge_is_tried_as_often_as_is_set(
@@ -296,7 +309,13 @@ def test_the_machine_of_an_edge_is_away(
         if name != failed
     ]
     run += [{"activity": {"name": failed}, "status": "failed", "exception": ["it did not"]}] if failed else []
-    stage = SimpleNamespace(snapshots={"end": Snapshot("x", {}, {}, {LOST: left})})
+    stage = SimpleNamespace(
+        snapshots={"begin": WHOLE, "end": Snapshot("x", {}, {}, {LOST: left})},
+        snapshot=lambda: WHOLE,
+        history=lambda _: (),
+        at_rest=str,
+        marked=lambda _: None,
+    )
     claim_machine(proven, Ran({"status": "completed", "deviated": False, "run": run}, cast("Any", stage)))
     assert {name: one for name, one in differing(outcomes).items() if name != "steady-afterwards"} == expected
 
@@ -310,7 +329,7 @@ GIT = replace(
     target="git",
     marks={"partition git": 0.0, "heal git": 20.0, "terminate dig1": 10.0},
     seen=(BEFORE, git(2.0, "Instantiating"), replace(git(12.0, "Terminating"), edges=dict.fromkeys(EDGES, NONE))),
-    knocks=knocks(1.0, 3.0, 5.0, target="git"),
+    knocks=knocks(1.0, 3.0, 5.0, 11.0, target="git"),
 )
 
 
@@ -318,7 +337,8 @@ GIT = replace(
     "change, status, expected",
     [
         ({}, 202, {}),
-        ({"knocks": knocks(1.0, target="git")}, 202, {"tries-again": Outcome.BROKEN}),
+        ({"knocks": knocks(1.0, 11.0, target="git")}, 202, {"tries-again": Outcome.BROKEN}),
+        ({"knocks": knocks(1.0, 3.0, 5.0, target="git")}, 202, {"terminate-waits": Outcome.NEEDS_REPAIR}),
         (seen(BEFORE, git(2.0, "InstantiateFailed"), *GIT.seen[-1:]), 202, {"tries-again": Outcome.BROKEN}),
         (seen(*(replace(one, status=replace(one.status, connectivity={})) for one in GIT.seen)), 202,
          {"says-retrying": Outcome.BROKEN}),

@@ -20,6 +20,8 @@ from harness.pytest_claims import Claims
 from harness.reporting.claimed import read_claimed
 from harness.wire.knocks import Knock
 
+from .experiments import WHOLE
+
 Outcomes = Callable[[], Mapping[str, Outcome]]
 LOOK = Seen(0.0, NOTHING_SAID, {"p1+c1": {}, "p1+c2": {}})
 VARIANT = Variant("instantiate", "refused", {})
@@ -61,13 +63,18 @@ def test_a_call_gets_through_when_its_goal_is_reached_before_healing(
 
 def ran(*problems: str) -> Ran:
     """An experiment whose edge was away for 10 s, as far as a recording is made of it."""
-    marks = [SimpleNamespace(name="partition p1+c2", at=0.0), SimpleNamespace(name="heal p1+c2", at=10.0)]
+    moments = {"empty": -1.0, "partition p1+c2": 0.0, "heal p1+c2": 10.0}
+    marks = [SimpleNamespace(name=name, at=at) for name, at in moments.items()]
     stage = SimpleNamespace(
         marks=marks,
         marked=lambda name: next(one for one in marks if one.name == name),
         edges=LOOK.edges,
         groups=SimpleNamespace(watched=lambda _: (LOOK,)),
         knocks=lambda **_: knocks(1.0, 3.0),
+        snapshots={"begin": WHOLE},
+        snapshot=lambda: WHOLE,
+        history=lambda _: (),
+        at_rest=str,
         seen=lambda **_: (),
     )
     terminated = {
@@ -92,6 +99,22 @@ def test_who_gives_up_before_the_edge_is_back_does_not_try_again(
     moments: tuple[float, ...], healed: float, outcome: Outcome, proven: Claims, outcomes: Outcomes
 ) -> None:
     claim_while_away(proven, recorded(*moments, healed=healed), "instantiate")
+    assert outcomes()["tries-again"] == outcome
+
+
+@pytest.mark.parametrize(
+    "kind, moments, outcome",
+    [
+        ("black-hole", (1.2, 1.3, 32.3, 33.5, 64.1, 66.5), Outcome.HOLDS),
+        ("black-hole", (1.2, 30.3, 64.1), Outcome.UNKNOWN),  # these may be a watch's alone
+        ("refused", (1.2, 1.3, 32.3, 33.5, 64.1, 66.5), Outcome.UNKNOWN),
+    ],
+)
+def test_in_a_black_hole_more_knocks_than_a_watch_can_make_are_tries(
+    kind: str, moments: tuple[float, ...], outcome: Outcome, proven: Claims, outcomes: Outcomes
+) -> None:
+    rec = dataclasses.replace(recorded(*moments, healed=80.0), how=Partition(kind, 1.0))
+    claim_while_away(proven, rec, "instantiate")
     assert outcomes()["tries-again"] == outcome
 
 

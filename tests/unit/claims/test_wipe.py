@@ -8,7 +8,8 @@ import bson
 import pytest
 
 from fixtures.experiment import Ran
-from fixtures.wipe import claim_key, claim_lost, claim_mixed
+from fixtures.wipe import claim_lost, claim_mixed
+from fixtures.wipe_refused import claim_key
 from harness.crashpoints.outcomes import Outcome
 from harness.pytest_claims import Claims
 from harness.stores.snapshot import Snapshot

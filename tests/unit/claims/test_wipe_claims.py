@@ -12,7 +12,7 @@ from typing import Any, cast
 import bson
 import pytest
 
-from fixtures import wipe
+from fixtures import wipe, wipe_refused
 from fixtures.experiment import Ran
 from harness.chaos.moments import Made
 from harness.crashpoints.model import Told
@@ -84,7 +84,7 @@ def broken(name: str, outcome: Outcome, *steps: str) -> Mapping[str, Expected]:
 
 STEPS: list[tuple[Callable[[Claims, Ran], None], Mapping[str, Any], Mapping[str, Expected]]] = [
     (
-        wipe.claim_refused,
+        wipe_refused.claim_refused,
         {},
         {
             **{step: {name: Outcome.BROKEN} for step, name in REFUSED.items()},
@@ -92,7 +92,7 @@ STEPS: list[tuple[Callable[[Claims, Ran], None], Mapping[str, Any], Mapping[str,
         },
     ),
     (
-        wipe.claim_key,
+        wipe_refused.claim_key,
         KEY,
         {
             **broken("refused", Outcome.BROKEN, "a restore is refused"),
@@ -114,7 +114,7 @@ STEPS: list[tuple[Callable[[Claims, Ran], None], Mapping[str, Any], Mapping[str,
         broken("works", Outcome.STUCK, "the second group runs again", "everything is carried to its end"),
     ),
     (
-        wipe.claim_retained,
+        wipe_refused.claim_retained,
         {**RETAINED, **BINDING, "the time to recover": 2.0},
         {
             **broken("nothing-lost", Outcome.LOST, "the volumes are released", "the stores come up"),

@@ -44,6 +44,10 @@ BREAKS: list[tuple[str, str, Change]] = [
     ("I1-data", "only stateInfo", lambda emco: emco.find("dig1").pop("data")),
     ("I1-state", "no stateInfo", lambda emco: emco.find("c1").pop("stateInfo")),
     ("I1-state", "no stateInfo", lambda emco: emco.find("lc2").update(stateInfo={"actions": []})),
+    ("I1-state", "is Bogus", lambda emco: emco.tell("dig1", ("Bogus", DIG))),
+    ("I1-state", "is empty", lambda emco: emco.tell("lc2", "")),
+    ("I1-state", "actions of its stateInfo is none", lambda emco: emco.find("dig1")["stateInfo"]["actions"].insert(1,
+     "Approved")),
     ("I1-private-key", "no private key", lambda emco: emco.find("lc2").pop("privatekey")),
     ("I2-content", "no appcontent", lambda emco: emco.find("app1").pop("appcontent")),
     ("I2-content", "no profilecontent", lambda emco: emco.find("prof1").pop("profilecontent")),
@@ -65,6 +69,12 @@ BREAKS: list[tuple[str, str, Change]] = [
         "I4-dangling",
         f"context {OTHER}",
         lambda emco: emco.find("dig1")["stateInfo"]["actions"].insert(1, {"state": "x", "contextid": OTHER}),
+    ),
+    ("I4-dangling", "told Terminated, and names no context", lambda emco: emco.tell("lc2", "Terminated")),
+    (
+        "I4-dangling",
+        "told Instantiated, and names no context",
+        lambda emco: emco.find("dig1")["stateInfo"]["actions"].insert(2, {"state": "Instantiated", "contextid": ""}),
     ),
     (
         "I4-status-context",
@@ -110,6 +120,10 @@ BREAKS: list[tuple[str, str, Change]] = [
         "names app2",
         lambda emco: emco.put(DIG, "app/instruction/order/", json.dumps({"apporder": ["app1", "app2"]})),
     ),
+    ("context-app-order", "app logical-cloud is on no cluster", lambda emco: emco.drop(CLOUD,
+     "app/logical-cloud/cluster/")),
+    ("context-app-order", "an order of apps without any", lambda emco: (emco.drop(CLOUD, "app/"), emco.put(CLOUD,
+     "app/instruction/order/", {"apporder": []}))),
     (
         "context-resource-order",
         "names gone+Secret",
@@ -171,7 +185,7 @@ HARMLESS: dict[str, Change] = {
     ),
     "the child of an owned context is owned": lambda emco: (
         emco.put(DIG, "meta/", {"ChildContextIDs": [OTHER]}),
-        emco.context(OTHER, {"app/instruction/order/": {"apporder": []}}),
+        emco.context(OTHER, workload(CM="Deleted", WEB="Deleted"), status="Terminated"),
     ),
     "rsync adds a cluster for the status of a later context": lambda emco: (
         emco.updated(),
@@ -246,6 +260,21 @@ def test_an_update_that_was_never_recorded_is_found_in_all_its_parts() -> None:
     """Crash between the two state writes: rsync runs the new context, the record ends with Updated."""
     found = check(after(lambda emco: emco.migrated(target=False)))
     assert {one.invariant for one in found} == {"I10-updated", "I4-unowned"}
+
+
+def test_a_context_that_nobody_finished_is_inert_and_nothing_else() -> None:
+    def begun(emco: Emco) -> None:
+        emco.context(OTHER, {"app/instruction/order/": {"apporder": ["app1"]}, "app/app1/": "app1"})
+        emco.drop(OTHER, QUEUE)
+
+    assert {one.invariant for one in check(after(begun))} == {"I4-inert"}
+
+
+def test_of_a_context_that_no_record_names_nobody_asks_where_its_status_is() -> None:
+    def restored(emco: Emco) -> None:
+        emco.context(OTHER, workload() | {"statusappctxid/": NEXT})
+
+    assert {one.invariant for one in check(after(restored))} == {"I4-unowned"}
 
 
 def test_a_workload_deployed_twice_is_found_although_its_objects_look_well() -> None:

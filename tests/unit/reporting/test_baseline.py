@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.crashpoints.claims import ClaimResult, claim_subject
 from harness.crashpoints.model import Outcome
 from harness.reporting.baseline import (
     Baseline,
@@ -95,6 +96,8 @@ def test_as_bad_for_another_reason_was_not_accepted(make: Make) -> None:
         ("repeating heals; left behind", "repeating heals"),
         ("does not come to rest by itself (rsync has)", "does not come to rest by itself"),
         ("1 try in 65 s", ""),
+        ("I12-schema, I4-dangling: mongo", "I12-schema, I4-dangling"),  # these digits are a part of names
+        ("still on p1+c1 after 10 s", "still on p1+c1 after"),
     ],
 )
 def test_how_a_reason_begins_is_the_same_in_every_run(reason: str, begins: str) -> None:
@@ -105,6 +108,28 @@ def test_a_claim_is_accepted_for_what_its_id_says(make: Make) -> None:
     claim = make.claim(Outcome.BROKEN, reason="it said Available")
     written = from_run([claim], Baseline(), today=TODAY, reason="new", owner="you", expires=TODAY)
     assert written.entries == (Entry(claim.id, Outcome.BROKEN, "new", "you", TODAY),)
+
+
+def test_of_invariants_only_those_are_accepted_that_were_broken_before(make: Make) -> None:
+    def broken(names: str) -> ClaimResult:
+        claim = make.claim(Outcome.BROKEN, reason=f"{names}: mongo x, etcd y")
+        return replace(claim, id=f"{claim_subject(claim.id)}:consistent")
+
+    def held(names: str) -> BaselineVerdict:
+        return apply(written, [broken(names)], today=TODAY, selected_ids=())
+
+    written = from_run([broken("I4-dangling")], Baseline(), today=TODAY, reason="new", owner="you", expires=TODAY)
+    assert [entry.seen for entry in written.entries] == ["I4-dangling"]
+    assert held("I4-dangling").holds
+    assert len(held("I4-dangling, edge-owned").worse) == len(held("edge-owned").worse) == 1
+
+
+@pytest.mark.parametrize("before, after", [("", ""), ("it said", "it said Available")])
+def test_how_a_claims_reason_begins_stays_where_somebody_wrote_it(make: Make, before: str, after: str) -> None:
+    claim = make.claim(Outcome.BROKEN, reason="it said Available")
+    previous = Baseline((Entry(claim.id, Outcome.BROKEN, "why", "me", TODAY, before),))
+    written = from_run([claim], previous, today=TODAY, reason="new", owner="you", expires=TODAY)
+    assert [entry.seen for entry in written.entries] == [after]
 
 
 def test_an_unknown_outcome_says_nothing_about_the_entry(make: Make) -> None:

@@ -87,6 +87,26 @@ def test_a_request_that_is_an_effect_is_decided_as_a_whole() -> None:
     assert codec.client_boundary() == len(GET + POST)
 
 
+@pytest.mark.parametrize(
+    "body, name",
+    [
+        (b'{"kind": "ConfigMap", "metadata": {"name": "r1-cm"}}', "r1-cm"),
+        (b'{"metadata": {"generateName": "r1-"}}', ""),
+        (b'{"metadata": {"name": 7}}', ""),
+        (b"[]", ""),
+        (b"k8s\0\n", ""),
+        (b'{"metadata": {"name": "long", "x": "' + b"x" * 2_000_000 + b'"}}', ""),
+    ],
+)
+def test_of_what_is_created_the_body_tells_the_name(body: bytes, name: str) -> None:
+    log = Log()
+    codec = Http1Codec(log, target="edge1")
+    request = b"POST /api/v1/x HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    for piece in (request[:70], request[70:], GET, POST):
+        codec.client(piece)
+    assert [one.value for one in log.effects] == [name, ""]
+
+
 def test_who_expects_100_continue_gets_its_head_through() -> None:
     head = b"PUT /y HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
     log = Log()

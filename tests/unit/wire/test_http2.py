@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.wire.decoding import DecodeError
-from harness.wire.effects import Effect
+from harness.wire.effects import Effect, digest
 from harness.wire.grpc import Messages, protobuf_fields
 from harness.wire.http2 import Http2Codec, Meaning
 
@@ -117,6 +117,15 @@ def test_put_delete_and_range() -> None:
     assert codec.pending == {1: True, 3: True, 5: False}
 
 
+def test_a_put_tells_what_it_writes_apart_and_is_the_same_effect_all_the_same() -> None:
+    wire = Wire()
+    for request in (PUT, field(1, b"/context/1/") + field(2, b"other"), field(1, b"/context/1/")):
+        wire.ask("/etcdserverpb.KV/Put", grpc(request))
+    log, _ = wire.decode()
+    assert [one.value for one in log.effects] == [digest(b"value"), digest(b"other"), digest(b"")]
+    assert len({*log.effects}) == 1
+
+
 def test_a_transaction_is_an_effect_when_it_may_write() -> None:
     reads = field(2, field(1, field(1, b"/r")))
     nested = field(4, field(3, field(2, field(1, b"/nested"))))
@@ -202,6 +211,15 @@ def test_plain_http() -> None:
         Effect("edge", "DELETE", "edge1", (("path", "/api/v1/y"),)),
     ]
     assert (log.replies, list(codec.pending)) == ([(stream, True)], [5])
+
+
+def test_of_what_is_created_on_an_edge_the_body_tells_the_name() -> None:
+    wire = Wire()
+    wire.ask("/api/v1/x", b'{"metadata": {"na', b'me": "r1-cm"}}')
+    wire.ask("/api/v1/x", b"protobuf")
+    wire.ask("/api/v1/x/y", b'{"metadata": {"name": "y"}}', method="PUT")
+    log, _ = wire.decode("http")
+    assert [one.value for one in log.effects] == ["r1-cm", "", ""]
 
 
 def test_a_long_header_block_is_continued() -> None:
