@@ -75,6 +75,7 @@ COMMANDS = (
         "clusters:up",
         "Make clusters, put EMCO into the hub, and leave them for `--reuse`. The services are those of the workload.",
     ),
+    Command("image", "clusters:image", "Build the image that emulated edges run from in pods, and print its name."),
     Command("down", "clusters:down", "Remove clusters that were left, with all they hold."),
     Command("status", "clusters:status", "Show the clusters that were left, and what runs in them."),
     Command(

@@ -10,7 +10,14 @@ from harness.crashpoints.model import CALLED
 from harness.evidence.redaction import Redactor, redactor
 from harness.faults.victim import UsageError
 from harness.platforms.images.cache import Cache
-from harness.platforms.settings import CLUSTER, PLATFORMS, KindSettings, Settings, parse_edge_kubeconfig
+from harness.platforms.settings import (
+    CLUSTER,
+    NODE_ACCESS,
+    PLATFORMS,
+    KindSettings,
+    Settings,
+    parse_edge_kubeconfig,
+)
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "fixtures" / "workloads" / "golden.yaml"
@@ -59,6 +66,7 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
     platform: str = "process",
     kubeconfig: Path | None = None,
     context: str = "",
+    node_access: str = NODE_ACCESS[0],
     cluster: str = CLUSTER,
     node_image: str = "",
     keep: bool = False,
@@ -94,6 +102,8 @@ def make_settings(  # noqa: PLR0913  one keyword for each option
         platform=platform,
         kubeconfig=kubeconfig,
         context=context,
+        node_access=node_access,
+        edges_image=os.environ.get("EMCO_CHAOS_EDGES_IMAGE", ""),
         kind=KindSettings(
             name=cluster, node_image=node_image, python_image=default_python_image(), keep=keep, reuse=reuse
         ),

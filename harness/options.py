@@ -11,7 +11,7 @@ import typer
 
 from harness.crashpoints.model import CALLED
 from harness.defaults import GOLDEN, make_settings
-from harness.platforms.settings import CLUSTER, DEFAULT_FAULTS, EDGES, PLATFORMS
+from harness.platforms.settings import CLUSTER, DEFAULT_FAULTS, EDGES, NODE_ACCESS, PLATFORMS
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output instead of tables.")]
 
@@ -124,6 +124,14 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
             Path | None, None, "--kubeconfig", metavar="FILE", help="kubernetes: how that cluster is reached."
         ),
         "context": _option(str, "", "--context", help="kubernetes: the context; never the current one by itself."),
+        "node_access": _option(
+            str,
+            NODE_ACCESS[0],
+            "--node-access",
+            envvar="EMCO_CHAOS_NODE_ACCESS",
+            help="kind, kubernetes: auto kills services on their node where it is within reach, a kind cluster's of "
+            "one node; none deletes their pods, and sees from outside when they are dead.",
+        ),
         "cluster": _option(str, CLUSTER, "--cluster", help="kind: name of the set of clusters; its hub is NAME-hub."),
         "node_image": _option(
             str,
@@ -160,7 +168,7 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
     }
 )
 
-KIND = ("platform", "kubeconfig", "context", "cluster", "node_image", "keep", "reuse")
+KIND = ("platform", "kubeconfig", "context", "node_access", "cluster", "node_image", "keep", "reuse")
 """Options that say where it runs."""
 
 SYSTEM = ("workload", "values", "emco_bin", "emco", "emco_images", "charts", "chart_values", "reference",

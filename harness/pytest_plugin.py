@@ -46,6 +46,11 @@ _OPTIONS = (
     ("platform", "NAME", "where EMCO runs: process (default), kind: in pods, or kubernetes: as it is installed there"),
     ("kubeconfig", "FILE", "kubernetes: how that cluster is reached"),
     ("context", "NAME", "kubernetes: the context; never the current one by itself"),
+    (
+        "node_access",
+        "WORD",
+        "kind, kubernetes: auto (default): kill services on a node within reach; none: delete pods",
+    ),
     ("cluster", "NAME", "kind: name of the set of clusters (default: emco-chaos)"),
     ("node_image", "IMAGE", "kind: image of the nodes; default: $EMCO_CHAOS_NODE_IMAGE, or kind's own"),
     (

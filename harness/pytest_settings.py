@@ -8,7 +8,7 @@ import pytest
 from harness.crashpoints.model import CALLED
 from harness.defaults import GOLDEN, make_settings
 from harness.faults.victim import UsageError
-from harness.platforms.settings import CLUSTER, DEFAULT_FAULTS, EDGES, PLATFORMS, Settings
+from harness.platforms.settings import CLUSTER, DEFAULT_FAULTS, EDGES, NODE_ACCESS, PLATFORMS, Settings
 from harness.pytest_options import file, option, option_flag
 
 
@@ -37,6 +37,7 @@ def settings_of(config: pytest.Config) -> Settings:
             platform=option(config, "platform") or PLATFORMS[0],
             kubeconfig=file(config, "kubeconfig"),
             context=option(config, "context"),
+            node_access=option(config, "node_access") or os.environ.get("EMCO_CHAOS_NODE_ACCESS", "") or NODE_ACCESS[0],
             cluster=option(config, "cluster") or CLUSTER,
             node_image=option(config, "node_image") or os.environ.get("EMCO_CHAOS_NODE_IMAGE", ""),
             keep=option(config, "keep"),
@@ -69,7 +70,7 @@ def replay_line(config: pytest.Config, nodeid: str) -> str:
             given += [option_flag(name), value]
     for edge in config.getoption("emco_edge_kubeconfig") or ():
         given += ["--emco-edge-kubeconfig", edge]
-    for name in ("platform", "kubeconfig", "context", "cluster", "node_image"):
+    for name in ("platform", "kubeconfig", "context", "node_access", "cluster", "node_image"):
         if (value := config.getoption(f"emco_{name}")) is not None:
             given += [f"--emco-{name.replace('_', '-')}", value]
     if config.getoption("emco_reuse"):

@@ -116,6 +116,8 @@ def run(
         asyncio.run(_run(settings, work, chosen, folder.path, watcher, finished, show, state))
     finally:
         watcher.closed()
+    if overlap := max((result.proof.overlap for result in results), default=0.0):
+        state.performance["longest_overlap_seconds"] = overlap
     summary = RunSummary(
         schema=SCHEMA,
         run=folder.run,

@@ -17,7 +17,7 @@ from harness.defaults import ROOT, default_folders, make_redactor, make_settings
 from harness.evidence.run_folder import create_run_folder, run_id
 from harness.faults.victim import UsageError
 from harness.platforms.kind.clusters import Sets
-from harness.platforms.settings import CLUSTER, EDGES, FAULTS, PLATFORMS, Settings
+from harness.platforms.settings import CLUSTER, EDGES, FAULTS, NODE_ACCESS, PLATFORMS, Settings
 from harness.work import prepare
 
 DEFAULT_WORKLOAD = ROOT / "fixtures" / "workloads" / "three-edges.yaml"
@@ -63,13 +63,19 @@ def settings_of(configuration: Mapping[str, Any]) -> Settings:
     """Settings from an experiment's configuration. Raises UsageError for what is wrong in it.
 
     Read are workload, values, emco_bin, reference, mongo_uri, etcd_endpoint, isolate, edges, max_retries, platform,
-    cluster, kubeconfig and context; other keys are the experiment's own, for its activities. Where platform, cluster or
-    edges are missing the environment variables EMCO_CHAOS_PLATFORM, EMCO_CHAOS_CLUSTER and EMCO_CHAOS_EDGES say it, and
-    on the platform kubernetes EMCO_CHAOS_KUBECONFIG and EMCO_CHAOS_CONTEXT; clusters that were left are used.
+    cluster, node_access, kubeconfig and context; other keys are the experiment's own, for its activities. Where
+    platform, cluster, edges or node_access are missing the environment variables EMCO_CHAOS_PLATFORM,
+    EMCO_CHAOS_CLUSTER, EMCO_CHAOS_EDGES and EMCO_CHAOS_NODE_ACCESS say it, and on the platform kubernetes
+    EMCO_CHAOS_KUBECONFIG and EMCO_CHAOS_CONTEXT; clusters that were left are used.
     """
-    platform, cluster, edges = (
+    platform, cluster, edges, node_access = (
         str(configuration.get(key) or os.environ.get(f"EMCO_CHAOS_{key.upper()}") or default)
-        for key, default in (("platform", PLATFORMS[0]), ("cluster", CLUSTER), ("edges", EDGES[0]))
+        for key, default in (
+            ("platform", PLATFORMS[0]),
+            ("cluster", CLUSTER),
+            ("edges", EDGES[0]),
+            ("node_access", NODE_ACCESS[0]),
+        )
     )
     kubeconfig, context = _cluster(configuration, platform)
     workload = configuration.get("workload")
@@ -89,7 +95,8 @@ def settings_of(configuration: Mapping[str, Any]) -> Settings:
         platform=platform,
         kubeconfig=Path(kubeconfig).expanduser() if kubeconfig else None,
         context=context,
-        cluster=cluster,
+        cluster=cluster if platform == "kind" or configuration.get("cluster") else CLUSTER,  # elsewhere there is none
+        node_access=node_access,
         node_image=os.environ.get("EMCO_CHAOS_NODE_IMAGE", ""),
         reuse=platform == "kind" and Sets(default_folders()["state_folder"]).get(cluster) is not None,
     )

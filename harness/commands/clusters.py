@@ -10,14 +10,15 @@ from typing import Annotated
 
 import typer
 
-from harness.defaults import default_folders
+from harness.defaults import default_folders, default_python_image
 from harness.evidence.run_folder import run_id
 from harness.faults.journal import process_started
 from harness.faults.victim import UsageError
 from harness.learning import interruptible
 from harness.options import with_settings
 from harness.platforms.kind.clusters import ClusterSet, Sets, is_running
-from harness.platforms.kind.environment import bring_up, workloads
+from harness.platforms.kind.environment import ROOT, bring_up, workloads
+from harness.platforms.kind.images import reference_image
 from harness.platforms.settings import CLUSTER, KIND_EDGES, Settings
 from harness.work import prepare
 
@@ -66,6 +67,16 @@ def up(
         work_to_do = bring_up(settings, services=work.services, edges=work.edges, folder=Path(folder), undo=undo)
         asyncio.run(interruptible(work_to_do, left="`emco-chaos status` shows what was kept"))
     _show(sets, kind.name)
+
+
+def image() -> None:
+    """Build the image that emulated edges run from in pods, and print its name.
+
+    For clusters that have to pull it, since nothing can be loaded into their nodes.
+    """
+    with tempfile.TemporaryDirectory(prefix="emco-chaos-") as folder:
+        base = default_python_image()
+        typer.echo(asyncio.run(reference_image(ROOT, base=base, folder=Path(folder))))
 
 
 def down(*, platform: Platform = "kind", cluster: Name = CLUSTER) -> None:

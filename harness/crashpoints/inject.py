@@ -87,12 +87,12 @@ async def _crash(lab: Lab, limits: Limits, point: CrashPoint, client: "asyncio.T
     death = await lab.victim(point.victim).crash()
     connections, ended = await lab.relay.ended(point.victim, limit=limits.ended)
     lab.relay.drop(point.victim)
-    killed = death.signal == 9
     proof = Proof(
-        proven=killed and connections == ended and connections > 0,
+        proven=death.was_killed and connections == ended and connections > 0,
         injections=1,
         at=at,
         how=f"{death.describe()}, {ended} of {connections} connections ended",
+        overlap=death.overlap,
     )
     done, _ = await asyncio.wait({client}, timeout=limits.answer)
     if not done:
@@ -188,13 +188,19 @@ async def _after_answer(lab: Lab, limits: Limits, point: CrashPoint, call: Call)
     death = await lab.victim(point.service).crash()
     connections, ended = await lab.relay.ended(point.service, limit=limits.ended)
     lab.relay.drop(point.service)
-    killed = death.signal == 9
     how = (
         f"{death.describe()}, {ended} of {connections} connections ended, after the client had its answer; "
         f"between answer and freeze: {meanwhile}"
     )
     return Injected(
-        Proof(killed and connections == ended and connections > 0, 1, "answer delivered to the client", how), told
+        Proof(
+            death.was_killed and connections == ended and connections > 0,
+            1,
+            "answer delivered to the client",
+            how,
+            death.overlap,
+        ),
+        told,
     )
 
 

@@ -113,12 +113,14 @@ class Proof:
     injections: how often the fault was injected (a verdict needs exactly one; none for fault `none`)
     at:         the effect at which it happened, as decoded
     how:        one sentence: `SIGKILL reaped (pid 4711), 5 of 5 connections ended`
+    overlap:    seconds for which a replacement may have run beside what was crashed; 0 where it was killed at once
     """
 
     proven: bool
     injections: int
     at: str
     how: str
+    overlap: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,29 @@ from typing import Protocol
 class Death:
     """How a victim ended, as its parent learned it by reaping.
 
-    signal: number of the signal that ended it, 0 when it exited by itself
-    code:   exit code, 0 when a signal ended it
+    signal:   number of the signal that ended it, 0 when it exited by itself
+    code:     exit code, 0 when a signal ended it
+    unreaped: what was done to it and seen of its end, where nobody within reach could reap it; its pid is 0 then, its
+              signal and code are 0 where nobody told of them
+    overlap:  seconds for which a replacement may have run beside it
     """
 
     victim: str
     pid: int
     signal: int
     code: int
+    unreaped: str = ""
+    overlap: float = 0.0
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether it was killed, rather than ended by itself."""
+        return self.signal == signals.SIGKILL or self.unreaped != ""
 
     def describe(self) -> str:
-        """`SIGKILL reaped (pid 4711)` or `exit code 1 (pid 4711)`."""
+        """`SIGKILL reaped (pid 4711)` or `exit code 1 (pid 4711)`, or what was seen where nobody reaped it."""
+        if self.unreaped:
+            return self.unreaped
         how = f"{signals.Signals(self.signal).name} reaped" if self.signal else f"exit code {self.code}"
         return f"{how} (pid {self.pid})"
 

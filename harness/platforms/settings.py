@@ -16,6 +16,7 @@ FAULTS = ("crash", "disconnect", "none", "reset", "error")
 DEFAULT_FAULTS = ("crash", "disconnect", "none")
 KIND_EDGES = "kind"
 EDGES = ("emulator", "kube-apiserver", KIND_EDGES)
+NODE_ACCESS = ("auto", "none")
 PLATFORMS = ("process", "kind", "kubernetes")
 CLUSTER = "emco-chaos"
 """Name of the set of clusters where none is given."""
@@ -101,6 +102,9 @@ class Settings:
     seed:              decides the order of points
     platform:          where EMCO runs: process, kind, or kubernetes: one that is installed in a cluster already
     kubeconfig, context: kubernetes: that cluster
+    node_access:       in a cluster: auto: services are killed on their node where it is within reach; none: pods are
+                       deleted, and whether they are dead is seen from outside
+    edges_image:       kubernetes: what emulated edges run from where images cannot be loaded into the nodes
     kind:              the clusters of the platform kind
     isolate:           use a network namespace where the system allows it
     all_services:      start all services for every point, also those that the call has nothing to do with
@@ -134,6 +138,8 @@ class Settings:
     platform: str = "process"
     kubeconfig: Path | None = None
     context: str = ""
+    node_access: str = NODE_ACCESS[0]
+    edges_image: str = ""
     kind: KindSettings = KindSettings()
     state_folder: Path = Path()
     cache_folder: Path = Path()
@@ -203,6 +209,8 @@ class Settings:
             self._check_cluster()
         elif self.kubeconfig or self.context:
             raise UsageError("--kubeconfig and --context are for --platform kubernetes")
+        if self.node_access not in NODE_ACCESS:
+            raise UsageError(f"--node-access {self.node_access}: {' or '.join(NODE_ACCESS)} is expected")
         if self.platform != "kind" and (self.kind.reuse or self.kind.keep or self.kind.name != CLUSTER):
             raise UsageError("--cluster, --keep and --reuse are for --platform kind")
 
@@ -279,6 +287,8 @@ class Settings:
         options += ["--etcd-endpoint", self.etcd_endpoint] if self.etcd_endpoint else []
         options += ["--platform", self.platform] if self.platform != PLATFORMS[0] else []
         options += ["--kubeconfig", shown(self.kubeconfig), "--context", self.context] if self.kubeconfig else []
+        no_node = self.node_access != NODE_ACCESS[0] and self.platform != PLATFORMS[0]
+        options += ["--node-access", self.node_access] if no_node else []
         options += ["--cluster", self.kind.name, "--reuse"] if self.kind.reuse else []
         options += ["--edges", self.edges] if self.edges != EDGES[0] else []
         for one in self.edge_kubeconfigs:

@@ -189,6 +189,14 @@ def test_an_installed_one_has_the_same_outcomes_and_is_left_as_it_was(
 
 
 @needs_charts
+def test_an_installed_one_has_the_same_outcomes_where_its_node_is_left_alone(
+    harness: Run, homes: dict[str, str], expected: Outcomes, charts: str, tmp_path: Path
+) -> None:
+    options = (*cluster_options(charts, homes), "--node-access", "none")
+    assert outcomes(harness, tmp_path, *options) == expected
+
+
+@needs_charts
 def test_rollback_takes_back_what_a_killed_harness_did_to_an_installed_one(
     harness: Run, homes: dict[str, str], charts: str, tmp_path: Path
 ) -> None:

@@ -43,6 +43,7 @@ from harness.platforms.kubernetes.edges_pod import ADMIN_PORT
 from harness.platforms.kubernetes.evidence import ClusterEvidence, kept_on_failure
 from harness.platforms.kubernetes.install import Release, install, install_emco, rolled_out, why_not_ready
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
+from harness.platforms.kubernetes.nodes import NoNode
 from harness.platforms.kubernetes.pods import Pods, replace_older
 from harness.platforms.kubernetes.splice import WIRING_UNDOERS, Splice, Where
 from harness.platforms.kubernetes.stores import KeptStores
@@ -181,8 +182,11 @@ async def install_on(
     return Hub(access, api, release, token, journal, evidence=evidence)
 
 
-def cluster_evidence(api: ApiClient, cluster: Cluster, settings: Settings) -> ClusterEvidence | None:
-    """What is kept of a kind cluster when something goes wrong in it; None where no place for it is named."""
+def cluster_evidence(api: ApiClient, cluster: Cluster | None, settings: Settings) -> ClusterEvidence | None:
+    """What is kept of a cluster when something goes wrong in it; None where no place for it is named.
+
+    cluster: where it is one that kind made here
+    """
     if settings.evidence_folder is None:
         return None
     folders = ("state_folder", "cache_folder", "work_folder")
@@ -193,23 +197,34 @@ def cluster_evidence(api: ApiClient, cluster: Cluster, settings: Settings) -> Cl
         (EMCO_NAMESPACE, HARNESS_NAMESPACE),
         settings.evidence_folder,
         redactor(salt=secrets.token_bytes(16), environment=os.environ, places=places),
-        export=partial(export_logs, cluster),
-        versions=versions,
+        export=partial(export_logs, cluster) if cluster is not None else _nothing_exported,
+        versions=versions if cluster is not None else _no_versions,
     )
 
 
-async def prepare_image(cluster: str, settings: Settings, folder: Path) -> str:
-    """Bring what the harness runs in pods into a kind cluster: the relay's image, and that of the edges, whose name is
-    returned. Raises UsageError and CommandFails."""
+async def _nothing_exported(_: Path) -> None:
+    raise HarnessTrouble("no kind cluster of this machine: what its nodes alone have is out of reach")
+
+
+async def _no_versions() -> Mapping[str, str]:
+    return {}
+
+
+async def prepare_image(cluster: str, nodes: Sequence[str], settings: Settings, folder: Path) -> str:
+    """Bring what the harness runs in pods into the nodes of a kind cluster: the relay's image, and that of the edges,
+    whose name is returned. Raises UsageError and CommandFails."""
     image = await reference_image(ROOT, base=settings.kind.python_image, folder=folder)
-    await load(cluster, image, settings.kind.python_image)
+    await load(cluster, image, settings.kind.python_image, nodes=nodes)
     return image
 
 
-async def relay_is_up(api: ApiClient, wiring: Wiring) -> None:
-    """Wait until relay and edges are ready. Raises HarnessTrouble with what the cluster says."""
+async def relay_is_up(api: ApiClient, wiring: Wiring, *, hint: str = "") -> None:
+    """Wait until relay and edges are ready. Raises HarnessTrouble with what the cluster says, and the hint."""
     own = [("deployments", "relay"), *([("deployments", "edges")] if wiring.emulated else [])]
-    await rolled_out(api, HARNESS_NAMESPACE, own, limit=_ROLLOUT_LIMIT)
+    try:
+        await rolled_out(api, HARNESS_NAMESPACE, own, limit=_ROLLOUT_LIMIT)
+    except HarnessTrouble as trouble:
+        raise HarnessTrouble(f"{trouble}{f'; {hint}' if hint else ''}") from trouble
 
 
 def real_images(settings: Settings, services: Sequence[str]) -> Mapping[str, ServiceImage]:
@@ -246,8 +261,9 @@ async def open_kind_lab(
         if hub.release.services is not None:
             stack.push_async_callback(hub.release.services.take_back, hub.api)
         hub = replace(hub, journal=journal, clusters=clusters, machines=machines(clusters, tuple(real), journal))
+        node = clusters.hub.node if settings.node_access == "auto" else ""
         async with kept_on_failure(hub.evidence, "opening"):
-            lab, disruptions = await open_lab_on(settings, limits, clusters.hub.node, hub, folder, stack)
+            lab, disruptions = await open_lab_on(settings, limits, node, hub, folder, stack)
         yield lab, disruptions
 
 
@@ -265,7 +281,7 @@ async def open_lab_on(
     folder: Path,
     stack: contextlib.AsyncExitStack,
 ) -> tuple[KubernetesLab, KubernetesDisruptions]:
-    """The lab in a cluster where the relay is up. node_name: the container that is its node."""
+    """The lab in a cluster where the relay is up. node_name: the container that is its node; empty: out of reach."""
     wiring = hub.release.wiring
     pods, own = Pods(hub.api, EMCO_NAMESPACE), Pods(hub.api, HARNESS_NAMESPACE)
     for one in (pods, own):
@@ -312,7 +328,7 @@ async def open_lab_on(
         for lab in told:
             lab.missed(why)
 
-    node = KindNode(node_name, ended=ended, missed=missed)
+    node = KindNode(node_name, ended=ended, missed=missed) if node_name else NoNode(pods, relay, ended=ended)
     await node.begin()
     stack.push_async_callback(node.close)
     parts = ClusterParts(

@@ -50,9 +50,17 @@ async def load_services(cluster: str, images: Sequence[ServiceImage]) -> None:
         await command("kind", "load", "image-archive", "--name", cluster, str(archive), limit=_LOAD_LIMIT)
 
 
-async def load(cluster: str, *images: str) -> None:
-    """Bring images into the one node of a cluster; those that are there are left."""
-    there = await asyncio.gather(*(_is_loaded(f"{cluster}-control-plane", image) for image in images))
+async def load(cluster: str, *images: str, nodes: Sequence[str] = ()) -> None:
+    """Bring images into the nodes of a cluster; those that are there are left.
+
+    nodes: the containers that they are; without any there is one, as kind names it
+    """
+    nodes = nodes or (f"{cluster}-control-plane",)
+
+    async def is_everywhere(image: str) -> bool:
+        return all(await asyncio.gather(*(_is_loaded(node, image) for node in nodes)))
+
+    there = await asyncio.gather(*map(is_everywhere, images))
     if missing := [image for image, is_there in zip(images, there, strict=True) if not is_there]:
         await command("kind", "load", "docker-image", "--name", cluster, *missing, limit=_LOAD_LIMIT)
 

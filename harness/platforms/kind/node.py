@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from harness.faults.victim import HarnessTrouble
+from harness.faults.victim import Death, HarnessTrouble
 from harness.platforms.commands import command
 from harness.platforms.linux import die_with_parent
 
@@ -21,16 +21,24 @@ class Exit:
     """How a container's process ended, as containerd reaped it.
 
     pid: on the node;  status: exit code, or 128 and the number of a signal
+    unreaped: what was seen of its end, where the runtime is out of reach; its pid is 0 then, as is a status not known
+    overlap:  seconds for which a replacement may have run beside it
     """
 
     container: str
     pid: int
     status: int
+    unreaped: str = ""
+    overlap: float = 0.0
 
     @property
     def signal(self) -> int:
         """Number of the signal that ended it; 0 when it exited by itself."""
         return self.status - 128 if self.status > 128 else 0
+
+    def death(self, victim: str) -> Death:
+        """The same as the end of a victim."""
+        return Death(victim, self.pid, self.signal, 0 if self.signal else self.status, self.unreaped, self.overlap)
 
 
 class KindNode:
@@ -95,6 +103,11 @@ class KindNode:
             raise HarnessTrouble(f"container {container[:12]} got SIGKILL, but its end was not seen") from None
         finally:
             del self._exits[container]
+
+    @property
+    def missing(self) -> str:
+        """Nothing is: it is within reach."""
+        return ""
 
     async def pause(self, container: str) -> None:
         """Stop a container's processes from running, without ending them."""

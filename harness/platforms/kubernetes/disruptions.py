@@ -94,7 +94,7 @@ class KubernetesDisruptions:
         check_exit(name, pod, ended, await self._parts.pods.delete(pod))
         if volume == "lost":
             await self._remove_claim(name)
-        return Death(name, ended.pid, ended.signal, 0 if ended.signal else ended.status)
+        return ended.death(name)
 
     async def start(self, name: str) -> None:
         if name in STORES:
@@ -280,6 +280,8 @@ class KubernetesDisruptions:
     async def retain_volumes(self) -> tuple[str, ...]:
         if self._release.is_foreign:
             raise HarnessTrouble("the stores are somebody else's: they keep the volumes that they have")
+        if self._parts.node.missing:
+            raise HarnessTrouble(f"volumes that are kept could not be removed at the end: {self._parts.node.missing}")
         await self._lab.kill_services()
         await remove_stores(self._api)
         await self._volumes.make()

@@ -30,6 +30,7 @@ from harness.platforms.kubernetes.idle import IDLE_UNDOERS, Idle, not_needed
 from harness.platforms.kubernetes.image import REPOSITORY
 from harness.platforms.kubernetes.install import Release, check_ours, install_relay
 from harness.platforms.kubernetes.lab import KubernetesLab
+from harness.platforms.kubernetes.reach import PULLED, docker_cluster_of, kind_nodes, pulled_image
 from harness.platforms.kubernetes.splice import WIRING_UNDOERS, Splice, Where
 from harness.platforms.kubernetes.stores import STORE_UNDOERS, KeptStores, check_stores, read_passwords
 from harness.platforms.kubernetes.undo import DISRUPTION_UNDOERS
@@ -40,17 +41,8 @@ from harness.platforms.settings import Settings
 Json = dict[str, Any]
 T = TypeVar("T")
 UNDO = "emco-relay"
-_PROVIDER = "kind://docker/"
 _OWN = f"/api/v1/namespaces/{HARNESS_NAMESPACE}"
 _GONE_LIMIT, _PAUSE = 120.0, 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """The node of a kind cluster. name: of the container that it is"""
-
-    cluster: str
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +89,6 @@ async def _checked(settings: Settings, services: Sequence[str]) -> Mapping[str, 
         await check_ours(api, HARNESS_NAMESPACE)
         found = await find_emco(api, EMCO_NAMESPACE, services)
         await check_stores(api)
-        await only_node(api)
     except HarnessTrouble as trouble:
         raise UsageError(f"--context {where.context}: {trouble}") from trouble
     finally:
@@ -115,19 +106,6 @@ def where_of(settings: Settings) -> Where:
     if settings.kubeconfig is None:  # refused by Settings
         raise UsageError("--platform kubernetes needs --kubeconfig and --context")
     return Where(settings.kubeconfig, settings.context)
-
-
-async def only_node(api: ApiClient) -> Node:
-    """The cluster's node, on which processes are killed. Raises HarnessTrouble for one that cannot be reached."""
-    nodes = (await api.ask("GET", "/api/v1/nodes")).get("items") or []
-    provided = [str((one.get("spec") or {}).get("providerID", "")) for one in nodes]
-    if len(provided) != 1 or not provided[0].startswith(_PROVIDER):
-        raise HarnessTrouble(
-            f"services are killed on their node, which the harness reaches on clusters that kind made, of one node; "
-            f"this one has {len(provided)}: {', '.join(provided) or 'none'}"
-        )
-    cluster, _, name = provided[0].removeprefix(_PROVIDER).partition("/")
-    return Node(cluster, name)
 
 
 def _image(deployment: Json) -> str:
@@ -157,9 +135,13 @@ async def open_installed_lab(
         api = ApiClient(where.context, access)
         stack.push_async_callback(api.close)
         await check_open(api, EMCO_NAMESPACE)
-        node = await only_node(api)
-        image = await prepare_image(node.cluster, settings, folder)
-        evidence = cluster_evidence(api, Cluster(node.cluster, where.kubeconfig), settings)
+        nodes = await kind_nodes(api, docker_cluster_of)
+        if nodes.cluster:
+            image = await prepare_image(nodes.cluster, nodes.names, settings, folder)
+        else:
+            image = pulled_image(settings, wiring)
+        known = Cluster(nodes.cluster, where.kubeconfig) if nodes.cluster else None
+        evidence = cluster_evidence(api, known, settings)
         owed = Owed(
             Splice(wiring, where, journal),
             Idle(services, where, journal),
@@ -169,23 +151,33 @@ async def open_installed_lab(
             wiring, image, settings.kind.python_image, settings.reference, services=owed.splice, is_foreign=True
         )
         async with kept_on_failure(evidence, "opening"):
-            token = await _lend(api, release, owed, where, journal, stack)
+            token = await _lend(api, release, owed, where, journal, stack, hint="" if nodes.cluster else PULLED)
             passwords = await read_passwords(api)
             if evidence is not None:
                 evidence.knows(token, passwords.mongo, passwords.etcd)
             hub = Hub(access, api, release, token, journal, passwords.mongo_uri, passwords.etcd, evidence, owed.kept)
-            lab, disruptions = await open_lab_on(settings, limits, node.name, hub, folder, stack)
+            lab, disruptions = await open_lab_on(
+                settings, limits, nodes.within_reach(settings.node_access), hub, folder, stack
+            )
             await owed.idle.stop(api)
             await owed.kept.take(lab.mongo, lab.etcd)
         yield lab, disruptions
 
 
 async def _lend(
-    api: ApiClient, release: Release, owed: Owed, where: Where, journal: Journal, stack: contextlib.AsyncExitStack
+    api: ApiClient,
+    release: Release,
+    owed: Owed,
+    where: Where,
+    journal: Journal,
+    stack: contextlib.AsyncExitStack,
+    *,
+    hint: str = "",
 ) -> str:
     """The relay's token, once it is there, and on the stack all that is owed. Each of it is tried, whatever fails.
 
     Last in, first out: the stores are put back when nobody uses them any more, and before anybody can again.
+    hint: what to know where the relay does not come up
     """
     await check_ours(api, HARNESS_NAMESPACE)  # before its removal is written down as an undo
     number = journal.record(UNDO, file=str(where.kubeconfig.resolve()), context=where.context)
@@ -195,7 +187,7 @@ async def _lend(
     stack.push_async_callback(owed.idle.start, api)
     stack.push_async_callback(owed.kept.put_back)
     token = await install_relay(api, release)
-    await relay_is_up(api, release.wiring)
+    await relay_is_up(api, release.wiring, hint=hint)
     return token
 
 

@@ -14,10 +14,11 @@ from harness.emco.endpoints import Endpoints
 from harness.faults.victim import Death, HarnessTrouble, ServiceDown, Victim
 from harness.platforms.edges.edge import Edge
 from harness.platforms.kind.machine import Machine
-from harness.platforms.kind.node import Exit, KindNode
+from harness.platforms.kind.node import Exit
 from harness.platforms.kubernetes.edges import EdgeGroup
 from harness.platforms.kubernetes.evidence import ClusterEvidence
 from harness.platforms.kubernetes.exits import Exits
+from harness.platforms.kubernetes.nodes import NodeAccess
 from harness.platforms.kubernetes.pods import Pod, Pods
 from harness.platforms.kubernetes.streams import Streams
 from harness.platforms.kubernetes.undo import DisruptionUndo
@@ -56,7 +57,7 @@ class ClusterParts:
     wiring: Wiring
     pods: Pods
     streams: Streams
-    node: KindNode
+    node: NodeAccess
     mongo: Mongo
     etcd: Etcd
     edges: EdgeGroup | None
@@ -364,7 +365,8 @@ class KubernetesLab:
         self._news.ring()
 
     async def crash(self, service: str) -> Death:
-        """SIGKILL on the node; the pod is replaced, since a container that ended is started later and later.
+        """SIGKILL on the node, or what comes next to it; the pod is replaced, since a container that ended is started
+        later and later.
 
         Where that fails halfway the next start, or clean slate, begins with the replacement.
         """
@@ -379,7 +381,7 @@ class KubernetesLab:
         told = await self._parts.pods.delete(pod)
         del self._instances[service]
         check_exit(service, pod, ended, told)
-        return Death(service, ended.pid, ended.signal, 0 if ended.signal else ended.status)
+        return ended.death(service)
 
     async def snapshot(self) -> Snapshot:
         """Raises HarnessTrouble when it is not certain that the same processes run that were started."""

@@ -12,6 +12,7 @@ from harness.wire.bell import Bell
 Json = dict[str, Any]
 _AT_ONCE = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
 _AGAIN = 0.2
+_MOST_GONE = 64
 _MOST_LEFT = 1024
 _ENDED = frozenset({"CrashLoopBackOff", "Error", "Completed", "OOMKilled"})
 _NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})  # as the runtime says of a program that it cannot start
@@ -28,6 +29,7 @@ class Pod:
     ended:     id of the container before this one, or of this one when it has ended
     waiting:   why the container does not run
     restarts:  how often the container was started again
+    exit_code: of the container that `ended` names; None where nobody said
     beside:    names of containers that run beside it
     """
 
@@ -42,6 +44,7 @@ class Pod:
     made: str = ""
     started: str = ""
     ended: str = ""
+    exit_code: int | None = None
     beside: tuple[str, ...] = ()
 
     @property
@@ -63,6 +66,7 @@ class Pods:
         self._path = f"/api/v1/namespaces/{namespace}/pods"
         self._known: dict[str, Pod] = {}
         self._deleted: set[str] = set()
+        self._gone: dict[str, Pod] = {}  # the latest, as they were when the API server told of them for the last time
         self._left: dict[str, None] = {}  # addresses of those that are gone, the latest last
         self._bell = Bell()
         self._followers: list[Callable[[], None]] = []
@@ -89,6 +93,25 @@ class Pods:
     def of(self, app: str) -> tuple[Pod, ...]:
         """Those of one workload that were not deleted."""
         return tuple(pod for pod in self._known.values() if pod.app == app and pod.uid not in self._deleted)
+
+    @property
+    def there(self) -> tuple[Pod, ...]:
+        """All that the API server has, those that were deleted and go on for a while included."""
+        return tuple(self._known.values())
+
+    async def gone(self, uid: str, *, limit: float) -> bool:
+        """Wait until the API server has a pod no more; False when it still has it after `limit` seconds."""
+        deadline = asyncio.get_running_loop().time() + limit
+        while uid in self._known:
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                return False
+            await self._bell.wait(left)
+        return True
+
+    def last_seen(self, uid: str) -> Pod | None:
+        """A pod as the API server told of it last, also when it is gone since a short while."""
+        return self._known.get(uid) or self._gone.get(uid)
 
     def only(self, app: str) -> Pod:
         """The one of a workload that has but one. Raises HarnessTrouble when there are more, or none."""
@@ -152,7 +175,7 @@ class Pods:
             self._deleted.discard(pod.uid)
             raise
         self._leaves(pod.address)
-        return exit_codes(told)
+        return exit_codes(told) if told.get("kind") != "Status" else {}  # it was gone already
 
     async def _list(self) -> str:
         listed = await self._api.ask("GET", self._path)
@@ -186,6 +209,9 @@ class Pods:
         if event["type"] == "DELETED":
             self._known.pop(uid, None)
             self._deleted.discard(uid)
+            self._gone[uid] = _pod(thing)
+            if len(self._gone) > _MOST_GONE:
+                del self._gone[next(iter(self._gone))]
             self._leaves(_pod(thing).address)
         else:
             pod = self._known[uid] = _pod(thing)
@@ -265,5 +291,6 @@ def _pod(thing: Json) -> Pod:
         made=str(metadata.get("creationTimestamp", "")),
         started=str((running or {}).get("startedAt", "")),
         ended="" if ended.get("reason") in _NEVER_RAN else _id(ended),
+        exit_code=ended.get("exitCode"),
         beside=tuple(str(one.get("name", "")) for one in (*containers[1:], *helpers)),
     )

@@ -174,9 +174,10 @@ def test_an_experiment_says_where_emco_is_to_run_or_the_environment_does(monkeyp
     monkeypatch.setenv("EMCO_CHAOS_PLATFORM", "kind")
     monkeypatch.setenv("EMCO_CHAOS_CLUSTER", "no-such-set")
     monkeypatch.setenv("EMCO_CHAOS_EDGES", "kind")
+    monkeypatch.setenv("EMCO_CHAOS_NODE_ACCESS", "none")
     settings = settings_of({})
     assert (settings.platform, settings.kind.name, settings.kind.reuse) == ("kind", "no-such-set", False)
-    assert settings.edges == "kind"
+    assert (settings.edges, settings.node_access) == ("kind", "none")
     monkeypatch.setenv("EMCO_CHAOS_KUBECONFIG", "/of/another/platform")
     monkeypatch.setenv("EMCO_CHAOS_CONTEXT", "of-another-platform")
     named = settings_of({"platform": "process", "edges": "emulator"})

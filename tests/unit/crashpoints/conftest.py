@@ -100,6 +100,7 @@ class Script:
     silent:   nothing happens at all: neither trigger nor answer
     partial:  what the call has done when it is stopped; restarted: what a start of the victim makes of it
     goes_on:  what was seen between the answer and the freeze
+    unreaped: what was seen of the death, where nobody reaped it
     seen:     what the history says of the held effect after a fault of the store;  refuses: whether it can be refused
     endless:  from then on something is written all the time
     down:     the victim does not come back;  down_on: services do not start on a state with this record
@@ -110,6 +111,7 @@ class Script:
     partial: State = field(default_factory=dict)
     restarted: State | None = None
     signal: int = 9
+    unreaped: str = ""
     connections: tuple[int, int] = (3, 3)
     endless: bool = False
     down: bool = False
@@ -268,6 +270,8 @@ class FakeVictim:
         if self.lab.script.dead:
             raise HarnessTrouble("svc was to be killed, but it did not run any more")
         self.lab.log.append("crash")
+        if self.lab.script.unreaped:
+            return Death(self.name, 0, 0, 0, self.lab.script.unreaped, 2.5)
         return Death(self.name, 7, self.lab.script.signal, 0 if self.lab.script.signal else 1)
 
     async def start(self) -> None:

@@ -31,6 +31,15 @@ async def test_a_crash_is_proven_by_the_signal_and_the_end_of_all_connections() 
     assert lab.log == ["arm svc after 1 True", "crash", "drop svc"]
 
 
+@pytest.mark.parametrize("ended,proven", [((3, 3), True), ((3, 2), False), ((0, 0), False)])
+async def test_a_death_that_nobody_reaped_is_proven_by_the_end_of_all_connections(
+    ended: tuple[int, int], proven: bool
+) -> None:
+    _, done = await injected(Script(unreaped="pod svc-1 deleted", connections=ended))
+    how = f"pod svc-1 deleted, {ended[1]} of {ended[0]} connections ended"
+    assert done.proof == Proof(proven, 1, AT, how, 2.5)
+
+
 async def test_a_point_names_side_occurrence_and_effect() -> None:
     lab = FakeLab(Script(answer=OK))
     planned = replace(point(), side="before", occurrence=3, effect="another")

@@ -50,8 +50,9 @@ class SmallApi:
             return {"items": self.events}
         if method == "DELETE":
             self.deleting()
+            was = self.pods.get(path.rpartition("/")[2])
             self.remove(path.rpartition("/")[2])
-            return {}
+            return {"kind": "Pod", **was} if was else {"kind": "Status", "status": "Failure", "code": 404}
         wanted = str(more.get("query", "")).rpartition("%3D")[2]
         items = [pod for pod in self.pods.values() if wanted in ("", pod["metadata"]["labels"]["app"])]
         return {"items": items, "metadata": {"resourceVersion": "1"}}
@@ -98,13 +99,15 @@ def running(number: int, container: str = "", before: str = "") -> Json:
     """A pod's state whose container runs. before: the container that ran in it before, and ended."""
     state: Json = {"containerID": f"containerd://{container or f'c{number}'}", "state": {"running": {}}}
     if before:
-        state |= {"lastState": {"terminated": {"reason": "Error", "containerID": f"containerd://{before}"}}}
+        state |= {
+            "lastState": {"terminated": {"reason": "Error", "exitCode": 1, "containerID": f"containerd://{before}"}}
+        }
     return {"phase": "Running", "podIP": f"10.0.0.{number}", "containerStatuses": [state]}
 
 
 def exited(number: int) -> Json:
     """A pod's state whose container ended, and waits to be started again."""
-    was = {"reason": "Error", "containerID": f"containerd://c{number}"}
+    was = {"reason": "Error", "exitCode": 1, "containerID": f"containerd://c{number}"}
     state = {"containerID": f"containerd://c{number}", "state": {"terminated": was}}
     return {"phase": "Running", "podIP": f"10.0.0.{number}", "containerStatuses": [state]}
 

@@ -19,11 +19,9 @@ from harness.platforms.kubernetes.install import Release, install_relay
 from harness.platforms.kubernetes.installed import (
     INSTALLED_UNDOERS,
     UNDO,
-    Node,
     Owed,
     _lend,
     check_installed,
-    only_node,
     resting_services,
 )
 from harness.platforms.kubernetes.splice import Splice, Where
@@ -139,8 +137,6 @@ def reference(service: str) -> Json:
         ((INSTALLED[0], *STORES, NODE), "one Deployment with the label app=clm, it has none"),
         ((*INSTALLED, STORES[0], NODE), "no Service emco-etcd with the port 2379"),
         ((*INSTALLED, service("emco-mongo", 27018), STORES[1], NODE), "no Service emco-mongo with the port 27017"),
-        ((*INSTALLED, *STORES, node("aws:///i-1")), "one node; this one has 1: aws:///i-1"),
-        ((*INSTALLED, *STORES), "this one has 0: none"),
         ((*INSTALLED, *STORES, NODE, own()), "the namespace emco-chaos of hub is there and lacks the label"),
         ((*INSTALLED, *STORES, NODE, beside("clm")), "the pod clm-1 has 2 containers (istio-proxy, clm)"),
         (
@@ -182,16 +178,6 @@ def test_settings_that_make_no_sense_are_refused(clusters: Clusters, given: dict
     with pytest.raises(UsageError) as refused:
         clusters.settings(**given)
     assert said in str(refused.value)
-
-
-def test_a_kind_cluster_of_one_node_is_known_by_its_provider(clusters: Clusters) -> None:
-    async def work(api: ApiClient) -> None:
-        assert await only_node(api) == Node("hub", "hub-control-plane")
-        await put(api, {**node("kind://docker/hub/hub-worker"), "metadata": {"name": "n2"}})
-        with pytest.raises(HarnessTrouble, match="this one has 2"):
-            await only_node(api)
-
-    clusters.run((NODE,), work)
 
 
 def test_passwords_are_those_of_the_store_charts_secrets(clusters: Clusters) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from harness.faults.victim import UsageError
 from harness.platforms.edges.api_server import check_assets
-from harness.platforms.settings import EdgeKubeconfig, KindSettings, Settings, parse_edge_kubeconfig
+from harness.platforms.settings import EdgeKubeconfig, KindSettings, Settings, parse_edge_kubeconfig, shown
 
 THIS = Path(__file__)
 
@@ -52,6 +52,7 @@ def workload(tmp_path: Path) -> Path:
         ({"chart_values": (THIS,), "platform": "kind"}, "--chart-values needs --charts: values are for charts"),
         ({"kind": KindSettings(reuse=True)}, "--cluster, --keep and --reuse are for --platform kind"),
         ({"kind": KindSettings(name="two")}, "--cluster, --keep and --reuse are for --platform kind"),
+        ({"node_access": "ssh", "platform": "kind"}, "--node-access ssh: auto or none is expected"),
         ({"edges": "k3s"}, "--edges k3s: emulator or kube-apiserver or kind is expected"),
         ({"edges": "kind"},
          "--edges kind goes with --platform kind; where EMCO runs as processes, --edge-kubeconfig names clusters"),
@@ -137,6 +138,20 @@ def test_edges_are_in_the_replay_line(workload: Path) -> None:
     )
     edge = f"p1+c1={os.path.relpath(THIS)}#kind-hub"
     assert settings.replay("x").endswith(f" --edges kube-apiserver --edge-kubeconfig '{edge}'")
+
+
+@pytest.mark.parametrize(
+    "given,options",
+    [
+        ({"platform": "kind", "node_access": "none"}, " --platform kind --node-access none"),
+        ({"platform": "kind"}, " --platform kind"),
+        ({"node_access": "none"}, ""),  # by the environment: processes have no node
+    ],
+)
+def test_that_nodes_are_left_alone_is_in_the_replay_line(workload: Path, given: dict[str, Any], options: str) -> None:
+    settings = Settings(workload, **given)
+    assert settings.replay("x").endswith(f"--workload {shown(workload)}{options}")
+    assert settings.as_json()["node_access"] == settings.node_access
 
 
 def test_what_an_api_server_is_started_from(tmp_path: Path) -> None:
