@@ -107,7 +107,7 @@ def test_what_is_exactly_as_accepted_is_expected(bench: Bench) -> None:
         ((entry("bounded"),), ("finding: 1 of 3 claims not as accepted: goal",)),
         ((entry("bounded"), entry("goal")), ("1 of 3 claims not as accepted: goal", "accepted as broken", "now stuck")),
         ((*ACCEPTED, entry("retries")), ("baseline entry to be removed or lowered", ":retries: ", "is now holds")),
-        ((*ACCEPTED, entry("renamed")), ("baseline entry to be removed or lowered", ":renamed: ", "has this id any more")),
+        ((*ACCEPTED, entry("renamed")), ("baseline entry to be removed or lowered", ":renamed: ", "has this id")),
         ((ACCEPTED[0], entry("goal", Outcome.LOST)), ("baseline entry to be removed or lowered", "is now stuck")),
         ((ACCEPTED[1], entry("bounded", expires=date(2026, 1, 13))), ("baseline entry expired", ":bounded: ")),
     ],
