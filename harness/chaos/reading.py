@@ -5,6 +5,7 @@ it reads at rest: that it can is seen only when it is given work.
 """
 
 import asyncio
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,10 @@ from typing import Any
 from harness.background import request
 from harness.campaign import Campaign
 from harness.emco.calls import Call
+from harness.emco.view import look
 from harness.faults.victim import HarnessTrouble
+from harness.stores.mongo import StoreError
+from harness.stores.snapshot import Snapshot
 
 _KINDS = ("deployment-intent-groups", "logical-clouds")  # whose status EMCO looks up in etcd, once there is a context
 
@@ -22,7 +26,8 @@ class Reading:
     """What came of asking.
 
     read:   what was looked up in etcd and answered: `orchestrator dig1`
-    silent: why the others were not answered, a sentence each; what has no context needs no etcd and is in neither
+    silent: why the others were not answered, a sentence each; what has no context needs no etcd and is in neither, nor
+        is what has lost it together with etcd's data
     """
 
     read: tuple[str, ...]
@@ -49,9 +54,28 @@ async def _ask(campaign: Campaign, call: Call, *, limit: float) -> tuple[bool, s
         return False, f"{call.service} does not answer GET {path} within {limit:g} s"
     except HarnessTrouble as trouble:
         return False, str(trouble)
-    if answer.status >= 500:
+    if answer.status >= 500 and not await _is_lost(campaign, call):
         return False, f"{call.service} answers GET {path} with {answer.status}: {answer.text.strip()[:200]}"
     return answer.ok and has_context(answer.body), ""
+
+
+async def _is_lost(campaign: Campaign, call: Call) -> bool:
+    """Whether etcd, asked past the relay, has none of the contexts that a record names: EMCO answers 500 then, too."""
+    try:
+        snapshot = await campaign.lab.snapshot()
+    except StoreError:  # a store that does not run has lost nothing yet
+        return False
+    return lost_contexts(snapshot, call.label)
+
+
+def lost_contexts(snapshot: Snapshot, label: str) -> bool:
+    """Whether the records of this label name contexts, and etcd has none of them."""
+    view = look(snapshot)
+    named = {name for record in view.records if label in _NAMES.split(record.where) for name in record.named}
+    return bool(named) and named.isdisjoint(view.contexts)
+
+
+_NAMES = re.compile(r"[ /]")  # between the names that a record is known by: `{deploymentIntentGroup,..} dig1/proj1/..`
 
 
 def has_context(body: Any) -> bool:
