@@ -24,6 +24,7 @@ BROKEN = {
     "namespace_wipe/refused:spoilt-records": Outcome.BROKEN,
     "namespace_wipe/refused:spoilt-contexts": Outcome.BROKEN,
     "namespace_wipe/refused:not-empty": Outcome.BROKEN,
+    "namespace_wipe/refused:consistent": Outcome.BROKEN,
     "namespace_wipe/pending:refused-at-work": Outcome.BROKEN,
     "namespace_wipe/pending:invariants": Outcome.BROKEN,
     "namespace_wipe/at-work:records": Outcome.LOST,

@@ -23,6 +23,7 @@ BROKEN: Mapping[str, Mapping[str, Outcome]] = MappingProxyType(
             "others-removed-at-once": Outcome.BROKEN,
             "nothing-applied-after": Outcome.BROKEN,
             "nothing-left": Outcome.ORPHANS,
+            "consistent": Outcome.BROKEN,
         },
         "test_given_up[instantiate-stop]": {  # R22
             "stop-is-told": Outcome.BROKEN,
@@ -44,6 +45,7 @@ REFUSED: Mapping[str, Mapping[str, Outcome]] = MappingProxyType(
         "test_max_retries[terminate-TerminateFailed]": {  # A7f
             "terminate-accepted": Outcome.NEEDS_REPAIR,
             "nothing-left": Outcome.ORPHANS,
+            "consistent": Outcome.BROKEN,
         },
         "test_at_rest[refused]": {"left-alone": Outcome.LOST},  # X3
         "test_given_up[instantiate-stop]": {"stop-ends-tries": Outcome.BROKEN, "stop-is-told": Outcome.BROKEN},  # X4
