@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from harness.reporting.summary import read_summary
 from tests.kind.conftest import ROOT, Run, proven
 
 WORKLOAD = str(ROOT / "fixtures" / "workloads" / "onboarding.yaml")
@@ -31,4 +32,5 @@ def test_crash_points_and_disruptions(harness: Run, cluster: str, tmp_path: Path
         module="pytest",
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout[-20000:] + ended.stderr[-2000:]
-    assert "2 passed" in ended.stdout
+    claims = read_summary(tmp_path / "disruptions" / "latest").claims
+    assert {one.subject.partition("/")[0] for one in claims} == {"namespace_wipe", "cluster_partition"}
