@@ -1,6 +1,5 @@
 """What an outage left behind, from snapshots and from what clients were told: pure functions for claims."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from harness.crashpoints.model import Told
 from harness.emco.invariants import Violation, broken
 from harness.emco.profile import PROFILE
 from harness.emco.records import applied_by, object_label
-from harness.emco.view import look
+from harness.emco.view import look, names_in
 from harness.stores.canonical import Delta, canonical, difference
 from harness.stores.snapshot import Snapshot
 from harness.wire.effects import Observation, digest
@@ -92,7 +91,7 @@ def _excuse(before: Snapshot, after: Snapshot, asked: Sequence[Asked]) -> Callab
 
     def excused(where: str) -> bool:
         if where.startswith("mongo "):
-            return not labels.isdisjoint(_NAMES.split(where))
+            return not labels.isdisjoint(names_in(where))
         if where.startswith("etcd "):
             return not at_work.isdisjoint(where.split("/")[2:3])  # etcd /context/<id>/..., /activecontext/<id>/
         return where in applied
@@ -108,13 +107,10 @@ def _at_work(before: Snapshot, after: Snapshot, targets: Collection[str]) -> fro
     found = {*now.contexts} - {*was.contexts}
     for view in (was, now):
         for record in view.records:
-            if not frozenset(targets).isdisjoint(_NAMES.split(record.where)):
+            if not record.names.isdisjoint(targets):
                 children = (view.contexts[name].children for name in record.named if name in view.contexts)
                 found.update(record.named, *children)
     return frozenset(found)
-
-
-_NAMES = re.compile(r"[ /]")  # between the names that a record is known by: `mongo emco.resources {cluster,..} c1/p1`
 
 
 def _target(ask: Ask) -> str:
@@ -129,7 +125,7 @@ def misjudged_creates(asked: Sequence[Asked], there: Snapshot) -> tuple[str, ...
     asked: of creates, those whose paths are `/v2/` and pairs of a kind and a name, then the kind of what is made
     """
     label = PROFILE.rules(()).label
-    names = {frozenset(_NAMES.split(label(one))[1:]) for one in there.documents("emco.resources")}
+    names = {frozenset(names_in(label(one))[1:]) for one in there.documents("emco.resources")}
     wrong = []
     for one in asked:
         if one.ask.label:

@@ -5,7 +5,6 @@ it reads at rest: that it can is seen only when it is given work.
 """
 
 import asyncio
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -71,11 +70,8 @@ async def _is_lost(campaign: Campaign, call: Call) -> bool:
 def lost_contexts(snapshot: Snapshot, label: str) -> bool:
     """Whether the records of this label name contexts, and etcd has none of them."""
     view = look(snapshot)
-    named = {name for record in view.records if label in _NAMES.split(record.where) for name in record.named}
+    named = {name for record in view.records if label in record.names for name in record.named}
     return bool(named) and named.isdisjoint(view.contexts)
-
-
-_NAMES = re.compile(r"[ /]")  # between the names that a record is known by: `{deploymentIntentGroup,..} dig1/proj1/..`
 
 
 def has_context(body: Any) -> bool:

@@ -1,5 +1,6 @@
 """A snapshot as the invariants look at it: records with their keys and states, contexts with their owners, objects."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -68,9 +69,19 @@ class Record:
         return str(self.part("stateInfo", "statuscontextid") or "")
 
     @property
+    def names(self) -> frozenset[str]:
+        """The names that it is known by, its own and those of what it stands below."""
+        return frozenset(names_in(self.where))
+
+    @property
     def named(self) -> frozenset[str]:
         """Ids of all contexts that it names."""
         return frozenset({self.status_context, *(action.context for action in self.actions)}) - {""}
+
+
+def names_in(where: str) -> tuple[str, ...]:
+    """The parts of how a record is called: `{cluster,clusterProvider} c1/p1`, with or without what stands before it."""
+    return tuple(re.split(r"[ /]", where))
 
 
 @dataclass(frozen=True, slots=True)
