@@ -53,6 +53,7 @@ class Part(Protocol):
 def main(service: str) -> None:
     """Run a service in the working directory until SIGINT. Exits 2 for settings that are unusable, 1 without mongo."""
     logging.basicConfig(level=logging.WARNING, format=f"%(asctime)s {service} %(message)s", stream=sys.stderr)
+    logging.getLogger("reference").setLevel(logging.INFO)
     try:
         config = read_config(service=service, directory=Path.cwd(), environment=os.environ)
         defects = parse_defects(os.environ.get("REFERENCE_EMCO_DEFECTS"))
@@ -146,7 +147,8 @@ async def _check_mongo(config: Config) -> None:
 
 
 async def _load_schema(config: Config, mongo: Mongo, records: Records, log: logging.Logger, defects: Defects) -> None:
-    """Wait for the referential schema; the orchestrator stores it if it is absent. Creates are refused until then.
+    """Wait for the referential schema; the orchestrator stores it if it is absent. Creates are refused until then, and
+    the log says when that is over, in EMCO's words: who starts a service waits for them.
 
     S1: a question that mongo does not answer is the last one, as EMCO has it. Without D2 the others store it, too, once
     the orchestrator had the time to do it. X6: the orchestrator removes what is there, and stores it at the end.
@@ -160,6 +162,7 @@ async def _load_schema(config: Config, mongo: Mongo, records: Records, log: logg
             found = await records.query({"keyId": "{SegmentId}"}, {"segment": 1, "_id": 0})
             if any(item["segment"]["name"] == "emco-base" for item in found):
                 records.schema_loaded.set()
+                log.info("successfully processed the referential schema")
                 return
             if config.service == "orchestrator" or ("D2" not in defects and look >= _ENOUGH_LOOKS):
                 await _store_schema(mongo, segment)
@@ -167,6 +170,7 @@ async def _load_schema(config: Config, mongo: Mongo, records: Records, log: logg
         except StoreError as error:
             log.warning("the referential schema is not loaded: %s", error)
             if "S1" in defects:
+                log.warning("the referential schema is not asked for again: every create will be refused")
                 return
         # Nothing announces the segment to a service that waits for it.
         await asyncio.sleep(pause)

@@ -24,7 +24,7 @@ from harness.platforms.kubernetes.streams import Streams
 from harness.platforms.kubernetes.undo import DisruptionUndo
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, Wiring
 from harness.platforms.process.lab import EdgeName
-from harness.platforms.process.programs import knows_schema
+from harness.platforms.process.programs import is_done_with_schema
 from harness.platforms.rest import RestClient
 from harness.platforms.settings import Settings
 from harness.platforms.together import all_of
@@ -267,8 +267,8 @@ class KubernetesLab:
             following = asyncio.ensure_future(self._follow_log(service, self._instances[service]))
             self._logs.add(following)
             following.add_done_callback(self._logs.discard)
-        if self.settings.is_real and service != "rsync":
-            await self._knows_schema(service)
+        if service != "rsync":
+            await self._done_with_schema(service)
 
     async def _renew(self, service: str, start: _Start) -> None:
         """Delete pods whose container ended, since nobody knows when kubelet starts it again: those that waited too
@@ -330,13 +330,13 @@ class KubernetesLab:
             self._look()  # its end may be known already
             self._parts.streams.follow_log(pod.path, self._log(service))
 
-    async def _knows_schema(self, service: str) -> None:
-        """Wait until a real service says in its log that it knows the referential schema: before that it refuses every
+    async def _done_with_schema(self, service: str) -> None:
+        """Wait until a service says in its log that it knows the referential schema: before that it refuses every
         create."""
         deadline = asyncio.get_running_loop().time() + _START_LIMIT
         while True:
             pod = await self._parts.pods.running(service, address=self.at(service) or "?", limit=_KNOWN_LIMIT)
-            if pod is not None and knows_schema(await self._parts.streams.log(pod.path)):
+            if pod is not None and is_done_with_schema(await self._parts.streams.log(pod.path)):
                 return
             if asyncio.get_running_loop().time() > deadline:
                 raise ServiceDown(service, f"did not load the schema within {_START_LIMIT:g} s", self.log_tail(service))

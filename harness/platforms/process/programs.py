@@ -18,7 +18,8 @@ from harness.platforms.supervisor import ProcessSpec
 REFERENCE_SERVICES = ("orchestrator", "clm", "dcm", "rsync")
 LIBRARIES = "lib"
 """Name of the folder beside a program that holds its loader and libraries; a static program has none."""
-_SCHEMA_READY = b"successfully processed the referential schema"
+_SCHEMA_READY = b"successfully processed the referential schema"  # EMCO's words and the reference's
+_SCHEMA_NEVER = b"the referential schema is not asked for again"  # the reference's alone: EMCO gives up in silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +193,10 @@ def service_spec(
         if info.grpc_port is not None and name == service:
             env[info.grpc_port_env] = str(layout.grpc(service)[1])
     log = folder / f"{service}.log"
+    ready = _Answers(service, layout, log, schema=service != "rsync")
     if binary is None:
         env |= {"REFERENCE_EMCO_DEFECTS": defects, "REFERENCE_EMCO_LISTEN": "127.0.0.1"}
-        return ProcessSpec(service, work, env, log, _Answers(service, layout, log, schema=False), call=service)
+        return ProcessSpec(service, work, env, log, ready, call=service)
     for source in binary.folders:
         link = work / source.name
         if not link.exists():
@@ -205,7 +207,6 @@ def service_spec(
         place for place in _PLACES if not any(str(path).startswith(f"{place}/") for path in (program, work.resolve()))
     )
     env["TMPDIR"] = place
-    ready = _Answers(service, layout, log, schema=service != "rsync")
     return ProcessSpec(service, work, env, log, ready, argv=binary.argv, mount=(str(temporary), place))
 
 
@@ -216,8 +217,8 @@ _PLACES = ("/mnt", "/srv", "/media", "/opt")
 
 
 class _Answers:
-    """A service answers when its ports are open and, for a real one, it says that it knows the referential schema:
-    before that it refuses every create with 409."""
+    """A service answers when its ports are open and it has the referential schema, or has given it up: before that it
+    refuses every create with 409."""
 
     def __init__(self, service: str, layout: Layout, log: Path, *, schema: bool) -> None:
         self._addresses = [layout.http(service)]
@@ -232,13 +233,13 @@ class _Answers:
         if self._schema:
             with self._log.open("rb") as log:
                 log.seek(log_offset)
-                if not knows_schema(log.read()):
+                if not is_done_with_schema(log.read()):
                     raise ConnectionRefusedError("the referential schema is not loaded yet")
 
 
-def knows_schema(log: bytes) -> bool:
-    """Whether a real service says in its log that it knows the referential schema."""
-    return _SCHEMA_READY in log
+def is_done_with_schema(log: bytes) -> bool:
+    """Whether a service says in its log that it knows the referential schema, or that it does not look for it again."""
+    return _SCHEMA_READY in log or _SCHEMA_NEVER in log
 
 
 async def reachable(address: Address) -> None:
