@@ -39,7 +39,11 @@ REPORT = thing("ResourceBundleState", LABEL)
         ("Pending", (*BOTH, REPORT), f"Secret r1 on {HERE} is Pending"),
         ("Applied", (thing("ConfigMap"), REPORT), f"Secret r1 is said to be applied, but is not on {HERE}"),
         ("Applied", BOTH, f"nothing reports on app1 on {HERE} yet"),
-        ("Applied", (*BOTH, thing("ResourceBundleState", "7-app1", "7-app1")), f"nothing reports on app1 on {HERE} yet"),
+        (
+            "Applied",
+            (*BOTH, thing("ResourceBundleState", "7-app1", "7-app1")),
+            f"nothing reports on app1 on {HERE} yet",
+        ),
     ],
 )
 def test_an_edge_lacks_what_is_not_applied_not_there_or_not_reported(
