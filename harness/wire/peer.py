@@ -22,7 +22,7 @@ class End(Protocol):
     """One end of a connection."""
 
     on_data: Callable[[memoryview], None]
-    on_ended: Callable[[bool], None]  # with whether by a reset; once, and by a reset once more where it goes on after that
+    on_ended: Callable[[bool], None]  # with whether by a reset; once, or once more by a reset after that
     on_drained: Callable[[], None]  # everything that waited is sent
 
     def start(self) -> None: ...
