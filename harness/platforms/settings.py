@@ -90,6 +90,7 @@ class Settings:
     emco_version:      of a release: on processes that folder holds what was taken from its images, on kind these run
     charts:            kind: folder of EMCO's own Helm charts that install its services; None: small manifests do
     chart_values:      kind: values files for them
+    patches:           in clusters: a kustomization, by its file or folder, whose patches what is made there gets
     emco_images:       kind: where the release's images are: a repository, or archives; empty: where EMCO publishes them
     reference:         which defects the reference EMCO has: faithful, fixed, or named switches
     mongo_uri, etcd_endpoint: running stores instead of embedded ones; they must be empty or carry the harness's marker
@@ -122,6 +123,7 @@ class Settings:
     emco_images: str = ""
     charts: Path | None = None
     chart_values: tuple[Path, ...] = ()
+    patches: Path | None = None
     reference: str = "faithful"
     mongo_uri: str = ""
     etcd_endpoint: str = ""
@@ -184,6 +186,8 @@ class Settings:
                 )
             if self.charts or self.chart_values:
                 raise UsageError("--charts is for kind: charts install into clusters")
+            if self.patches:
+                raise UsageError("--patches is for kind and kubernetes: it patches what is made in a cluster")
             return
         if self.chart_values and not self.charts:
             raise UsageError("--chart-values needs --charts: values are for charts")
@@ -286,6 +290,7 @@ class Settings:
         options += ["--reference", self.reference] if self.reference != "faithful" else []
         options += ["--etcd-endpoint", self.etcd_endpoint] if self.etcd_endpoint else []
         options += ["--platform", self.platform] if self.platform != PLATFORMS[0] else []
+        options += ["--patches", shown(self.patches)] if self.patches else []
         options += ["--kubeconfig", shown(self.kubeconfig), "--context", self.context] if self.kubeconfig else []
         no_node = self.node_access != NODE_ACCESS[0] and self.platform != PLATFORMS[0]
         options += ["--node-access", self.node_access] if no_node else []

@@ -36,14 +36,16 @@ from harness.platforms.kind.edges import machines, open_kind_edges, relay_files,
 from harness.platforms.kind.images import load, load_services, reference_image
 from harness.platforms.kind.machine import MACHINE_UNDOERS, Machine
 from harness.platforms.kind.node import Exit, KindNode, remove_on_node
-from harness.platforms.kubernetes.charts import Charts, ChartServices
+from harness.platforms.kubernetes.charts import ChartServices
 from harness.platforms.kubernetes.disruptions import KubernetesDisruptions
 from harness.platforms.kubernetes.edges import EdgeGroup, EdgesPod
 from harness.platforms.kubernetes.edges_pod import ADMIN_PORT
 from harness.platforms.kubernetes.evidence import ClusterEvidence, kept_on_failure
+from harness.platforms.kubernetes.helm import Charts
 from harness.platforms.kubernetes.install import Release, install, install_emco, rolled_out, why_not_ready
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
 from harness.platforms.kubernetes.nodes import NoNode
+from harness.platforms.kubernetes.patches import read_patches
 from harness.platforms.kubernetes.pods import Pods, replace_older
 from harness.platforms.kubernetes.splice import WIRING_UNDOERS, Splice, Where
 from harness.platforms.kubernetes.stores import KeptStores
@@ -162,12 +164,13 @@ async def install_on(
             settings.max_retries,
             images,
             edge_files=relay_files(clusters, wiring, _authority(settings)) if wiring.clusters else {},
+            patches=read_patches(settings.patches),
         )
         if settings.charts:
             where = Where(hub.kubeconfig, hub.context)
             splice = Splice(wiring, where, journal, replicas=1)
-            charts = Charts(settings.charts, settings.chart_values)
-            release = replace(release, services=ChartServices(charts, images, where, splice, folder))
+            services = ChartServices(charts_of(settings), images, where, splice, folder)
+            release = replace(release, services=services)
         async with kept_on_failure(evidence, "install"):
             await RetainedVolumes(api, partial(remove_on_node, hub.node)).remove()  # of a run that was killed
             token = await install(api, release)
@@ -180,6 +183,12 @@ async def install_on(
     if evidence is not None:
         evidence.knows(token)
     return Hub(access, api, release, token, journal, evidence=evidence)
+
+
+def charts_of(settings: Settings) -> Charts:
+    """The charts that the settings name."""
+    assert settings.charts is not None, "asked for only where charts install"
+    return Charts(settings.charts, settings.chart_values, settings.patches)
 
 
 def cluster_evidence(api: ApiClient, cluster: Cluster | None, settings: Settings) -> ClusterEvidence | None:

@@ -19,6 +19,8 @@ from harness.platforms.edges.client import ApiClient, base_path, gone
 from harness.platforms.edges.running import ALLOWED
 from harness.platforms.images.contents import PLACE
 from harness.platforms.kubernetes.bundle import relay_bundle
+from harness.platforms.kubernetes.needs import needed_of_manifest
+from harness.platforms.kubernetes.patches import NONE, Patches
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, HARNESS_NAMESPACE, HEALTH_PORT, RELAY, Wiring
 
 Json = dict[str, Any]
@@ -48,6 +50,7 @@ class Release:
     is_foreign: EMCO's namespace and the stores are somebody else's: nothing is made there, nothing removed
     edge_files: for TLS between the relay and edges that are clusters, as harness.wire.served.LinkSpec has it
     store_classes: storage classes of the stores' volumes, by store; the cluster's default where there is none
+    patches: the user's, for all of this
     """
 
     wiring: Wiring
@@ -60,6 +63,7 @@ class Release:
     is_foreign: bool = False
     edge_files: Mapping[str, bytes] = field(default_factory=dict)
     store_classes: Mapping[str, str] = field(default_factory=dict)
+    patches: Patches = NONE
 
     def deployment(self, service: str) -> str:
         """Name of a service's Deployment."""
@@ -102,7 +106,7 @@ def emco_objects(release: Release, token: str) -> list[Json]:
         made += release.wiring.emco_services()
         for service in release.wiring.services:
             made += _service(release, service, relay)
-    return _placed(made, EMCO_NAMESPACE)
+    return release.patches.applied(_placed(made, EMCO_NAMESPACE), needed_of_manifest)
 
 
 def harness_objects(release: Release, token: str) -> list[Json]:
@@ -128,7 +132,7 @@ def harness_objects(release: Release, token: str) -> list[Json]:
     made += wiring.harness_services()
     if wiring.emulated:
         made += render("edges", {"image": release.image, "names": list(wiring.emulated)})
-    return _placed(made, HARNESS_NAMESPACE)
+    return release.patches.applied(_placed(made, HARNESS_NAMESPACE), needed_of_manifest)
 
 
 def _relay_files(release: Release) -> tuple[str, str]:
@@ -138,7 +142,8 @@ def _relay_files(release: Release) -> tuple[str, str]:
 
 def _relay_content(release: Release, token: str) -> str:
     edges = [f"{name} {hashlib.sha256(data).hexdigest()}" for name, data in sorted(release.edge_files.items())]
-    return _digest(*_relay_files(release), release.python_image, token, *edges)
+    patches = (release.patches.digest,) if release.patches.digest else ()
+    return _digest(*_relay_files(release), release.python_image, token, *edges, *patches)
 
 
 def _placed(made: list[Json], namespace: str) -> list[Json]:
