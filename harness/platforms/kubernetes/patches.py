@@ -53,7 +53,7 @@ class Target:
         return all(self._is(self.said.get(name, ""), value) for name, value in zip(_SAID, values, strict=True))
 
     def _is(self, wanted: str, value: str) -> bool:
-        return wanted in ("", value) or not self.exact and re.fullmatch(wanted, value) is not None
+        return wanted in ("", value) or (not self.exact and re.fullmatch(wanted, value) is not None)
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {self.said[name]}" for name in _SAID if self.said.get(name))
