@@ -77,6 +77,12 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
             metavar="FILE",
             help="kind: values for these charts; may be repeated.",
         ),
+        "store_charts": _option(
+            bool,
+            False,
+            "--store-charts",
+            help="kind: install mongo and etcd, too, by the chart emco-db in that folder.",
+        ),
         "patches": _option(
             Path | None,
             None,
@@ -179,7 +185,7 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
 KIND = ("platform", "kubeconfig", "context", "node_access", "cluster", "node_image", "keep", "reuse")
 """Options that say where it runs."""
 
-SYSTEM = ("workload", "values", "emco_bin", "emco", "emco_images", "charts", "chart_values", "patches",
+SYSTEM = ("workload", "values", "emco_bin", "emco", "emco_images", "charts", "chart_values", "store_charts", "patches",
           "reference", "mongo_uri", "etcd_endpoint", "edges", "edge_kubeconfigs", "isolate", *KIND)  # fmt: skip
 """Options that say what is tested."""
 

@@ -68,6 +68,7 @@ _SWITCHES = (
     ("no_baseline", "accept no finding: every failure fails"),
     ("keep", "kind: leave the clusters for later runs"),
     ("reuse", "kind: use the clusters that `emco-chaos up` or --emco-keep left"),
+    ("store_charts", "kind: install mongo and etcd as well, by the chart emco-db in the folder of --emco-charts"),
     ("no_isolate", "use no network namespace, also where the system allows one"),
 )
 _CRASH_POINT = (
@@ -234,10 +235,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     platform = option(config, "platform") or "process"
     if platform != "process" and (marker := item.get_closest_marker("emco_processes")) is not None:
         pytest.skip(f"cannot be done in pods: {marker.args[0]}")
-    if platform == "kubernetes" and (marker := item.get_closest_marker("emco_own_stores")) is not None:
+    lent = platform == "kubernetes" or option(config, "store_charts")
+    if lent and (marker := item.get_closest_marker("emco_own_stores")) is not None:
         kinds, callspec = marker.kwargs.get("kinds", ()), getattr(item, "callspec", None)
         if not kinds or (callspec is not None and callspec.params.get("kind") in kinds):
-            pytest.skip("the stores of an installed EMCO are somebody else's: give --emco-platform kind")
+            if platform == "kubernetes":
+                pytest.skip("the stores of an installed EMCO are somebody else's: give --emco-platform kind")
+            pytest.skip("the stores are as EMCO's chart makes them: leave out --emco-store-charts")
     if (marker := item.get_closest_marker("emco_kind")) is not None:
         if platform != "kind":
             pytest.skip("needs EMCO in a cluster: give --emco-platform kind")

@@ -153,7 +153,8 @@ def _digest(
         for binary in find_binaries(settings.emco_bin, needed).values():
             stat = binary.program.stat()
             content.update(f"{binary.service} {stat.st_size} {stat.st_mtime_ns}".encode())
-    content.update(b"charts" * bool(settings.charts) + b" ".join(path.read_bytes() for path in settings.chart_values))
+    content.update(b"charts" * bool(settings.charts) + b"stores" * settings.store_charts)
+    content.update(b" ".join(path.read_bytes() for path in settings.chart_values))
     content.update(read_patches(settings.patches).digest.encode())
     for service, image in images.items():
         content.update(f"{service} {image.name} {image.digest}".encode())

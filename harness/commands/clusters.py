@@ -33,6 +33,7 @@ Name = Annotated[str, typer.Option("--cluster", help="Name of the set of cluster
     "emco_images",
     "charts",
     "chart_values",
+    "store_charts",
     "patches",
     "reference",
     "cluster",

@@ -1,27 +1,30 @@
 """Opens an environment on whichever platform the settings name."""
 
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness.crashpoints.lab import Lab, Limits
-from harness.faults.victim import UsageError
+from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.commands import need
 from harness.platforms.disruptions import Disruptable
 from harness.platforms.edges.edge import Edge
-from harness.platforms.images.named import ServiceImage
+from harness.platforms.images.named import ServiceImage, pulled_image
 from harness.platforms.kind.clusters import available_mib, check_kind
 from harness.platforms.kind.environment import KIND_LIMITS, charts_of, open_kind_lab, real_images
 from harness.platforms.kubernetes.charts import check_charts
 from harness.platforms.kubernetes.installed import check_installed, open_installed_lab, resting_services
 from harness.platforms.kubernetes.patched import check_cluster_patches
 from harness.platforms.kubernetes.patches import read_patches
+from harness.platforms.kubernetes.store_charts import PARTS, StorePlan, plan_stores
 from harness.platforms.kubernetes.wiring import Wiring
 from harness.platforms.process.disruptions import ProcessDisruptions
 from harness.platforms.process.environment import open_lab
 from harness.platforms.process.lab import EdgeName
 from harness.platforms.settings import KIND_EDGES, PLATFORMS, Settings
+from harness.platforms.together import apart
 from harness.stores.etcd import Etcd
 from harness.stores.mongo import Mongo
 from harness.wire.links import Address
@@ -84,8 +87,20 @@ def images_of(settings: Settings, services: Sequence[str]) -> Mapping[str, Servi
     if settings.platform != "kind":
         return {}
     if settings.charts:
-        check_charts(charts_of(settings), services)
+        check_charts(charts_of(settings), (*services, *(PARTS if settings.store_charts else ())))
+    if settings.store_charts:
+        for image in _stores(settings).images:
+            pulled_image(image)
     return real_images(settings, services)
+
+
+def _stores(settings: Settings) -> StorePlan:
+    """What the chart of the stores would make. Raises UsageError for what the harness could not use."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="emco-chaos-") as folder:
+            return apart(lambda: plan_stores(charts_of(settings), Path(folder)))
+    except HarnessTrouble as trouble:
+        raise UsageError(str(trouble)) from trouble
 
 
 def check_patches(
@@ -101,6 +116,7 @@ def check_patches(
         Wiring(tuple(services), tuple(map(str, edges)), where),
         named,
         charts_of(settings) if settings.charts else None,
+        store_charts=settings.store_charts,
         is_foreign=settings.platform == "kubernetes",
     )
 

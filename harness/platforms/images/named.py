@@ -38,6 +38,12 @@ def service_images(place: str, version: str, services: Sequence[str]) -> Mapping
     return {service: _daemons(reference_of(service, version, place or REPOSITORY)) for service in services}
 
 
+def pulled_image(reference: str) -> ServiceImage:
+    """An image of which charts say the whole name: the container daemon's. Raises UsageError where it cannot be had."""
+    need("docker", "the images of EMCO's stores")
+    return _daemons(reference)
+
+
 def _archived(archives: Archives, reference: str) -> ServiceImage:
     path, image = archives.find(reference)
     name = next((name for name in image.names if ":" in name.rpartition("/")[2]), "")

@@ -19,7 +19,7 @@ from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.edges.access import Access, read_kubeconfig
 from harness.platforms.edges.authority import Authority, open_authority
 from harness.platforms.edges.client import ApiClient
-from harness.platforms.images.named import ServiceImage, service_images
+from harness.platforms.images.named import ServiceImage, pulled_image, service_images
 from harness.platforms.kind.clusters import (
     KIND_UNDOERS,
     Cluster,
@@ -48,7 +48,8 @@ from harness.platforms.kubernetes.nodes import NoNode
 from harness.platforms.kubernetes.patches import read_patches
 from harness.platforms.kubernetes.pods import Pods, replace_older
 from harness.platforms.kubernetes.splice import WIRING_UNDOERS, Splice, Where
-from harness.platforms.kubernetes.stores import KeptStores
+from harness.platforms.kubernetes.store_charts import ChartStores, plan_stores
+from harness.platforms.kubernetes.stores import KeptStores, read_passwords
 from harness.platforms.kubernetes.streams import Streams
 from harness.platforms.kubernetes.undo import DISRUPTION_UNDOERS, DisruptionUndo
 from harness.platforms.kubernetes.volumes import RetainedVolumes
@@ -169,20 +170,26 @@ async def install_on(
         if settings.charts:
             where = Where(hub.kubeconfig, hub.context)
             splice = Splice(wiring, where, journal, replicas=1)
-            services = ChartServices(charts_of(settings), images, where, splice, folder)
-            release = replace(release, services=services)
+            charts, stores = charts_of(settings), None
+            if settings.store_charts:
+                plan = await plan_stores(charts, folder / "plan")
+                await load_services(hub.name, tuple(map(pulled_image, plan.images)))
+                stores = ChartStores(charts, plan, where, folder / "stores")
+            services = ChartServices(charts, images, where, splice, folder, auth=settings.store_charts)
+            release = replace(release, services=services, stores=stores)
         async with kept_on_failure(evidence, "install"):
             await RetainedVolumes(api, partial(remove_on_node, hub.node)).remove()  # of a run that was killed
             token = await install(api, release)
-            stores = [("statefulsets", "mongo"), ("statefulsets", "etcd")]
-            await rolled_out(api, EMCO_NAMESPACE, stores, limit=_ROLLOUT_LIMIT)
+            sets = [("statefulsets", name) for name in release.store_workloads]
+            await rolled_out(api, EMCO_NAMESPACE, sets, limit=_ROLLOUT_LIMIT)
+            passwords = await read_passwords(api)
             await relay_is_up(api, wiring)
     except BaseException:
         await api.close()
         raise
     if evidence is not None:
-        evidence.knows(token)
-    return Hub(access, api, release, token, journal, evidence=evidence)
+        evidence.knows(token, passwords.mongo, passwords.etcd)
+    return Hub(access, api, release, token, journal, passwords.mongo_uri, passwords.etcd, evidence)
 
 
 def charts_of(settings: Settings) -> Charts:

@@ -219,8 +219,8 @@ class KubernetesDisruptions:
 
     async def wipe(self) -> tuple[str, ...]:
         """Delete EMCO's namespace and wait until it is gone, with its volumes."""
-        if self._release.is_foreign:
-            raise HarnessTrouble(f"the namespace {EMCO_NAMESPACE} is not the harness's: it is not deleted")
+        if whose := self._release.stores_of_others:
+            raise HarnessTrouble(f"the namespace {EMCO_NAMESPACE} is not deleted: in it is {whose}")
         running = sorted(self._lab.running)
         await self._lab.kill_services()
         claimed = await self._claimed()
@@ -278,8 +278,8 @@ class KubernetesDisruptions:
         return EMCO_NAMESPACE, f"app={name}"
 
     async def retain_volumes(self) -> tuple[str, ...]:
-        if self._release.is_foreign:
-            raise HarnessTrouble("the stores are somebody else's: they keep the volumes that they have")
+        if whose := self._release.stores_of_others:
+            raise HarnessTrouble(f"each store is {whose}: it keeps the volume that it has")
         if self._parts.node.missing:
             raise HarnessTrouble(f"volumes that are kept could not be removed at the end: {self._parts.node.missing}")
         await self._lab.kill_services()
@@ -328,10 +328,10 @@ class KubernetesDisruptions:
 
     def _own(self, name: str, what: str) -> None:
         """Refuse what would be done to a store of somebody else's."""
-        if name in STORES and self._release.is_foreign:
+        if name in STORES and (whose := self._release.stores_of_others):
             raise HarnessTrouble(
-                f"{name} is a store of the installed EMCO, somebody else's: it is not {what}. Break the links to it "
-                "instead (partition), or take --platform kind, whose stores are the harness's"
+                f"{name} is {whose}: it is not {what}. Break the links to it instead (partition), or take --platform "
+                "kind without --store-charts, where the stores are the harness's"
             )
 
     async def _start_stores(self, names: tuple[str, ...]) -> None:

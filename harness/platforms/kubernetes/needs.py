@@ -105,7 +105,7 @@ def _lost(needed: Any, now: Any, path: str) -> str:
         return ""
     if isinstance(needed, list) and needed and (key := _key(needed)):
         return _lost_items(needed, now, key, path)
-    return "" if needed == now else path
+    return "" if needed in ([], now) else path
 
 
 def _lost_items(needed: list[Json], now: Any, key: str, path: str) -> str:

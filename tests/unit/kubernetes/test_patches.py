@@ -266,3 +266,14 @@ def test_a_chart_keeps_what_finds_and_leads_its_service(tmp_path: Path, patch: s
     assert done.returncode == 1
     assert re.fullmatch(r".*kustomization.yaml, patch 1: it would .* of Deployment emco-clm.*\n", done.stderr)
     assert needed_of_chart(CHART[1])["metadata"]["labels"] == {"app": "clm", "release": "emco-clm", "heritage": "Helm"}
+
+
+def test_what_a_chart_makes_beside_its_services_may_be_patched(tmp_path: Path) -> None:
+    mount = {"name": "d", "mountPath": "/d"}
+    pod = {"containers": [{"name": "etcd", "image": "i", "volumeMounts": [mount]}]}
+    etcd: Json = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "e"}}
+    etcd["spec"] = {"template": {"metadata": {}, "spec": pod}}
+    patch = "spec: {template: {spec: {nodeSelector: {a: b}}}}"
+    patches = read_patches(kustomization(tmp_path, {"target": {"kind": "StatefulSet"}, "patch": patch}))
+    (made,) = patches.applied([etcd], needed_of_chart)
+    assert made["spec"]["template"]["spec"] == {**pod, "nodeSelector": {"a": "b"}}

@@ -49,6 +49,8 @@ def workload(tmp_path: Path) -> Path:
         ({"emco_images": "r/e", "platform": "kind"}, "--emco-images needs --emco VERSION: the tag of the images"),
         ({"charts": THIS.parent}, "--charts is for kind: charts install into clusters"),
         ({"charts": THIS.parent, "platform": "kind"}, "--charts needs --emco VERSION: EMCO's charts install real EMCO"),
+        ({"store_charts": True, "platform": "kind"}, "--store-charts needs --charts: the folder that emco-db is in"),
+        ({"store_charts": True}, "--charts is for kind: charts install into clusters"),
         ({"patches": THIS}, "--patches is for kind and kubernetes: it patches what is made in a cluster"),
         ({"chart_values": (THIS,), "platform": "kind"}, "--chart-values needs --charts: values are for charts"),
         ({"kind": KindSettings(reuse=True)}, "--cluster, --keep and --reuse are for --platform kind"),
