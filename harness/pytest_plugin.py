@@ -34,6 +34,7 @@ _OPTIONS = (
     ("bin", "DIR", "folder with real EMCO binaries (DIR/<service>/<service>); default: the reference EMCO"),
     ("version", "VERSION", "a release of EMCO: as `emco-chaos get-emco` took it from its images; on kind these images"),
     ("charts", "DIR", "kind: install that release's services by EMCO's own Helm charts in this folder (needs helm)"),
+    ("monitor_chart", "DIR", "kind: EMCO's chart monitor, to report on edges that are clusters; default: a stand-in"),
     ("patches", "PLACE", "kind, kubernetes: a kustomization whose patches are applied to what is made in the cluster"),
     ("images", "PLACE", "kind: where these are: a repository, an archive of images, or a folder of such"),
     ("reference", "DEFECTS", "defects of the reference EMCO: faithful (default), fixed, or switches such as B1,C1"),

@@ -11,9 +11,11 @@ from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.commands import need
 from harness.platforms.disruptions import Disruptable
 from harness.platforms.edges.edge import Edge
-from harness.platforms.images.named import ServiceImage, pulled_image
+from harness.platforms.images.named import ServiceImage, image_called, pulled_image
 from harness.platforms.kind.clusters import available_mib, check_kind
 from harness.platforms.kind.environment import KIND_LIMITS, charts_of, open_kind_lab, real_images
+from harness.platforms.kind.monitor import IMAGE as MONITOR_IMAGE
+from harness.platforms.kind.monitor import check_monitor
 from harness.platforms.kubernetes.charts import check_charts
 from harness.platforms.kubernetes.installed import check_installed, open_installed_lab, resting_services
 from harness.platforms.kubernetes.patched import check_cluster_patches
@@ -88,6 +90,9 @@ def images_of(settings: Settings, services: Sequence[str]) -> Mapping[str, Servi
         return {}
     if settings.charts:
         check_charts(charts_of(settings), (*services, *(PARTS if settings.store_charts else ())))
+    if settings.monitor_chart:
+        check_monitor(settings.monitor_chart)
+        image_called(settings.emco_images, settings.emco_version, MONITOR_IMAGE)
     if settings.store_charts:
         for image in _stores(settings).images:
             pulled_image(image)

@@ -91,6 +91,7 @@ class Settings:
     charts:            kind: folder of EMCO's own Helm charts that install its services; None: small manifests do
     chart_values:      kind: values files for them
     store_charts:      kind: EMCO's chart emco-db, of the same folder, installs mongo and etcd
+    monitor_chart:     kind: EMCO's chart monitor, which reports on edges that are clusters; None: a stand-in does
     patches:           in clusters: a kustomization, by its file or folder, whose patches what is made there gets
     emco_images:       kind: where the release's images are: a repository, or archives; empty: where EMCO publishes them
     reference:         which defects the reference EMCO has: faithful, fixed, or named switches
@@ -125,6 +126,7 @@ class Settings:
     charts: Path | None = None
     chart_values: tuple[Path, ...] = ()
     store_charts: bool = False
+    monitor_chart: Path | None = None
     patches: Path | None = None
     reference: str = "faithful"
     mongo_uri: str = ""
@@ -235,6 +237,11 @@ class Settings:
             )
 
     def _check_edges(self) -> None:
+        on_clusters = self.platform == "kind" and self.edges == KIND_EDGES
+        if self.monitor_chart and not (on_clusters and self.emco_version):
+            raise UsageError(
+                "--monitor-chart is for real EMCO with clusters as edges: --platform kind, --edges kind, --emco VERSION"
+            )
         if self.edges not in EDGES:
             raise UsageError(f"--edges {self.edges}: {' or '.join(EDGES)} is expected")
         if self.edges == KIND_EDGES and self.platform == PLATFORMS[0]:
@@ -288,6 +295,7 @@ class Settings:
             options += ["--emco-images", self._shown_images()] if self.emco_images else []
             options += ["--charts", shown(self.charts)] if self.charts else []
             options += ["--store-charts"] if self.store_charts else []
+            options += ["--monitor-chart", shown(self.monitor_chart)] if self.monitor_chart else []
             for path in self.chart_values:
                 options += ["--chart-values", shown(path)]
         elif self.emco_bin:

@@ -19,7 +19,7 @@ from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.edges.access import Access, read_kubeconfig
 from harness.platforms.edges.authority import Authority, open_authority
 from harness.platforms.edges.client import ApiClient
-from harness.platforms.images.named import ServiceImage, pulled_image, service_images
+from harness.platforms.images.named import ServiceImage, image_called, pulled_image, service_images
 from harness.platforms.kind.clusters import (
     KIND_UNDOERS,
     Cluster,
@@ -35,6 +35,8 @@ from harness.platforms.kind.clusters import (
 from harness.platforms.kind.edges import machines, open_kind_edges, relay_files, upstreams
 from harness.platforms.kind.images import load, load_services, reference_image
 from harness.platforms.kind.machine import MACHINE_UNDOERS, Machine
+from harness.platforms.kind.monitor import IMAGE as MONITOR_IMAGE
+from harness.platforms.kind.monitor import Monitor
 from harness.platforms.kind.node import Exit, KindNode, remove_on_node
 from harness.platforms.kubernetes.charts import ChartServices
 from harness.platforms.kubernetes.disruptions import KubernetesDisruptions
@@ -192,6 +194,14 @@ async def install_on(
     return Hub(access, api, release, token, journal, passwords.mongo_uri, passwords.etcd, evidence)
 
 
+def monitor_of(settings: Settings, folder: Path) -> Monitor | None:
+    """EMCO's own monitor, where it is to report on edges. Raises UsageError for an image that cannot be had."""
+    if settings.monitor_chart is None:
+        return None
+    image = image_called(settings.emco_images, settings.emco_version, MONITOR_IMAGE)
+    return Monitor(settings.monitor_chart, image, folder / "monitor")
+
+
 def charts_of(settings: Settings) -> Charts:
     """The charts that the settings name."""
     assert settings.charts is not None, "asked for only where charts install"
@@ -329,7 +339,9 @@ async def open_lab_on(
         await install_emco(hub.api, hub.release, hub.token)
     edges: EdgeGroup | None = None
     if wiring.clusters and hub.clusters is not None:
-        edges = kind_edges = await open_kind_edges(hub.clusters, wiring, _authority(settings), stack)
+        edges = kind_edges = await open_kind_edges(
+            hub.clusters, wiring, _authority(settings), stack, monitor_of(settings, folder)
+        )
         kind_edges.follow(relay)
     elif wiring.edges:
         edges = EdgesPod(wiring.edges, await door(ADMIN_PORT, "edges"))

@@ -58,16 +58,28 @@ class Helm:
         self._charts = charts
         self._folder = folder
         self._ready: set[Path] = set()
+        self._whole: set[Path] = set()
 
-    async def install(self, release: str, chart: str, own: Json, *, namespace: str, cluster: tuple[Path, str]) -> None:
+    async def install(
+        self,
+        release: str,
+        chart: str,
+        own: Json,
+        *,
+        namespace: str,
+        cluster: tuple[Path, str],
+        make_namespace: bool = False,
+    ) -> None:
         """Make a release be there, by our values and the user's, with the user's patches.
 
-        cluster: kubeconfig and context. Raises HarnessTrouble with what helm says.
+        cluster: kubeconfig and context;  make_namespace: where it is not there. Raises HarnessTrouble with what helm
+        says.
         """
         kubeconfig, context = cluster
+        made = ("--create-namespace",) if make_namespace else ()
         folder, values = await self._prepared(release, chart, own)
         await self._run(
-            "upgrade", "--install", release, str(folder), "--namespace", namespace,
+            "upgrade", "--install", release, str(folder), "--namespace", namespace, *made,
             "--kubeconfig", str(kubeconfig), "--kube-context", context, *values, *self._patching(), chart=chart,
         )  # fmt: skip
 
@@ -93,19 +105,21 @@ class Helm:
         return folder, tuple(text for path in (file, *self._charts.values) for text in ("--values", str(path)))
 
     def _copied(self, chart: str) -> Path:
-        """Where its dependencies can be put into it; its neighbours, which may be these, come along."""
+        """Where its dependencies can be put into it; its neighbours, where these are some of them, come along."""
         place = self._charts.folder(chart)
         home = self._folder / "charts" / place.parent.relative_to(self._charts.place)
-        if home not in self._ready:
-            shutil.copytree(place.parent, home, symlinks=True, dirs_exist_ok=True)
-            self._ready.add(home)
+        alone = not any(str(one.get("repository", "")).startswith(_LOCAL) for one in _dependencies(place))
+        source, target = (place, home / chart) if alone else (place.parent, home)
+        if not {home, target} & self._ready:
+            shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+            self._ready.add(target)
         return home / chart
 
     async def _complete(self, folder: Path, chart: str) -> None:
         """Have all charts in it that it depends on, and these have theirs. Those of a chart that was pulled are."""
-        if folder in self._ready:
+        if folder in self._whole:
             return
-        wanted = _read(folder / _CHART).get("dependencies") or []
+        wanted = _dependencies(folder)
         has = {path.name for path in (folder / "charts").iterdir()} if (folder / "charts").is_dir() else set()
         missing = [one for one in wanted if not any(name.startswith(str(one["name"])) for name in has)]
         for one in missing:
@@ -114,7 +128,7 @@ class Helm:
                 await self._complete(near.resolve(), chart)
         if missing:
             await self._run("dependency", "update", str(folder), chart=chart)
-        self._ready.add(folder)
+        self._whole.add(folder)
 
     def _patching(self) -> tuple[str, ...]:
         """The program through which helm sends what it has rendered."""
@@ -134,10 +148,10 @@ class Helm:
 _DONE: Mapping[str, str] = {"upgrade": "installed", "template": "rendered", "dependency": "completed"}
 
 
-def _read(file: Path) -> Json:
+def _dependencies(folder: Path) -> list[Json]:
+    file = folder / _CHART
     try:
-        return dict(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        raise HarnessTrouble(
-            f"{file.parent.name}/{file.name} cannot be read: {' '.join(str(error).split())}"
-        ) from error
+        return list((yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("dependencies") or ())
+    except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError) as error:
+        said = " ".join(str(error).split())
+        raise HarnessTrouble(f"{folder.name}/{_CHART} cannot be read: {said}") from error

@@ -332,10 +332,12 @@ async def rolled_out(
     *,
     limit: float,
     enough: Callable[[Json], bool] | None = None,
+    app: str = "",
 ) -> None:
     """Wait until workloads (plural, name) run as they are wanted, by their readiness probes.
 
-    enough: what else is wanted of one than that all its pods are ready. Raises HarnessTrouble with what the cluster
+    enough: what else is wanted of one than that all its pods are ready
+    app: label of their pods, where it is not the name. Raises HarnessTrouble with what the cluster
     says of them when they do not within `limit` seconds.
     """
     enough = enough or _is_rolled_out
@@ -344,9 +346,8 @@ async def rolled_out(
         path = f"/apis/apps/v1/namespaces/{namespace}/{plural}/{name}"
         while not enough(await api.ask("GET", path)):
             if asyncio.get_running_loop().time() > deadline:
-                raise HarnessTrouble(
-                    f"{plural} {name} is not ready within {limit:g} s: {await why_not_ready(api, namespace, name)}"
-                )
+                said = await why_not_ready(api, namespace, app or name)
+                raise HarnessTrouble(f"{plural} {name} is not ready within {limit:g} s: {said}")
             await asyncio.sleep(_PAUSE)  # the API server's state, which only it can tell; bounded by the limit
 
 

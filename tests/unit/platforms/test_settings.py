@@ -51,6 +51,8 @@ def workload(tmp_path: Path) -> Path:
         ({"charts": THIS.parent, "platform": "kind"}, "--charts needs --emco VERSION: EMCO's charts install real EMCO"),
         ({"store_charts": True, "platform": "kind"}, "--store-charts needs --charts: the folder that emco-db is in"),
         ({"store_charts": True}, "--charts is for kind: charts install into clusters"),
+        ({"monitor_chart": THIS.parent, "platform": "kind", "emco_version": "22.09"},
+         "--monitor-chart is for real EMCO with clusters as edges: --platform kind, --edges kind, --emco VERSION"),
         ({"patches": THIS}, "--patches is for kind and kubernetes: it patches what is made in a cluster"),
         ({"chart_values": (THIS,), "platform": "kind"}, "--chart-values needs --charts: values are for charts"),
         ({"kind": KindSettings(reuse=True)}, "--cluster, --keep and --reuse are for --platform kind"),
