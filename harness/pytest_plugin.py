@@ -80,10 +80,14 @@ _OWN_STORES = (
     "emco_own_stores(kinds=()): kills, freezes or wipes a store, skipped where that is somebody else's, with "
     "--emco-platform kubernetes; kinds: only where the parameter `kind` is one of these"
 )
+_KIND = (
+    "emco_kind(edges='', installed=False): needs EMCO in a cluster, skipped without --emco-platform kind; edges: of "
+    "which kind; installed: one of --emco-platform kubernetes will do"
+)
 _MARKERS = (
     _CRASH_POINT,
     "emco_real: needs real EMCO binaries, skipped without --emco-bin and --emco",
-    "emco_kind(edges=''): needs EMCO in a cluster, skipped without --emco-platform kind; edges: of which kind",
+    _KIND,
     "emco_processes(why): cannot be done in pods, skipped there",
     _OWN_STORES,
     "emco_slow: takes minutes; leave out with -m 'not emco_slow'",
@@ -244,7 +248,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 pytest.skip("the stores of an installed EMCO are somebody else's: give --emco-platform kind")
             pytest.skip("the stores are as EMCO's chart makes them: leave out --emco-store-charts")
     if (marker := item.get_closest_marker("emco_kind")) is not None:
-        if platform != "kind":
+        if platform != "kind" and not (platform == "kubernetes" and marker.kwargs.get("installed")):
             pytest.skip("needs EMCO in a cluster: give --emco-platform kind")
         edges = marker.kwargs.get("edges", "")
         if edges and edges != option(config, "edges"):

@@ -17,6 +17,7 @@ from harness.platforms.kind.machine import Machine
 from harness.platforms.kubernetes.install import Release, has_a_ready_pod, install_emco, rolled_out
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab, check_exit
 from harness.platforms.kubernetes.pods import Pod
+from harness.platforms.kubernetes.policies import Policies
 from harness.platforms.kubernetes.undo import scale
 from harness.platforms.kubernetes.volumes import RETAINED, RetainedVolumes, remove_stores
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE
@@ -47,6 +48,7 @@ class KubernetesDisruptions:
         self._down: dict[str, int | None] = {}  # stores, with the number of the undo where there is one
         self._flapping = Flapping(lab.relay)
         self._volumes = RetainedVolumes(api, parts.node.remove)
+        self.policies = Policies(api, parts.wiring, parts.undo, parts.streams.log, release.python_image)
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -165,6 +167,10 @@ class KubernetesDisruptions:
             if name in ("*", edge) and machine.is_off:
                 await self.reconnect(edge)
                 told.append(f"{edge} is on the network again")
+        for edge in self.policies.denied:
+            if name in ("*", edge):
+                await self.policies.allow(edge)
+                told.append(f"{edge} is denied no more")
         if links := await self._heal([one for one in self._lab.relay.links() if name in ("*", one.source, one.target)]):
             told.append(f"{links} links are healthy again")
         if name == "*" and self._release.store_classes:
