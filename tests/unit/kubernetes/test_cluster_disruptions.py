@@ -117,12 +117,12 @@ async def replicas(api: ApiClient) -> int:
 async def test_a_store_as_emcos_chart_makes_it_is_not_the_harnesss_to_kill_or_to_wipe(tmp_path: Path) -> None:
     """Its names are the chart's, and so is its volume."""
     bench = Bench(tmp_path, is_foreign=False)
-    made = bench._disruptions(cast(Any, SimpleNamespace()), Journal(bench.path, undoers=DISRUPTION_UNDOERS))
-    made._release = replace(made._release, stores=cast(Any, SimpleNamespace(workloads=("m", "e"))))
-    works = (made.crash("mongo"), made.pause("etcd"), made.wipe(), made.retain_volumes())
-    for work in works:
-        with pytest.raises(HarnessTrouble, match="a store that EMCO's own chart has made"):
-            await work
+    with contextlib.closing(Journal(bench.path, undoers=DISRUPTION_UNDOERS)) as journal:
+        made = bench._disruptions(cast(Any, SimpleNamespace()), journal)
+        made._release = replace(made._release, stores=cast(Any, SimpleNamespace(workloads=("m", "e"))))
+        for work in (made.crash("mongo"), made.pause("etcd"), made.wipe(), made.retain_volumes()):
+            with pytest.raises(HarnessTrouble, match="a store that EMCO's own chart has made"):
+                await work
     assert bench.node.asked == []
 
 
