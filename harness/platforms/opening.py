@@ -20,7 +20,8 @@ from harness.platforms.kubernetes.charts import check_charts
 from harness.platforms.kubernetes.installed import check_installed, open_installed_lab, resting_services
 from harness.platforms.kubernetes.patched import check_cluster_patches
 from harness.platforms.kubernetes.patches import read_patches
-from harness.platforms.kubernetes.store_charts import PARTS, StorePlan, plan_stores
+from harness.platforms.kubernetes.store_charts import CHART as STORE_CHART
+from harness.platforms.kubernetes.store_charts import StorePlan, plan_stores
 from harness.platforms.kubernetes.wiring import Wiring
 from harness.platforms.process.disruptions import ProcessDisruptions
 from harness.platforms.process.environment import open_lab
@@ -89,7 +90,7 @@ def images_of(settings: Settings, services: Sequence[str]) -> Mapping[str, Servi
     if settings.platform != "kind":
         return {}
     if settings.charts:
-        check_charts(charts_of(settings), (*services, *(PARTS if settings.store_charts else ())))
+        check_charts(charts_of(settings), (*services, *((STORE_CHART,) if settings.store_charts else ())))
     if settings.monitor_chart:
         check_monitor(settings.monitor_chart)
         image_called(settings.emco_images, settings.emco_version, MONITOR_IMAGE)

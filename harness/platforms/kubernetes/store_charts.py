@@ -1,6 +1,7 @@
 """EMCO's stores by its own chart emco-db: mongo and etcd as EMCO's users have them, with passwords and kept volumes."""
 
 import base64
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE
 Json = dict[str, Any]
 CHART = "emco-db"
 """The chart, and its release: the paths of volumes on nodes are named after it."""
-PARTS = (CHART, "mongo", "etcd", "common")
 _SERVICES: Mapping[str, int] = {"emco-mongo": 27017, "emco-etcd": 2379}
+_NO_SHELL = 6  # from this release on mongo's images have no shell of this name
 _NAMESPACE = f"/api/v1/namespaces/{EMCO_NAMESPACE}"
 
 
@@ -90,6 +91,7 @@ def plan_of(objects: list[Json]) -> StorePlan:
                 f"the chart {CHART} makes {name} with {replicas} replicas: one is expected, clients of several go "
                 "round the relay"
             )
+        _check_shell(one)
         if not _claims(one):
             raise HarnessTrouble(
                 f"the chart {CHART} makes {name} without a volume: it would lose everything with its pod; leave "
@@ -102,6 +104,19 @@ def plan_of(objects: list[Json]) -> StorePlan:
         )
     images = {str(box["image"]) for one in sets for box in _containers(one)}
     return StorePlan(tuple(one["metadata"]["name"] for one in sets), tuple(sorted(images)))
+
+
+def _check_shell(one: Json) -> None:
+    """Raises HarnessTrouble for a mongo that kubelet would kill again and again, for want of a shell."""
+    for box in one["spec"]["template"]["spec"]["containers"]:
+        asked = ((box.get("livenessProbe") or {}).get("exec") or {}).get("command") or [""]
+        version = re.search(r":v?(\d+)", str(box["image"]).rpartition("/")[2])
+        if asked[0] == "mongo" and version is not None and int(version[1]) >= _NO_SHELL:
+            name = one["metadata"]["name"]
+            raise HarnessTrouble(
+                f"the chart {CHART} asks by the shell `mongo` whether {name} lives, and {box['image']} has none: take "
+                f"an image before {_NO_SHELL}, or set mongo.liveness.enabled to false"
+            )
 
 
 def _is(thing: Json, kind: str, name: str) -> bool:

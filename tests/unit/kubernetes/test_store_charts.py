@@ -86,10 +86,16 @@ def one_store(objects: list[Json]) -> None:
     del objects[3]
 
 
+def another_mongo(objects: list[Json]) -> None:
+    (box,) = objects[2]["spec"]["template"]["spec"]["containers"]
+    box |= {"image": "r:5000/mongo:7.0", "livenessProbe": {"exec": {"command": ["mongo", "--eval", "ping"]}}}
+
+
 @pytest.mark.parametrize(
     "change, sentence",
     [
         (without_a_volume, "makes m without a volume: it would lose everything with its pod"),
+        (another_mongo, "and r:5000/mongo:7.0 has none: take an image before 6, or set mongo.liveness.enabled"),
         (three_members, "makes e with 3 replicas"),
         (another_name, "makes no Service emco-mongo with the port 27017"),
         (one_store, "makes the StatefulSets m: one for mongo and one for etcd are expected"),
