@@ -210,10 +210,15 @@ async def _no_versions() -> Mapping[str, str]:
     return {}
 
 
+async def _image(settings: Settings, folder: Path) -> str:
+    turns = Sets(settings.state_folder).turns
+    return await reference_image(ROOT, base=settings.kind.python_image, folder=folder, turns=turns)
+
+
 async def prepare_image(cluster: str, nodes: Sequence[str], settings: Settings, folder: Path) -> str:
     """Bring what the harness runs in pods into the nodes of a kind cluster: the relay's image, and that of the edges,
     whose name is returned. Raises UsageError and CommandFails."""
-    image = await reference_image(ROOT, base=settings.kind.python_image, folder=folder)
+    image = await _image(settings, folder)
     await load(cluster, image, settings.kind.python_image, nodes=nodes)
     return image
 
@@ -250,7 +255,7 @@ async def open_kind_lab(
         settings = replace(settings, kind=replace(settings.kind, edges=len(names)))
     async with contextlib.AsyncExitStack() as stack:
         # Both take their time, and mostly wait: the image is there when the cluster is.
-        image = asyncio.ensure_future(reference_image(ROOT, base=settings.kind.python_image, folder=folder))
+        image = asyncio.ensure_future(_image(settings, folder))
         stack.push_async_callback(_ended, image)
         clusters, journal = await stack.enter_async_context(open_clusters(settings, undo))
         real = upstreams(clusters, names) if settings.edges == KIND_EDGES else {}
