@@ -11,7 +11,8 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -30,6 +31,8 @@ _CREATE_LIMIT = 300.0
 _DELETE_LIMIT = 120.0
 _ASK_LIMIT = 30.0
 _EXPORT_LIMIT = 120.0
+_SURE_LIMIT = 30.0
+_AGAIN = 0.5
 _WAIT = "180s"
 _TRIES = 3
 _LABEL = "io.x-k8s.kind.cluster"
@@ -348,12 +351,21 @@ def _remove_cluster(arguments: Mapping[str, str]) -> str:
     with _held(Path(arguments["set"])) as kept:
         if kept:
             return f"cluster {name} left: it was made anew since, and is kept"
-        found = _docker(*_listing(name), limit=_ASK_LIMIT).split()
-        containers = [one for one in found if one in meant or not meant]
-        if not containers:
+        if not (left := _those_of(name, meant)):
             return f"cluster {name} was gone already"
-        _docker("docker", "rm", "--force", "--volumes", *containers, limit=_DELETE_LIMIT)
+        deadline = time.monotonic() + _SURE_LIMIT
+        while left:  # docker may be starting one for a client that was killed: it says that it removed it, and has it
+            _docker("docker", "rm", "--force", "--volumes", *left, limit=_DELETE_LIMIT)
+            if (left := _those_of(name, meant)) and time.monotonic() > deadline:
+                raise UndoFails(f"the cluster {name} is there still, whenever it is removed")
+            time.sleep(_AGAIN if left else 0)  # docker does not tell when it has done what it does; bounded
     return f"cluster {name} removed"
+
+
+def _those_of(cluster: str, meant: Sequence[str]) -> list[str]:
+    """Ids of a cluster's containers that are there. meant: of these alone, all where none is named."""
+    found = _docker(*_listing(cluster), limit=_ASK_LIMIT).split()
+    return [one for one in found if one in meant or not meant]
 
 
 def _remove_set(arguments: Mapping[str, str]) -> str:

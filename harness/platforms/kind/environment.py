@@ -123,6 +123,7 @@ class Hub:
     journal: for the undo of what disruptions do
     kept: of an installed EMCO, what is owed to its stores
     clusters, machines: where it is one of the harness's own, and of those edges that are clusters
+    machine: its own node, where it may be switched off
     """
 
     access: Access
@@ -136,6 +137,7 @@ class Hub:
     kept: KeptStores | None = None
     clusters: ClusterSet | None = None
     machines: Mapping[str, Machine] = field(default_factory=dict)
+    machine: Machine | None = None
 
 
 async def install_on(
@@ -265,8 +267,14 @@ async def open_kind_lab(
         stack.push_async_callback(hub.api.close)
         if hub.release.services is not None:
             stack.push_async_callback(hub.release.services.take_back, hub.api)
-        hub = replace(hub, journal=journal, clusters=clusters, machines=machines(clusters, tuple(real), journal))
         node = clusters.hub.node if settings.node_access == "auto" else ""
+        hub = replace(
+            hub,
+            journal=journal,
+            clusters=clusters,
+            machines=machines(clusters, tuple(real), journal),
+            machine=Machine(node, hub.access, journal) if node else None,
+        )
         async with kept_on_failure(hub.evidence, "opening"):
             lab, disruptions = await open_lab_on(settings, limits, node, hub, folder, stack)
         yield lab, disruptions
@@ -350,6 +358,7 @@ async def open_lab_on(
         logs=folder,
         evidence=hub.evidence,
         machines=hub.machines,
+        hub=hub.machine,
         kubeconfig=_kubeconfig(settings, hub),
         why_not_ready=partial(why_not_ready, hub.api, EMCO_NAMESPACE),
         undo=DisruptionUndo(hub.journal, node_name, _kubeconfig(settings, hub)),

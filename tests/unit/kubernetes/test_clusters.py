@@ -43,7 +43,8 @@ case "$*" in
     ps*) for one in *.container; do
         [ -e "$one" ] && printf '%s-control-plane\\t%s\\n' "${{one%.container}}" "${{one%.container}}"
     done ;;
-    rm*) for one in *.container; do [ "$(cat "$one")" = "$4" ] && rm "$one"; done ;;
+    rm*) rm "removal-has-no-effect" 2>/dev/null && exit 0
+        for one in *.container; do [ "$(cat "$one")" = "$4" ] && rm "$one"; done ;;
     inspect*) cat address ;;
 esac
 exit 0
@@ -84,6 +85,15 @@ async def test_a_set_that_was_made_is_removed_by_the_journal_of_a_run_that_was_k
         ("cluster x-edge-1 removed", "cluster x-hub removed", f"folder {made.folder} removed"), ()
     )
     assert (containers(docker), made.folder.exists(), journal.path.exists()) == ([], False, False)
+
+
+async def test_a_container_that_docker_only_says_it_removed_is_removed_again(
+    tmp_path: Path, docker: Path, journal: Journal
+) -> None:
+    await Sets(tmp_path).create(KindSettings("x"), journal, config_folder=CONFIG)
+    (docker / "removal-has-no-effect").touch()
+    assert rollback(journal.path, undoers=KINDS).told[0] == "cluster x-hub removed"
+    assert containers(docker) == []
 
 
 async def test_clusters_of_several_sets_are_made_a_few_at_a_time(
