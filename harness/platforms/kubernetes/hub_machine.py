@@ -56,7 +56,7 @@ async def switch_off_and_on(machine: Machine, parts: ClusterParts, held: Held) -
     kept = await _back(parts.pods, held)
     return (
         f"the node was switched off and on, its API answered after {answered:.1f} s; after {clock() - began:.1f} s "
-        f"{kept} of {len(held.containers)} pods were there again with another container"
+        f"no pod had the container of before, and {kept} of {len(held.containers)} pods had been kept"
     )
 
 
