@@ -133,7 +133,7 @@ CONFIG = {"kind": "ConfigMap", "metadata": {"name": "c"}}
 def test_the_machine_of_emco_was_switched_off_and_on(
     change: dict[str, Any], expected: Mapping[str, Outcome], proven: Claims, outcomes: Outcomes
 ) -> None:
-    kept = {name: change.pop(name) for name in ("answered", "end") if name in change}
+    kept: dict[str, Snapshot] = {name: change.pop(name) for name in ("answered", "end") if name in change}
     case = replace(RESTARTED, snapshots={**RESTARTED.snapshots, **kept}, **change)
     outage.claim_node_restarted(proven, case.ran())
     assert differing(outcomes) == expected
