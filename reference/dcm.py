@@ -19,7 +19,7 @@ from reference.defects import Defects
 from reference.errors import ApiError, RpcError, StoreError
 from reference.journal import CarryOut, Intention, Journal
 from reference.records import Key, Records
-from reference.resources import LOGICAL_CLOUD, PLAIN
+from reference.resources import CLUSTER_REFERENCE, GROUP, LOGICAL_CLOUD, PLAIN
 from reference.rpc import Rsync
 from reference.state import Action, StateInfo, now, read_state
 from reference.status import context_status
@@ -27,6 +27,25 @@ from reference.web import Rest, read_json, reply
 
 _PEM_BYTES = 2376
 _SWITCHES = {"instantiate": "C3", "terminate": "C6", "stop": "C7", "delete": "C9"}
+
+
+class ClusterReferences(Crud):
+    """The calls on cluster references."""
+
+    def __init__(self, *, records: Records, defects: Defects, contexts: Contexts) -> None:
+        super().__init__(CLUSTER_REFERENCE, records=records, defects=defects)
+        self._contexts = contexts
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """D1: refused where etcd has lost the context of the logical cloud (measured)."""
+        key = self.path_key(request)
+        if "D1" in self.defects:
+            cloud = {name: key[name] for name in LOGICAL_CLOUD.key_fields}
+            stored = await self.records.find(cloud, "stateInfo")
+            context = read_state(stored, what=f"logical cloud {key['logicalCloud']}").last.context if stored else ""
+            if context and await self._contexts.status(context) is None:
+                raise ApiError(500, "Error getting app context status")
+        return await super().delete(request)
 
 
 class LogicalClouds(Crud):
@@ -135,6 +154,7 @@ class LogicalClouds(Crud):
         journaled = "C6" not in self.defects
         async with self.journal.turn(key, wanted=journaled):
             await self.data(key)
+            await self._refuse_used(key)
             state = await self._state(key)
             if not state.last.context:
                 # EMCO accepts it and does nothing.
@@ -146,6 +166,14 @@ class LogicalClouds(Crud):
                 raise ApiError(409, f"The logical cloud is already terminated: its status is {status}")
             await self._perform(Intention("terminate", key, context=state.last.context, journaled=journaled))
         return reply(202)
+
+    async def _refuse_used(self, key: Key) -> None:
+        """EMCO refuses for every group that names the cloud, whatever its state, before it looks at the cloud's context
+        (measured)."""
+        groups = tuple(name for name in GROUP.key_fields if name != "project")
+        for group in await self.records.find_all({"project": key["project"]}, GROUP.tag, names=groups):
+            if ((group or {}).get("spec") or {}).get("logicalcloud") == key["logicalCloud"]:
+                raise ApiError(400, "Found a deployment intent group that uses the logical cloud to be terminated")
 
     async def stop(self, request: web.Request) -> web.Response:
         key = self.path_key(request)
@@ -305,11 +333,13 @@ class Dcm:
     ) -> None:
         self._records = records
         self._defects = defects
+        self._references = ClusterReferences(records=records, defects=defects, contexts=contexts)
         self._clouds = LogicalClouds(records=records, defects=defects, contexts=contexts, rsync=rsync, log=log)
 
     def mount(self, rest: Rest) -> None:
         for resource in PLAIN["dcm"]:
             Crud(resource, records=self._records, defects=self._defects).mount(rest)
+        self._references.mount(rest)
         self._clouds.mount(rest)
 
     async def recover(self) -> None:

@@ -133,7 +133,7 @@ DEFECTS: tuple[Defect, ...] = (
         "D1",
         "8",
         "an instantiated record whose context is gone is refused everything: terminate, delete, instantiate",
-        (_DIG + "terminate", _LC + "terminate", _LC + "instantiate"),
+        (_DIG + "terminate", _LC + "terminate", _LC + "instantiate", "DELETE of a cluster reference"),
     ),
     Defect(
         "D2",

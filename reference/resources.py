@@ -201,11 +201,21 @@ PLAIN: Mapping[str, Sequence[Resource]] = {
         GROUP_INTENT,
     ),
     "clm": (PROVIDER, CLM_CONTROLLER, CLUSTER_LABEL, CLUSTER_KV, CLUSTER_SYNC_OBJECT),
-    "dcm": (CLUSTER_REFERENCE, USER_PERMISSION, CLUSTER_QUOTA, LOGICAL_CLOUD_KV),
+    "dcm": (USER_PERMISSION, CLUSTER_QUOTA, LOGICAL_CLOUD_KV),
 }
 """What a service keeps without further ado; the rest has handlers of its own."""
 
-_ALL = (*PLAIN["orchestrator"], APP, APP_PROFILE, GROUP, *PLAIN["clm"], CLUSTER, *PLAIN["dcm"], LOGICAL_CLOUD)
+_ALL = (
+    *PLAIN["orchestrator"],
+    APP,
+    APP_PROFILE,
+    GROUP,
+    *PLAIN["clm"],
+    CLUSTER,
+    *PLAIN["dcm"],
+    CLUSTER_REFERENCE,
+    LOGICAL_CLOUD,
+)
 
 
 def cloud_config(provider: str, cluster: str) -> dict[str, str]:

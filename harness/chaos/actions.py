@@ -47,6 +47,7 @@ __all__ = [
     "wait_for_goal",
     "wait_for_rest",
     "wait_for_tries",
+    "wait_until_on",
     "wait_until_ready",
     "watch",
     "wipe",
@@ -350,3 +351,10 @@ def wait_until_ready(group: str, limit: float = 30.0) -> str:
     stage().groups.wait_until_ready(group, limit=float(limit))
     stage().mark(f"ready {group}")
     return f"{group} is ready"
+
+
+@in_sentences
+def wait_until_on(group: str, edge: str, limit: float = 30.0) -> str:
+    """Wait until one edge has all of a group, reports included, whatever others lack. Fails with what it lacks."""
+    stage().groups.wait_until_on(group, edge, limit=float(limit))
+    return f"{edge} has all of {group}"

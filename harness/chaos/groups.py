@@ -110,3 +110,14 @@ class Groups:
         """Wait until the workload runs. Raises HarnessTrouble with why it does not."""
         if within(self._environment, lambda: not self.not_ready(group), limit=limit) is None:
             raise HarnessTrouble(f"{group} does not run after {limit:g} s: {self.not_ready(group)}")
+
+    def wait_until_on(self, group: str, edge: str, *, limit: float) -> None:
+        """Wait until one edge has all of the group that is to be on it. Raises HarnessTrouble with what it lacks."""
+
+        def lacks() -> str:
+            status = self.status(group)
+            objects = self._environment.do(lambda campaign: campaign.lab.edge_objects())
+            return status.lacks(edge, objects, self.placed(group))
+
+        if within(self._environment, lambda: not lacks(), limit=limit) is None:
+            raise HarnessTrouble(f"{edge} has not all of {group} after {limit:g} s: {lacks()}")

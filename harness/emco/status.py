@@ -7,6 +7,8 @@ from typing import Any
 from harness.emco.placement import Placed
 from harness.emco.records import DEPLOYMENT_LABEL
 
+_REPORT = "ResourceBundleState"
+
 Edges = Mapping[str, Iterable[Mapping[str, Any]]]
 
 
@@ -88,6 +90,24 @@ class GroupStatus:
         if why := self.not_placed(wanted):
             return why
         return "; ".join(self.missing_on(edges)[:3])
+
+    def lacks(self, edge: str, edges: Edges, wanted: Iterable[Placed]) -> str:
+        """What EMCO has still to bring to one edge, whatever becomes of the others; empty when everything is there.
+
+        The report of each application is among it: rsync asks for it when the rest is applied (facts, section 7).
+        """
+        mine = [one for one in self.resources if one.edge == edge]
+        if other := [one for one in mine if one.status != "Applied"]:
+            return f"{other[0].kind} {other[0].name} on {edge} is {other[0].status}"
+        if why := self.not_placed(Placed(one.app, frozenset([edge])) for one in wanted if edge in one.edges):
+            return why
+        there = marked(edges)
+        if missing := [one for one in mine if not one.is_in(there)]:
+            return f"{missing[0].kind} {missing[0].name} is said to be applied, but is not on {edge}"
+        reported = {name for at, kind, name, _ in there if (at, kind) == (edge, _REPORT)}
+        if missing := [one for one in mine if one.label not in reported]:
+            return f"nothing reports on {missing[0].app} on {edge} yet"
+        return "" if mine else f"nothing is to be on {edge}"
 
 
 NOTHING_SAID = GroupStatus("", "", {}, {}, ())

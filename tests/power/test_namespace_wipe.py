@@ -24,6 +24,8 @@ BROKEN: Mapping[str, Mapping[str, Outcome]] = MappingProxyType(
 )
 SILENT = ("restored/instantiate-dig1", "pending", "at-work", "terminated", "refused")
 """What none of the three shows in: a backup that is restored as a pair is as good as what it was made of."""
+LEFT_OVER = ("restored/instantiate-dig1", "pending", "at-work", "terminated")
+"""Where an update is made after the restore: R16 leaves the active record of the context that it replaces."""
 
 
 @pytest.mark.timeout(480)
@@ -45,7 +47,7 @@ def test_without_defects_every_claim_holds(tmp_path: Path) -> None:
 @pytest.mark.timeout(480)
 def test_a_pair_comes_back_whatever_defects_emco_has(tmp_path: Path) -> None:
     claims = run("faithful", tmp_path, "-k", "restored and instantiate or pending or wiped or terminated or refused")
-    assert broken(claims) == {}
+    assert broken(claims) == {f"{test}:consistent": Outcome.BROKEN for test in LEFT_OVER}
     assert {name.partition(":")[0] for name in claims} == set(SILENT)
 
 

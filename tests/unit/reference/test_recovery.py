@@ -12,7 +12,7 @@ import pytest
 from harness.wire.triggers import Trigger
 
 from . import bench
-from .test_conformance import FILES, TRACES
+from .prepared import approved
 
 GROUP = "/v2/projects/proj1/composite-apps/ca1/v1/deployment-intent-groups/dig1"
 Side = Literal["before", "after"]
@@ -25,25 +25,9 @@ def test_rsync_killed_at_its_own_writes_recovers(side: Side) -> None:
 
 async def _campaign(side: Side, *, step: int) -> None:
     async with bench.running(defects="fixed", monitor=False) as running:
-        await _prepare(running)
+        await approved(running)
         for name in ("instantiate", "update", "rollback", "terminate"):
             await _at_every_write(running, name, side, step=step)
-
-
-async def _prepare(running: bench.Bench) -> None:
-    await running.wait_schema()
-    for call in TRACES["calls"]:
-        if call["step"] == "instantiate":
-            return
-        body, file = call["body"], None
-        if call["step"] in FILES:
-            body, content = FILES[call["step"]]
-            file = content(running)  # type: ignore[no-untyped-call]  # a table of two kinds of functions
-        if call["step"] == "ctl-rsync":
-            body = {**body, "spec": {"host": running.address(41), "port": 9031}}
-        answer = await running.call(call["service"], call["method"], call["path"], body, file=file)
-        assert answer.status == call["status"], answer
-        await running.quiet()
 
 
 async def _do(running: bench.Bench, name: str) -> bench.Answer:
