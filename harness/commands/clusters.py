@@ -100,7 +100,10 @@ def image() -> None:
 
 
 def down(*, platform: Platform = "kind", cluster: Name = CLUSTER) -> None:
-    """Remove clusters that were left, with all they hold; under a name also those of the workers of its runs."""
+    """Remove clusters that were left, with all they hold.
+
+    Under a name also those of the workers of its runs.
+    """
     _only_kind(platform)
     sets = Sets(default_folders()["state_folder"])
     found = sets.called(cluster)
