@@ -15,7 +15,7 @@ from harness.platforms.kubernetes.disruptions import KubernetesDisruptions
 from harness.platforms.kubernetes.install import Release
 from harness.platforms.kubernetes.wiring import Wiring
 from harness.wire.conditions import Refuse
-from tests.unit.kubernetes.small_cluster import SERVICES, SmallCluster, open_cluster
+from tests.unit.kubernetes.small_cluster import SERVICES, SmallCluster, open_cluster, until
 
 
 def disruptions(cluster: SmallCluster, hub: Any = None, **machines: Machine) -> KubernetesDisruptions:
@@ -100,6 +100,18 @@ async def test_what_ran_on_the_hub_runs_again_once_its_machine_was_off_and_nothi
         assert cluster.relay.instances["clm"] == ""
         assert await made.down() == ("clm",)
         assert (set(cluster.api.pods), await made.make_whole("dcm")) == (pods, ())
+
+
+async def test_addresses_of_pods_that_were_deleted_before_say_nothing_after_the_machine_was_off(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path) as cluster:
+        made = disruptions(cluster, Switch(cluster))
+        await made.start("dcm")
+        was = cluster.relay.instances["dcm"]
+        await made.crash("dcm")
+        await until(lambda: all(pod.address != was for pod in cluster.pods.there))
+        assert cluster.pods.is_gone(was)
+        await made.restart_hub()
+        assert not cluster.pods.is_gone(was)  # somebody else may be there now, who must not be replaced
 
 
 async def test_a_hub_that_comes_back_late_is_made_whole_at_the_end(tmp_path: Path) -> None:
