@@ -24,6 +24,9 @@ def settings_of(config: pytest.Config) -> Settings:
             emco_bin=file(config, "bin"),
             emco=option(config, "version"),
             charts=file(config, "charts"),
+            patches=file(config, "patches"),
+            monitor_chart=file(config, "monitor_chart"),
+            store_charts=option(config, "store_charts"),
             emco_images=option(config, "images"),
             reference=option(config, "reference") or "faithful",
             mongo_uri=option(config, "mongo_uri"),
@@ -75,6 +78,8 @@ def replay_line(config: pytest.Config, nodeid: str, settings: Settings) -> str:
         "version",
         "images",
         "charts",
+        "monitor_chart",
+        "patches",
         "reference",
         "mongo_uri",
         "etcd_endpoint",
@@ -90,6 +95,8 @@ def replay_line(config: pytest.Config, nodeid: str, settings: Settings) -> str:
             given += [f"--emco-{name.replace('_', '-')}", value]
     if settings.kind.name != CLUSTER:  # of a worker of several, its own
         given += ["--emco-cluster", settings.kind.name]
+    if config.getoption("emco_store_charts"):
+        given.append("--emco-store-charts")
     if config.getoption("emco_reuse"):
         given.append("--emco-reuse")
     if config.getoption("emco_no_baseline"):

@@ -106,7 +106,14 @@ def begin_in(stage: Stage, call: str, store: str, kind: str, *, moment: Moment, 
     is no such effect.
     """
     _known(kind)
-    return in_call(stage, call, lambda: begin(stage, store, kind), moment=moment, limit=limit)
+
+    def away() -> str:
+        done = begin(stage, store, kind)
+        if kind in ("crashed", "volume-lost"):  # its process is gone, and with it the answer that is held
+            stage.act(_lose_held(moment.source))
+        return done
+
+    return in_call(stage, call, away, moment=moment, limit=limit)
 
 
 def in_call(stage: Stage, call: str, do: Callable[[], str], *, moment: Moment, limit: float) -> str:
@@ -124,6 +131,13 @@ def in_call(stage: Stage, call: str, do: Callable[[], str], *, moment: Moment, l
     finally:
         stage.act(_let_go(armed, moment.source))
     return f"{done}, {moment.side} the effect {effect} of {moment.source}"
+
+
+def _lose_held(source: str) -> Callable[[Campaign], Coroutine[Any, Any, None]]:
+    async def lose(campaign: Campaign) -> None:
+        campaign.lab.relay.reset_held(source)
+
+    return lose
 
 
 def _arm(trigger: Trigger) -> Callable[[Campaign], Coroutine[Any, Any, ArmedTrigger]]:

@@ -34,6 +34,8 @@ Name = Annotated[str, typer.Option("--cluster", help="Name of the set of cluster
     "emco_images",
     "charts",
     "chart_values",
+    "store_charts",
+    "patches",
     "reference",
     "cluster",
     "node_image",
@@ -49,6 +51,10 @@ def up(
         int,
         typer.Option("--edges", help="Clusters beside the hub, one for each that the workload registers; 0: emulated."),
     ] = 0,
+    monitor_chart: Annotated[
+        Path | None,
+        typer.Option("--monitor-chart", metavar="DIR", help="EMCO's chart monitor, to report on these clusters."),
+    ] = None,
 ) -> None:
     """Make clusters, put EMCO into the hub, and leave them for `--reuse`. The services are those of the workload.
 
@@ -58,6 +64,7 @@ def up(
     sets, kind = Sets(settings.state_folder), replace(settings.kind, edges=edges, keep=True)
     if edges:
         settings = replace(settings, edges=KIND_EDGES)
+    settings = replace(settings, monitor_chart=monitor_chart)
     place = Path("reports", "out", run_id(datetime.now(UTC), "up")).absolute()  # made when something goes wrong
     settings = replace(settings, kind=kind, evidence_folder=place)
     of_each = [_that_may_be_there(settings.of_worker(number), sets) for number in range(settings.workers)]
