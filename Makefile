@@ -40,7 +40,7 @@ setup: ## install everything into .venv; the other targets do it by themselves
 chaos: setup ## crash EMCO at every write of every API call and judge what is left (ARGS: options of `emco-chaos run`)
 	@$(CHAOS)
 
-chaos-kind: setup ## kind: points as on processes, the disruptions, clean-up (needs docker and kind; 20 minutes)
+chaos-kind: setup ## kind: points as on processes, the disruptions, clean-up (needs docker and kind; half an hour)
 	@EMCO_CHAOS_KIND=1 $(BIN)/python -m pytest tests/kind --deselect tests/kind/test_smoke.py --durations 0 $(ARGS)
 
 kind-smoke: setup ## kind: install, ten crash points, a wiped namespace, an edge away (needs docker and kind; minutes)

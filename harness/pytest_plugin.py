@@ -150,8 +150,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     if (victims := _victims_wanted(config)) is not None:
         emco_session(config).make_plan(victims)
-    elif any(config.getoption(f"emco_{name}") is not None for name in _checked()):
+    elif any(config.getoption(f"emco_{name}") is not None for name in _checked()) or _shares_machine(config):
         emco_session(config).check()
+
+
+def _shares_machine(config: pytest.Config) -> bool:
+    """Whether each worker will have clusters of its own: there has to be memory for all of them."""
+    return option(config, "platform") == "kind" and config.pluginmanager.hasplugin("dsession")
 
 
 def _checked() -> tuple[str, ...]:

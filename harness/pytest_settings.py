@@ -17,7 +17,6 @@ def settings_of(config: pytest.Config) -> Settings:
     seed = str(option(config, "seed") or "0")
     if not seed.isdecimal():
         raise pytest.UsageError(f"--emco-seed {seed}: a number is expected")
-    workers = len(config.getoption("tx", None) or ()) if config.pluginmanager.hasplugin("dsession") else 1
     try:
         return make_settings(
             workload=file(config, "workload") or GOLDEN,
@@ -34,7 +33,7 @@ def settings_of(config: pytest.Config) -> Settings:
             etcd_endpoint=option(config, "etcd_endpoint"),
             faults=option(config, "faults") or ",".join(DEFAULT_FAULTS),
             victims=option(config, "victims") or CALLED,
-            workers=workers,
+            workers=_workers(config),
             seed=int(seed),
             isolate=not option(config, "no_isolate"),
             platform=option(config, "platform") or PLATFORMS[0],
@@ -52,8 +51,24 @@ def settings_of(config: pytest.Config) -> Settings:
         raise pytest.UsageError(str(error)) from error
 
 
-def replay_line(config: pytest.Config, nodeid: str) -> str:
-    """The pytest command for one test, with the options of this run that decide what is tested."""
+def _workers(config: pytest.Config) -> int:
+    """How many processes run tests, as the process that starts them and each of them knows it."""
+    if (given := getattr(config, "workerinput", None)) is not None:
+        return int(given["workercount"])
+    return len(config.getoption("tx", None) or ()) if config.pluginmanager.hasplugin("dsession") else 1
+
+
+def worker_number(config: pytest.Config) -> int:
+    """Which of pytest-xdist's workers this process is: gw0 is 0. One with another name counts as the first."""
+    digits = str(config.workerinput["workerid"]).removeprefix("gw")  # type: ignore[attr-defined]  # pytest-xdist's
+    return int(digits) if digits.isdecimal() else 0
+
+
+def replay_line(config: pytest.Config, nodeid: str, settings: Settings) -> str:
+    """The pytest command for one test, with the options of this run that decide what is tested.
+
+    settings: those of this process
+    """
     place = nodeid[: nodeid.rindex("]") + 1] if "]" in nodeid else nodeid  # pytest-xdist adds `@group`
     given = ["pytest", place]
     for name in (
@@ -76,8 +91,10 @@ def replay_line(config: pytest.Config, nodeid: str) -> str:
     for edge in config.getoption("emco_edge_kubeconfig") or ():
         given += ["--emco-edge-kubeconfig", edge]
     for name in ("platform", "kubeconfig", "context", "node_access", "cluster", "node_image"):
-        if (value := config.getoption(f"emco_{name}")) is not None:
+        if (value := config.getoption(f"emco_{name}")) is not None and name != "cluster":
             given += [f"--emco-{name.replace('_', '-')}", value]
+    if settings.kind.name != CLUSTER:  # of a worker of several, its own
+        given += ["--emco-cluster", settings.kind.name]
     if config.getoption("emco_store_charts"):
         given.append("--emco-store-charts")
     if config.getoption("emco_reuse"):

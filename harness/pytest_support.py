@@ -33,7 +33,7 @@ from harness.pytest_ending import PLAN, Ended, Run, end_run, is_to_be_judged, sh
 from harness.pytest_options import file as _file
 from harness.pytest_options import option as _option
 from harness.pytest_options import origin, out_folder
-from harness.pytest_settings import replay_line, settings_of
+from harness.pytest_settings import replay_line, settings_of, worker_number
 from harness.pytest_stages import Stages
 from harness.pytest_verdicts import KnownFinding, Replay, judge
 from harness.reporting.baseline import Baseline, Entry, read_baseline
@@ -77,8 +77,9 @@ class EmcoSession:
 
     @cached_property
     def settings(self) -> Settings:
-        """From options and ini file. Raises pytest.UsageError with a sentence."""
-        return self._handed.settings if self._handed else settings_of(self._config)
+        """From options and ini file; a worker's own where there are several. Raises pytest.UsageError."""
+        settings = self._handed.settings if self._handed else settings_of(self._config)
+        return settings.of_worker(worker_number(self._config)) if hasattr(self._config, "workerinput") else settings
 
     @property
     def wide(self) -> Settings:
@@ -177,19 +178,34 @@ class EmcoSession:
                 reporter.rewrite(f"emco: learning {index + 1}/{total} {call}", erase=True)
 
         try:
-            one = self.settings
-            if one.platform == "kind" and one.edges == EDGES[0] and not one.is_named:
-                self._learn_on_processes(told)
+            if (elsewhere := self._learned_elsewhere()) is not None:
+                self._learn_in(elsewhere, told)
             else:
                 self.environment.do(lambda campaign: campaign.learn(told))
-        except HarnessTrouble as trouble:
+        except (HarnessTrouble, UsageError) as trouble:
             raise pytest.UsageError(f"the workload cannot be learned: {trouble}") from trouble
         if reporter is not None and reporter.isatty:
             reporter.rewrite("", erase=True)
 
-    def _learn_on_processes(self, told: Callable[[int, str], None]) -> None:
-        """For a plan of the reference in pods: ids are the same everywhere, and on processes it takes seconds."""
-        settings = dataclasses.replace(self.wide, platform=PLATFORMS[0], kind=KindSettings())
+    def _learned_elsewhere(self) -> Settings | None:
+        """What is learned with where that is not this process's own environment.
+
+        A plan of the reference in pods: ids are the same everywhere, and on processes it takes seconds. Else, where
+        workers have clusters of their own, the first one's, which are there for nobody else yet.
+        """
+        one = self.wide
+        if one.platform != "kind":
+            return None
+        if one.edges == EDGES[0] and not one.is_named:
+            return dataclasses.replace(one, platform=PLATFORMS[0], kind=KindSettings())
+        if not self._config.pluginmanager.hasplugin("dsession"):
+            return None
+        first = one.of_worker(0)
+        return dataclasses.replace(
+            first, kind=dataclasses.replace(first.kind, keep=False), evidence_folder=self.folder.path.absolute()
+        )
+
+    def _learn_in(self, settings: Settings, told: Callable[[int, str], None]) -> None:
         environment = Background(settings, prepare(settings), name="plan")
         try:
             environment.open()
@@ -383,7 +399,7 @@ class EmcoSession:
 
     def replay_line(self, nodeid: str) -> str:
         """The pytest command for one test, with the options of this run that decide what is tested."""
-        return self.redactor.text(replay_line(self._config, nodeid))
+        return self.redactor.text(replay_line(self._config, nodeid, self.settings))
 
 
 def _ordered(points: Sequence[CrashPoint], seed: int) -> list[CrashPoint]:

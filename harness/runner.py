@@ -37,13 +37,15 @@ class WorkerTrouble(HarnessTrouble):
 class Worker:
     """Client of one worker process."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path, settings: Settings) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, log: Path, settings: Settings, number: int) -> None:
         self._process = process
         self._log = log
         self._ready_limit, self._close_limit = _READY_LIMITS[settings.platform], _CLOSE_LIMITS[settings.platform]
+        if settings.platform == "kind":  # clusters are made a few at a time, so the last worker waits for all others
+            self._ready_limit *= settings.workers
         self.environment = ""
         # Not among its arguments: everybody on the machine can read those, and an address may hold a password.
-        self._write(settings_json(settings).encode())
+        self._write(settings_json(settings.of_worker(number)).encode())
         self.retries = 0
         self.problems: tuple[str, ...] = ()
 
@@ -147,7 +149,7 @@ async def workers(settings: Settings, count: int, logs: Path) -> AsyncIterator[t
                     stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=output, limit=_MOST_LINE,
                     start_new_session=True,
                 )  # fmt: skip
-            started.append(Worker(process, log, settings))
+            started.append(Worker(process, log, settings, number))
         await _side_by_side([asyncio.ensure_future(worker.ready()) for worker in started])
         yield tuple(started)
     except WorkerTrouble as error:

@@ -54,7 +54,7 @@ def prepare(settings: Settings) -> Work:
         check_defects(settings.reference)
     edges = tuple(EdgeName(*pair) for pair in clusters(calls))
     check_edges(settings, edges)
-    check_platform(settings)
+    check_platform(settings, clusters=len(edges))
     images = images_of(settings, needed)
     check_patches(settings, needed, edges, images)
     return Work(

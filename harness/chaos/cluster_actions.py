@@ -4,7 +4,7 @@ While an experiment acts on an EMCO in a cluster, the environment variables of c
 cluster, so that the actions and probes of `chaosk8s` act on it and on no other.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from chaosk8s.pod.actions import terminate_pods
@@ -24,12 +24,14 @@ __all__ = [
     "need_policies",
     "reclaim_volumes",
     "reconnect_edge",
+    "restart_hub",
     "restart_node",
     "retain_volumes",
     "stale_volumes",
 ]
 
 T = TypeVar("T")
+_FIRST: Mapping[str, Any] = {}  # after rsync's first effect
 
 
 @in_sentences
@@ -127,6 +129,27 @@ def restart_node(edge: str) -> str:
     stage().act(lambda campaign: _cluster(campaign).restart_node(edge))
     seconds = stage().since(f"restart {edge}")
     return f"the node of {edge} was switched off and on, and its API answers after {seconds:.1f} s"
+
+
+@in_sentences
+def restart_hub(call: str = "", moment: Mapping[str, Any] = _FIRST, limit: float = 100.0) -> str:
+    """Switch the machine that EMCO and its stores run on off and on, and wait until EMCO is up again by itself.
+
+    call: one of the workload that a client makes meanwhile: the machine is switched off at the effect that `moment`
+          names, as harness.chaos.store_actions.outage_in_call has it; the client gives up after `limit` seconds
+    Marks the moment as `outage both`, and as `back both` when everything is up.
+    """
+    here = stage()
+
+    def restart() -> str:
+        here.mark(outages.began_mark(outages.BOTH))
+        told = here.act(lambda campaign: _cluster(campaign).restart_hub())
+        here.mark(outages.ended_mark(outages.BOTH))
+        return f"{told}; EMCO was up again after {here.since(outages.began_mark(outages.BOTH)):.1f} s"
+
+    if not call:
+        return restart()
+    return outages.in_call(here, call, restart, moment=outages.moment_of(moment), limit=float(limit))
 
 
 def _read(what: Callable[[InCluster], T]) -> Callable[[Campaign], Coroutine[Any, Any, T]]:

@@ -1,7 +1,7 @@
 """Outages of a store: how one begins and how it ends, whatever kind it is."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -78,6 +78,13 @@ class Moment:
             raise UsageError(f"a moment is before or after the first effect or a later one, not {self.side} {self.nth}")
 
 
+def moment_of(given: Mapping[str, Any]) -> Moment:
+    """As an experiment has it. Raises UsageError."""
+    if unknown := sorted(set(given) - {"source", "at", "nth", "side"}):
+        raise UsageError(f"a moment has source, at, nth and side, and no {unknown[0]!r}")
+    return Moment(**given)
+
+
 _NO_SPACE = ("no space", "disk full", "space exceeded", "nospace")
 
 
@@ -99,15 +106,28 @@ def begin_in(stage: Stage, call: str, store: str, kind: str, *, moment: Moment, 
     is no such effect.
     """
     _known(kind)
+
+    def away() -> str:
+        done = begin(stage, store, kind)
+        if kind in ("crashed", "volume-lost"):  # its process is gone, and with it the answer that is held
+            stage.act(_lose_held(moment.source))
+        return done
+
+    return in_call(stage, call, away, moment=moment, limit=limit)
+
+
+def in_call(stage: Stage, call: str, do: Callable[[], str], *, moment: Moment, limit: float) -> str:
+    """Let a client make a call of the workload, and do something at a moment of it, which tells what it did.
+
+    Otherwise as begin_in.
+    """
     ask = ask_of(stage.named(call))
     trigger = Trigger(moment.source, moment.side, lambda effect: moment.at in effect.describe(), moment.nth)
     armed = stage.act(_arm(trigger))
     stage.clients.begin(ask, limit=limit)
     try:
         effect = stage.act(lambda _: _hit(armed, moment))
-        done = begin(stage, store, kind)
-        if kind in ("crashed", "volume-lost"):  # its process is gone, and with it the answer that is held
-            stage.act(_lose_held(moment.source))
+        done = do()
     finally:
         stage.act(_let_go(armed, moment.source))
     return f"{done}, {moment.side} the effect {effect} of {moment.source}"

@@ -72,9 +72,7 @@ def outage_in_call(
             key; before: it does not reach the store. The client gives up after `limit` seconds; `wait_for_answers` has
             what it was told.
     """
-    if unknown := sorted(set(moment) - {"source", "at", "nth", "side"}):
-        raise UsageError(f"a moment has source, at, nth and side, and no {unknown[0]!r}")
-    return outages.begin_in(stage(), call, store, kind, moment=outages.Moment(**moment), limit=float(limit))
+    return outages.begin_in(stage(), call, store, kind, moment=outages.moment_of(moment), limit=float(limit))
 
 
 @in_sentences

@@ -20,7 +20,8 @@ from harness.platforms.kind.clusters import ClusterSet, Sets, is_running
 from harness.platforms.kind.environment import ROOT, bring_up, workloads
 from harness.platforms.kind.images import reference_image
 from harness.platforms.settings import CLUSTER, KIND_EDGES, Settings
-from harness.work import prepare
+from harness.platforms.together import all_of
+from harness.work import Work, prepare
 
 Platform = Annotated[str, typer.Option("--platform", help="Only kind has anything to bring up.")]
 Name = Annotated[str, typer.Option("--cluster", help="Name of the set of clusters: its hub is NAME-hub.")]
@@ -39,6 +40,7 @@ Name = Annotated[str, typer.Option("--cluster", help="Name of the set of cluster
     "cluster",
     "node_image",
     "reuse",
+    "workers",
     platform="kind",
 )
 def up(
@@ -54,26 +56,43 @@ def up(
         typer.Option("--monitor-chart", metavar="DIR", help="EMCO's chart monitor, to report on these clusters."),
     ] = None,
 ) -> None:
-    """Make clusters, put EMCO into the hub, and leave them for `--reuse`. The services are those of the workload."""
+    """Make clusters, put EMCO into the hub, and leave them for `--reuse`. The services are those of the workload.
+
+    With several workers each gets a set of its own: NAME-w0, NAME-w1 and so on.
+    """
     _only_kind(platform)
-    kind = replace(settings.kind, edges=edges, keep=True)
+    sets, kind = Sets(settings.state_folder), replace(settings.kind, edges=edges, keep=True)
     if edges:
-        settings = replace(settings, platform="kind", workers=1, edges=KIND_EDGES)
+        settings = replace(settings, edges=KIND_EDGES)
     settings = replace(settings, monitor_chart=monitor_chart)
-    sets = Sets(settings.state_folder)
-    kind = replace(kind, reuse=kind.reuse and sets.get(kind.name) is not None)
     place = Path("reports", "out", run_id(datetime.now(UTC), "up")).absolute()  # made when something goes wrong
-    settings = replace(settings, platform="kind", workers=1, kind=kind, evidence_folder=place)
-    work = prepare(settings)
+    settings = replace(settings, kind=kind, evidence_folder=place)
+    of_each = [_that_may_be_there(settings.of_worker(number), sets) for number in range(settings.workers)]
+    missing = sum(not one.kind.reuse for one in of_each)
+    work = prepare(replace(settings, workers=max(1, missing), kind=replace(kind, reuse=not missing)))
     if edges not in (0, len(work.edges)):
         raise UsageError(
             f"--edges {edges}: the workload registers {len(work.edges)} clusters; as many, or none, are made"
         )
-    undo = settings.state_folder / "undo" / f"{os.getpid()}-{process_started(os.getpid())}.up.undo"
     with tempfile.TemporaryDirectory(prefix="emco-chaos-") as folder:
-        work_to_do = bring_up(settings, services=work.services, edges=work.edges, folder=Path(folder), undo=undo)
-        asyncio.run(interruptible(work_to_do, left="`emco-chaos status` shows what was kept"))
-    _show(sets, kind.name)
+        making = all_of(_bring_up(one, work, Path(folder)) for one in of_each)
+        asyncio.run(interruptible(making, left="`emco-chaos status` shows what was kept"))
+    for one in of_each:
+        _show(sets, one.kind.name)
+
+
+def _that_may_be_there(settings: Settings, sets: Sets) -> Settings:
+    """`--reuse` of what is there; what is not is made."""
+    reuse = settings.kind.reuse and sets.get(settings.kind.name) is not None
+    return replace(settings, kind=replace(settings.kind, reuse=reuse))
+
+
+async def _bring_up(settings: Settings, work: Work, base: Path) -> None:
+    folder = base / settings.kind.name
+    folder.mkdir(mode=0o700)
+    this = f"{os.getpid()}-{process_started(os.getpid())}"
+    undo = settings.state_folder / "undo" / f"{this}.{settings.kind.name}.up.undo"
+    await bring_up(settings, services=work.services, edges=work.edges, folder=folder, undo=undo)
 
 
 def image() -> None:
@@ -83,19 +102,27 @@ def image() -> None:
     """
     with tempfile.TemporaryDirectory(prefix="emco-chaos-") as folder:
         base = default_python_image()
-        typer.echo(asyncio.run(reference_image(ROOT, base=base, folder=Path(folder))))
+        turns = Sets(default_folders()["state_folder"]).turns
+        typer.echo(asyncio.run(reference_image(ROOT, base=base, folder=Path(folder), turns=turns)))
 
 
 def down(*, platform: Platform = "kind", cluster: Name = CLUSTER) -> None:
-    """Remove clusters that were left, with all they hold."""
+    """Remove clusters that were left, with all they hold.
+
+    Under a name also those of the workers of its runs.
+    """
     _only_kind(platform)
     sets = Sets(default_folders()["state_folder"])
-    with sets.locked(cluster):
-        found = sets.get(cluster)
-        if found is None:
-            raise UsageError(f"there are no clusters {cluster}; there are {', '.join(sets.names()) or 'none'}")
-        asyncio.run(sets.delete(found))
-    typer.echo(f"{', '.join(one.name for one in found.all)}: removed")
+    found = sets.called(cluster)
+    if not found:
+        raise UsageError(f"there are no clusters {cluster}; there are {', '.join(sets.names()) or 'none'}")
+    for name in found:
+        with sets.locked(name):
+            one = sets.get(name)
+            if one is None:
+                continue  # somebody else has removed it meanwhile
+            asyncio.run(sets.delete(one))
+        typer.echo(f"{', '.join(cluster.name for cluster in one.all)}: removed")
 
 
 def status(*, platform: Platform = "kind") -> None:

@@ -162,6 +162,10 @@ class InCluster(Protocol):
     async def restart_node(self, edge: str) -> None:
         """Switch the machine of an edge off and on, and return when its API answers."""
 
+    async def restart_hub(self) -> str:
+        """Switch the machine that EMCO runs on off and on, and return when all of it is reached and answers again, and
+        what ran runs; what became of its pods, in words."""
+
     def pods(self, name: str) -> tuple[str, ...]:
         """The pods of a service or a store as the cluster knows them: name and uid of each."""
 

@@ -3,6 +3,7 @@
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -69,12 +70,16 @@ class Ending(Disruptable, Protocol):
         """End what goes on by itself."""
 
 
-def check_platform(settings: Settings) -> None:
-    """Whether the platform can be had, as far as it can be told beforehand. Raises UsageError; starts nothing."""
+def check_platform(settings: Settings, *, clusters: int) -> None:
+    """Whether the platform can be had, as far as it can be told beforehand. Raises UsageError; starts nothing.
+
+    clusters: that the workload registers
+    """
     if settings.platform not in PLATFORMS:
         raise UsageError(f"--platform {settings.platform}: {' or '.join(PLATFORMS)} is expected")
     if settings.platform == "kind":
-        check_kind(settings.kind, available_mib=available_mib())
+        kind = replace(settings.kind, edges=clusters) if settings.edges == KIND_EDGES else settings.kind
+        check_kind(kind, available_mib=available_mib(), workers=settings.workers)
     if settings.platform == "kubernetes":
         need("docker", "the platform kubernetes, which kills on the nodes of kind,")
         need("kind", "the platform kubernetes, which loads images into the nodes of kind,")

@@ -1,9 +1,10 @@
 """Settings of a run, as a value. Wrong ones are refused before anything starts."""
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ NODE_ACCESS = ("auto", "none")
 PLATFORMS = ("process", "kind", "kubernetes")
 CLUSTER = "emco-chaos"
 """Name of the set of clusters where none is given."""
+WORKERS_SET = re.compile(r"-w([0-9]{1,2})$")
+"""What the name of a set ends with that belongs to one worker of several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ def parse_edge_kubeconfig(text: str) -> EdgeKubeconfig:
 class KindSettings:
     """The clusters of the platform kind.
 
-    name:         of the set: its hub is NAME-hub, its edges NAME-edge-1 and so on
+    name:         of the set: its hub is NAME-hub, its edges NAME-edge-1 and so on; of several workers the first has
+                  the set NAME-w0, the second NAME-w1 and so on
     edges:        clusters beside the hub
     node_image:   of every node; empty: the one that kind has built in, which it pulls
     python_image: stock Python of the relay's pod, base of the reference EMCO's image; the version of the Python that
@@ -79,6 +83,10 @@ class KindSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.edges <= 8:
             raise UsageError(f"{self.edges} edges: a number from 0 to 8 is expected")
+
+    def of_worker(self, number: int) -> "KindSettings":
+        """The set of one worker of several, counted from 0: always the same one, so that it can be left and reused."""
+        return replace(self, name=f"{self.name}-w{number}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +209,9 @@ class Settings:
             raise UsageError("--charts needs --emco VERSION: EMCO's charts install real EMCO")
         if self.emco_images and not self.emco_version:
             raise UsageError("--emco-images needs --emco VERSION: the tag of the images")
-        if self.workers > 1:
+        if self.workers > 1 and self.platform == "kubernetes":
             raise UsageError(
-                "in a cluster there is one worker; more sets of clusters run side by side by --cluster NAME"
+                "an installed EMCO is one, so there is one worker; with --platform kind each has clusters of its own"
             )
         own = (EDGES[0], KIND_EDGES) if self.platform == "kind" else (EDGES[0],)
         if self.edges not in own:
@@ -257,6 +265,12 @@ class Settings:
                 raise UsageError(f"--edge-kubeconfig {one}: no such file")
         if named and self.workers > 1:
             raise UsageError("workers need edges of their own: with --edge-kubeconfig only one worker can run")
+
+    def of_worker(self, number: int) -> "Settings":
+        """What one worker of several goes by, counted from 0: on kind each has a set of clusters of its own."""
+        if self.platform != "kind" or self.workers == 1:
+            return self
+        return replace(self, workers=1, kind=self.kind.of_worker(number))
 
     @property
     def is_real(self) -> bool:

@@ -5,11 +5,10 @@ ordered is in effect before anything that is awaited later has an answer.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Self
 
 from harness.wire.bell import Bell
@@ -18,7 +17,6 @@ from harness.wire.effects import Observation
 from harness.wire.knocks import Knock
 from harness.wire.links import Address, Link, RelayError
 from harness.wire.messages import (
-    LONGEST_LINE,
     MalformedMessage,
     condition_to_json,
     effect_from_json,
@@ -26,11 +24,12 @@ from harness.wire.messages import (
     read,
     write,
 )
+from harness.wire.reaching import Ahead, Line, Place, close_lines, reached
 from harness.wire.triggers import Hit, Trigger
 
 Json = dict[str, Any]
-_CONNECT_LIMIT = 15.0
 _ANSWER_LIMIT = 15.0
+_PAUSE = 0.2
 
 
 class RemoteArmed:
@@ -43,25 +42,19 @@ class RemoteArmed:
         """Take the trigger back; nothing happens if it was hit already."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """A connection to the relay."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-
 class RemoteRelay:
     """Implements RelayControl for a served relay. Use `RemoteRelay.connect`; `async with` parts with it at the end."""
 
-    def __init__(self, control: _Line, asks: _Line, links: Sequence[Link], hello: Json) -> None:
+    def __init__(self, place: Place, lines: Sequence[Line], links: Sequence[Link], hello: Json) -> None:
         self.knocks: list[Knock] = []
         self.problems: list[str] = []
         self.cuts: list[tuple[float, Link]] = []
         self.reads: list[Observation] = []
         self.instances: dict[str, str] = dict(hello["instances"])
-        self._control = control
-        self._asks = asks
+        self._place = place
+        self._control, self._asks = lines
+        self._ahead = Ahead()
+        self._unanswered = ""
         self._links = tuple(links)
         self._conditions: dict[Link, Condition] = {}
         self._offset = float(hello["clock"]) - time.monotonic()
@@ -81,21 +74,9 @@ class RemoteRelay:
 
         links: as it was configured, in that order. Raises RelayError when it does not answer or refuses the token.
         """
-        lines: list[_Line] = []
-        try:
-            async with asyncio.timeout(_CONNECT_LIMIT):
-                for address in (control, asks):
-                    lines.append(await _line(address, token))
-                hello, ready = [await line.reader.readline() for line in lines]
-            if not hello or not ready:
-                raise RelayError("the relay ended the connection; is the token right?")
-            return cls(lines[0], lines[1], links, read(hello))
-        except (OSError, TimeoutError, MalformedMessage) as error:
-            await _close(lines)
-            raise RelayError(f"the relay does not answer: {str(error) or type(error).__name__}") from error
-        except BaseException:
-            await _close(lines)
-            raise
+        place = Place(control, asks, token)
+        lines, hello = await reached(place)
+        return cls(place, lines, links, hello)
 
     async def __aenter__(self) -> Self:
         return self
@@ -108,7 +89,28 @@ class RemoteRelay:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await _close((self._control, self._asks))
+        await close_lines((self._control, self._asks))
+
+    async def reconnect(self, *, limit: float) -> None:
+        """Become the master of the relay that comes in the place of one that is gone, within `limit` seconds.
+
+        Its links are healthy, and it lets nobody in until that is wanted. The history goes on where it was. Raises
+        RelayError when none comes.
+        """
+        await self.close()
+        (self._control, self._asks), hello = await self._next_one(limit)
+        self._ahead = Ahead(
+            seq=self.seq() - int(hello["seq"]),
+            knocks=self._first_knock + len(self.knocks) - int(hello["knocks"]),
+            clock=self.clock() - float(hello["clock"]),
+        )
+        self.instances.update(hello["instances"])
+        self._conditions.clear()
+        self._armed.clear()
+        self._waiting.clear()
+        self.problems[:] = [one for one in self.problems if one != self._unanswered]  # of the one that is gone
+        self._lost = self._unanswered = ""
+        self._tasks = [asyncio.ensure_future(self._listen()), asyncio.ensure_future(self._decide())]
 
     # -- RelayControl -----------------------------------------------------------------------------------------------
 
@@ -230,6 +232,16 @@ class RemoteRelay:
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
+    async def _next_one(self, limit: float) -> tuple[Sequence[Line], Json]:
+        deadline = asyncio.get_running_loop().time() + limit
+        while True:
+            try:
+                return await reached(self._place)
+            except RelayError as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise RelayError(f"no relay came within {limit:g} s: {error}") from error
+            await asyncio.sleep(_PAUSE)  # nothing announces it; bounded by the limit
+
     def _check(self) -> None:
         if self._lost:
             raise RelayError(self._lost)
@@ -291,7 +303,7 @@ class RemoteRelay:
         act(self, message)
 
     def _observed(self, message: Json) -> None:
-        one = observation_from_json(message["one"])
+        one = self._ahead.ours(observation_from_json(message["one"]))
         place = one.seq - self._first
         if place == len(self._history):
             self._history.append(one)
@@ -299,18 +311,22 @@ class RemoteRelay:
         elif place >= 0:
             self._history[place] = one
 
+    def _read(self, message: Json) -> None:
+        self.reads.append(self._ahead.ours(observation_from_json(message["one"])))
+
     def _knock(self, message: Json) -> None:
-        place = message["number"] - self._first_knock
+        place = message["number"] + self._ahead.knocks - self._first_knock
+        one = self._ahead.knock(message["one"])
         if place == len(self.knocks):
-            self.knocks.append(Knock(*message["one"]))
+            self.knocks.append(one)
         elif place >= 0:
-            self.knocks[place] = Knock(*message["one"])
+            self.knocks[place] = one
         self.bell.ring()
 
     def _cut(self, message: Json) -> None:
         """A connection was cut, and the link is one step further on its way to what comes after."""
         link = self._links[message["link"]]
-        self.cuts.append((message["at"], link))
+        self.cuts.append((message["at"] + self._ahead.clock, link))
         condition = self.condition(link)
         if isinstance(condition, Cut):
             left = condition.times - 1
@@ -324,8 +340,9 @@ class RemoteRelay:
         if "error" in message:
             armed.hit.set_exception(RelayError(message["error"]))
         else:
-            effect = self._history[message["seq"] - self._first].effect
-            armed.hit.set_result(Hit(effect, message["seq"], message["at"]))
+            seq = message["seq"] + self._ahead.seq
+            effect = self._history[seq - self._first].effect
+            armed.hit.set_result(Hit(effect, seq, message["at"] + self._ahead.clock))
 
     async def _decide(self) -> None:
         """Answer whether effects are those that triggers wait for; the relay stands still meanwhile."""
@@ -334,7 +351,8 @@ class RemoteRelay:
                 asked = read(line)
                 self._asks.writer.write(write(self._answer(asked)))
         except (OSError, ValueError) as error:
-            self.problems.append(f"questions of the relay are not answered any more: {error}")
+            self._unanswered = f"questions of the relay are not answered any more: {error}"
+            self.problems.append(self._unanswered)
 
     def _answer(self, asked: Json) -> Json:
         armed = self._armed.get(asked["armed"])
@@ -353,22 +371,9 @@ def _refused(answer: "asyncio.Future[Any]", armed: RemoteArmed) -> None:
         armed.hit.set_exception(error)
 
 
-async def _line(address: Address, token: str) -> _Line:
-    reader, writer = await asyncio.open_connection(*address, limit=LONGEST_LINE)
-    writer.write(token.encode() + b"\n")
-    return _Line(reader, writer)
-
-
-async def _close(lines: Sequence[_Line]) -> None:
-    for line in lines:
-        line.writer.close()
-        with contextlib.suppress(OSError):  # it has ended already
-            await line.writer.wait_closed()
-
-
 _EVENTS: Mapping[str, Callable[[RemoteRelay, Json], None]] = {
     "observed": RemoteRelay._observed,  # noqa: SLF001  the table of the class's own events
-    "read": lambda relay, message: relay.reads.append(observation_from_json(message["one"])),
+    "read": RemoteRelay._read,  # noqa: SLF001  the same
     "cut": RemoteRelay._cut,  # noqa: SLF001  the same
     "hit": RemoteRelay._hit,  # noqa: SLF001  the same
     "knocked": RemoteRelay._knock,  # noqa: SLF001  the same

@@ -31,6 +31,12 @@ def test_at_rest(store: str, kind: str, seconds: int, experiment: Callable[..., 
     outage.claim_at_rest(claims, ran, store, f"{store}/{kind}/{seconds}s")
 
 
+@pytest.mark.emco_kind
+@pytest.mark.timeout(300)
+def test_node_restarted(experiment: Callable[..., Ran], claims: "Claims") -> None:
+    outage.claim_node_restarted(claims, experiment("node_restarted.yaml"))
+
+
 MOMENTS: dict[str, dict[str, str | int]] = {  # of rsync's effects
     "accepted": {},
     "begun": {"at": "rsync/state/DesiredState/"},
@@ -66,3 +72,12 @@ def test_in_event(
 ) -> None:
     ran = experiment("in_event.yaml", store=store, kind=kind, seconds=seconds, moment=MOMENTS[moment])
     outage.claim_in_event(claims, ran, store, f"{store}/{kind}/{seconds}s/{moment}")
+
+
+@pytest.mark.emco_kind
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("moment", ["reachable", pytest.param("applied", marks=pytest.mark.emco_slow)])
+def test_node_restarted_in_event(moment: str, experiment: Callable[..., Ran], claims: "Claims") -> None:
+    ran = experiment("node_restarted_in_event.yaml", moment=MOMENTS[moment])
+    how = ("the node is switched off and on in the middle of instantiate",)
+    outage.claim_in_event(claims, ran, "both", f"node-restarted/{moment}", how)

@@ -102,6 +102,56 @@ def test_wrong_values_are_refused_before_anything_starts(
     assert not list((homes["XDG_STATE_HOME"]).rglob("*.undo"))
 
 
+@pytest.fixture
+def no_cluster_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A docker and a kind on PATH that do nothing."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("docker", "kind"):
+        (programs / name).write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+
+
+PRINTS_SET = """
+from harness.pytest_plugin import emco_session
+def test_of_whom(request):
+    settings = emco_session(request.config).settings
+    print("HAS", settings.kind.name, settings.workers)
+def test_another(request):
+    test_of_whom(request)
+"""
+
+
+@pytest.mark.usefixtures("no_cluster_yet")
+@pytest.mark.parametrize("where", ["option", "ini"])
+def test_on_kind_each_worker_has_clusters_of_its_own(pytester: pytest.Pytester, sessions: Run, where: str) -> None:
+    pytester.makeini("[pytest]\nemco_platform = kind\nemco_cluster = x\nemco_reuse = true" if where == "ini" else "")
+    pytester.makepyfile(PRINTS_SET)
+    options = () if where == "ini" else ("--emco-platform", "kind", "--emco-cluster", "x", "--emco-reuse")
+    result = sessions("-n", "2", "--dist", "each", "-rP", *options)
+    assert result.ret == 0
+    said = {line for line in result.stdout.lines if line.startswith("HAS")}
+    assert said == {"HAS x-w0 1", "HAS x-w1 1"}
+    alone = sessions("-n", "1", "-rP", *options)
+    assert {line for line in alone.stdout.lines if line.startswith("HAS")} == {"HAS x 1"}
+
+
+@pytest.mark.usefixtures("no_cluster_yet")
+def test_memory_that_is_too_little_for_the_clusters_of_all_workers_is_said_before_they_start(
+    pytester: pytest.Pytester, sessions: Run
+) -> None:
+    pytester.makeini("[pytest]\nemco_platform = kind")
+    pytester.makepyfile("def test_nothing(): pass")
+    limit = 10**6  # MiB, which no machine has that runs this
+    pytester.makeconftest(f"import harness.platforms.kind.clusters as one\none._HUB_MIB = {limit}")
+    result = sessions("-n", "2")
+    result.stderr.fnmatch_lines(
+        ["ERROR: too little memory: * 2 workers, each with a hub and 0 edges, need 2000000 MiB"]
+    )
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
 def test_a_wrong_option_is_refused_where_nothing_needs_it(pytester: pytest.Pytester, sessions: Run) -> None:
     pytester.makepyfile("def test_nothing(): pass")
     result = sessions("--emco-bin", "/nowhere")

@@ -13,7 +13,7 @@ CHOSEN = {
     "namespace_wipe": "test_restored and instantiate-dig1 or test_volumes_are_kept",
     "cluster_partition": "while_away and instantiate and (refused and one or reset or slow) "
     "or given_up and (terminate or restart)",
-    "store_outage": "crash_under_load or pod_deleted or volume_lost and mongo or at_rest and crashed",
+    "store_outage": "crash_under_load or pod_deleted or volume_lost and mongo or at_rest and crashed or node_restarted",
 }
 
 

@@ -1,14 +1,16 @@
 """A worker that is taken down: what goes wrong then is told, and hides nothing that went wrong before."""
 
 import asyncio
+import json
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness import runner
-from harness.platforms.settings import Settings
+from harness.platforms.settings import KindSettings, Settings
 from harness.runner import WorkerTrouble, workers
 
 READY = '{"event": "ready", "environment": "e"}'
@@ -45,6 +47,19 @@ def test_a_worker_that_takes_all_down_says_nothing(
 ) -> None:
     monkeypatch.setattr(sys, "executable", program(tmp_path, READY))
     used(settings, tmp_path)
+
+
+def test_each_worker_on_kind_is_told_of_clusters_of_its_own(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(program(tmp_path, READY))
+    keeps = path.read_text(encoding="utf-8").replace("cat >", f"cat > {tmp_path}/told-$3; cat >")
+    path.write_text(keeps, encoding="utf-8")
+    monkeypatch.setattr(sys, "executable", str(path))
+    kind = replace(settings, platform="kind", kind=KindSettings("x"), workers=2)
+    used(kind, tmp_path, count=2)
+    told = [json.loads((tmp_path / f"told-w{number}").read_text(encoding="utf-8")) for number in range(2)]
+    assert [(one["kind"]["name"], one["workers"]) for one in told] == [("x-w0", 1), ("x-w1", 1)]
 
 
 def test_what_goes_wrong_while_a_worker_takes_its_environment_down_is_told(

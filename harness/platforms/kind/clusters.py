@@ -11,7 +11,8 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -22,17 +23,21 @@ from filelock import FileLock, Timeout
 from harness.faults.journal import MARKER, Journal, UndoFails
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.commands import CommandFails, command, need
-from harness.platforms.settings import KindSettings
+from harness.platforms.kind.turns import made_at_once, turn
+from harness.platforms.settings import WORKERS_SET, KindSettings
 from harness.platforms.together import all_of
 
 _CREATE_LIMIT = 300.0
 _DELETE_LIMIT = 120.0
 _ASK_LIMIT = 30.0
 _EXPORT_LIMIT = 120.0
+_SURE_LIMIT = 30.0
+_AGAIN = 0.5
 _WAIT = "180s"
 _TRIES = 3
 _LABEL = "io.x-k8s.kind.cluster"
 _SET_FILE = "set.json"
+_TURNS = ".turns"  # no name of a set
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 # What a cluster takes: measured 450 MiB when it idles; the hub's EMCO, stores and relay come on top.
 _HUB_MIB, _EDGE_MIB = 1200, 600
@@ -81,17 +86,26 @@ class ClusterSet:
         return Cluster(f"{self.name}-{part}", self.folder / f"{part}.kubeconfig")
 
 
-def check_kind(settings: KindSettings, *, available_mib: int) -> None:
-    """Whether kind clusters can be made here, as far as it can be told beforehand. Raises UsageError; makes nothing."""
-    if not _NAME.fullmatch(settings.name):
-        raise UsageError(f"--cluster {settings.name}: small letters, digits and dashes are expected, at most 40")
+def check_kind(settings: KindSettings, *, available_mib: int, workers: int = 1) -> None:
+    """Whether kind clusters can be made here, as far as it can be told beforehand. Raises UsageError; makes nothing.
+
+    workers: each has a set of its own
+    """
+    names = [settings.of_worker(number).name for number in range(workers)] if workers > 1 else [settings.name]
+    if not all(map(_NAME.fullmatch, names)):
+        longest = f", the -w{workers - 1} of a worker included" if workers > 1 else ""
+        raise UsageError(
+            f"--cluster {settings.name}: small letters, digits and dashes are expected, at most 40{longest}"
+        )
     need("docker", "the platform kind")
     need("kind", "the platform kind")
-    needed = 0 if settings.reuse else _HUB_MIB + settings.edges * _EDGE_MIB  # what was left has its memory already
+    if settings.reuse:
+        return  # what was left has its memory already
+    needed = workers * (_HUB_MIB + settings.edges * _EDGE_MIB)
     if available_mib < needed:
-        raise UsageError(
-            f"too little memory: {available_mib} MiB are available, a hub and {settings.edges} edges need {needed} MiB"
-        )
+        each = f"a hub and {settings.edges} edges"
+        each = f"{workers} workers, each with {each}," if workers > 1 else each
+        raise UsageError(f"too little memory: {available_mib} MiB are available, {each} need {needed} MiB")
 
 
 def available_mib() -> int:
@@ -126,6 +140,11 @@ class Sets:
     def __init__(self, state_folder: Path) -> None:
         self._folder = state_folder / "kind"
 
+    @property
+    def turns(self) -> Path:
+        """Folder of the locks by which runs side by side make one thing after the other."""
+        return self._folder / _TURNS
+
     @contextlib.contextmanager
     def locked(self, name: str) -> Iterator[None]:
         """Have a set for oneself. Raises UsageError when somebody else has it."""
@@ -146,6 +165,10 @@ class Sets:
         """All sets that are kept."""
         return tuple(sorted(path.parent.name for path in self._folder.glob(f"*/{_SET_FILE}")))
 
+    def called(self, name: str) -> tuple[str, ...]:
+        """Those that are kept under a name: the set of this very name, and those of the workers of such runs."""
+        return tuple(one for one in self.names() if one == name or WORKERS_SET.fullmatch(one.removeprefix(name)))
+
     def get(self, name: str) -> ClusterSet | None:
         """A set that was made and kept; None when there is none of this name."""
         path = self._folder / name / _SET_FILE
@@ -157,7 +180,7 @@ class Sets:
         """The kept set, when it runs and has the edges that are needed. Raises UsageError."""
         found = self.get(settings.name)
         if found is None:
-            raise UsageError(f"--reuse: there are no clusters {settings.name}; make them by `emco-chaos up`")
+            raise UsageError(f"--reuse: there are no clusters {settings.name}; make them by {_made_by(settings.name)}")
         if found.edge_count < settings.edges:
             raise UsageError(f"--reuse: {settings.name} has {found.edge_count} edges, {settings.edges} are needed")
         running = await _nodes(running_only=True)
@@ -187,7 +210,7 @@ class Sets:
         (wanted.folder / MARKER).touch()
         (wanted.folder / _SET_FILE).unlink(missing_ok=True)  # of one that was removed by hand
         try:
-            await all_of(_create(cluster, settings, config_folder) for cluster in wanted.all)
+            await all_of(self._in_turn(_create(cluster, settings, config_folder)) for cluster in wanted.all)
             containers = await _containers(wanted)
         except BaseException as error:  # whoever interrupts the longest wait of all leaves nothing either
             await self.take_back(wanted, journal, tuple(undos), error)
@@ -200,6 +223,14 @@ class Sets:
         for number in undos[1:]:
             journal.done(number)
         return wanted, (undos[0], *known)
+
+    async def _in_turn(self, making: Coroutine[Any, Any, None]) -> None:
+        """Make a cluster when it is its turn: those of other sets, of other workers as well, are made beside it."""
+        try:
+            async with turn(self.turns, "clusters", at_once=made_at_once()):
+                await making
+        finally:
+            making.close()  # of no effect where it had its turn
 
     def keep(self, made: ClusterSet, journal: Journal, undos: tuple[int, ...]) -> None:
         """Let a set be found again, and outlive the run that made it."""
@@ -236,6 +267,12 @@ class Sets:
         if journal is not None:
             for number in undos:
                 journal.done(number)
+
+
+def _made_by(name: str) -> str:
+    """The command that makes a set, for whoever misses it."""
+    worker = WORKERS_SET.search(name)
+    return f"`emco-chaos up --workers {int(worker[1]) + 1}`" if worker else "`emco-chaos up`"
 
 
 async def is_running(cluster: Cluster) -> bool:
@@ -314,12 +351,21 @@ def _remove_cluster(arguments: Mapping[str, str]) -> str:
     with _held(Path(arguments["set"])) as kept:
         if kept:
             return f"cluster {name} left: it was made anew since, and is kept"
-        found = _docker(*_listing(name), limit=_ASK_LIMIT).split()
-        containers = [one for one in found if one in meant or not meant]
-        if not containers:
+        if not (left := _those_of(name, meant)):
             return f"cluster {name} was gone already"
-        _docker("docker", "rm", "--force", "--volumes", *containers, limit=_DELETE_LIMIT)
+        deadline = time.monotonic() + _SURE_LIMIT
+        while left:  # docker may be starting one for a client that was killed: it says that it removed it, and has it
+            _docker("docker", "rm", "--force", "--volumes", *left, limit=_DELETE_LIMIT)
+            if (left := _those_of(name, meant)) and time.monotonic() > deadline:
+                raise UndoFails(f"the cluster {name} is there still, whenever it is removed")
+            time.sleep(_AGAIN if left else 0)  # docker does not tell when it has done what it does; bounded
     return f"cluster {name} removed"
+
+
+def _those_of(cluster: str, meant: Sequence[str]) -> list[str]:
+    """Ids of a cluster's containers that are there. meant: of these alone, all where none is named."""
+    found = _docker(*_listing(cluster), limit=_ASK_LIMIT).split()
+    return [one for one in found if one in meant or not meant]
 
 
 def _remove_set(arguments: Mapping[str, str]) -> str:

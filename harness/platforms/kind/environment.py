@@ -128,6 +128,7 @@ class Hub:
     journal: for the undo of what disruptions do
     kept: of an installed EMCO, what is owed to its stores
     clusters, machines: where it is one of the harness's own, and of those edges that are clusters
+    machine: its own node, where it may be switched off
     """
 
     access: Access
@@ -141,6 +142,7 @@ class Hub:
     kept: KeptStores | None = None
     clusters: ClusterSet | None = None
     machines: Mapping[str, Machine] = field(default_factory=dict)
+    machine: Machine | None = None
 
 
 async def install_on(
@@ -236,10 +238,15 @@ async def _no_versions() -> Mapping[str, str]:
     return {}
 
 
+async def _image(settings: Settings, folder: Path) -> str:
+    turns = Sets(settings.state_folder).turns
+    return await reference_image(ROOT, base=settings.kind.python_image, folder=folder, turns=turns)
+
+
 async def prepare_image(cluster: str, nodes: Sequence[str], settings: Settings, folder: Path) -> str:
     """Bring what the harness runs in pods into the nodes of a kind cluster: the relay's image, and that of the edges,
     whose name is returned. Raises UsageError and CommandFails."""
-    image = await reference_image(ROOT, base=settings.kind.python_image, folder=folder)
+    image = await _image(settings, folder)
     await load(cluster, image, settings.kind.python_image, nodes=nodes)
     return image
 
@@ -276,7 +283,7 @@ async def open_kind_lab(
         settings = replace(settings, kind=replace(settings.kind, edges=len(names)))
     async with contextlib.AsyncExitStack() as stack:
         # Both take their time, and mostly wait: the image is there when the cluster is.
-        image = asyncio.ensure_future(reference_image(ROOT, base=settings.kind.python_image, folder=folder))
+        image = asyncio.ensure_future(_image(settings, folder))
         stack.push_async_callback(_ended, image)
         clusters, journal = await stack.enter_async_context(open_clusters(settings, undo))
         real = upstreams(clusters, names) if settings.edges == KIND_EDGES else {}
@@ -286,8 +293,14 @@ async def open_kind_lab(
         stack.push_async_callback(hub.api.close)
         if hub.release.services is not None:
             stack.push_async_callback(hub.release.services.take_back, hub.api)
-        hub = replace(hub, journal=journal, clusters=clusters, machines=machines(clusters, tuple(real), journal))
         node = clusters.hub.node if settings.node_access == "auto" else ""
+        hub = replace(
+            hub,
+            journal=journal,
+            clusters=clusters,
+            machines=machines(clusters, tuple(real), journal),
+            machine=Machine(node, hub.access, journal) if node else None,
+        )
         async with kept_on_failure(hub.evidence, "opening"):
             lab, disruptions = await open_lab_on(settings, limits, node, hub, folder, stack)
         yield lab, disruptions
@@ -373,6 +386,7 @@ async def open_lab_on(
         logs=folder,
         evidence=hub.evidence,
         machines=hub.machines,
+        hub=hub.machine,
         kubeconfig=_kubeconfig(settings, hub),
         why_not_ready=partial(why_not_ready, hub.api, EMCO_NAMESPACE),
         undo=DisruptionUndo(hub.journal, node_name, _kubeconfig(settings, hub)),

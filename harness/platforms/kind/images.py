@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.platforms.commands import CommandFails, command
 from harness.platforms.images.named import ServiceImage
+from harness.platforms.kind.turns import turn
 from harness.platforms.kubernetes.image import image_name, write_context
 
 _BUILD_LIMIT = 300.0
@@ -24,13 +25,18 @@ async def is_here(image: str) -> bool:
     return True
 
 
-async def reference_image(root: Path, *, base: str, folder: Path) -> str:
+async def reference_image(root: Path, *, base: str, folder: Path, turns: Path) -> str:
     """Name of the image of the reference EMCO; built in the folder when it is not here.
 
-    root: of this project;  base: stock Python image. Raises UsageError and CommandFails.
+    root: of this project;  base: stock Python image;  turns: a folder of all who may want it: one of them builds it.
+    Raises UsageError and CommandFails.
     """
     name = image_name(root, base=base)
-    if not await is_here(name):
+    if await is_here(name):
+        return name
+    async with turn(turns, "image"):
+        if await is_here(name):
+            return name  # by whoever had the turn before
         context = folder / "image"
         context.mkdir(parents=True)
         write_context(root, context)

@@ -14,6 +14,7 @@ from harness.platforms.disruptions import Partition, Volume
 from harness.platforms.edges.client import ApiClient, gone
 from harness.platforms.flapping import Flapping
 from harness.platforms.kind.machine import Machine
+from harness.platforms.kubernetes.hub_machine import Held, held_now, in_touch, switch_off_and_on
 from harness.platforms.kubernetes.install import Release, has_a_ready_pod, install_emco, rolled_out
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab, check_exit
 from harness.platforms.kubernetes.pods import Pod
@@ -48,6 +49,7 @@ class KubernetesDisruptions:
         self._down: dict[str, int | None] = {}  # stores, with the number of the undo where there is one
         self._flapping = Flapping(lab.relay)
         self._volumes = RetainedVolumes(api, parts.node.remove)
+        self._hub_away: tuple[Held, frozenset[str]] | None = None  # and the services that ran
         self.policies = Policies(api, parts.wiring, parts.undo, parts.streams.log, release.python_image)
 
     @property
@@ -163,6 +165,9 @@ class KubernetesDisruptions:
         for one in paused:
             await self.resume(one)
         told = [f"{one} runs again" for one in paused]
+        if name == "*" and self._hub_away is not None:
+            await self._hub_is_back()
+            told.append("the hub is reached again")
         for edge, machine in self._parts.machines.items():
             if name in ("*", edge) and machine.is_off:
                 await self.reconnect(edge)
@@ -261,6 +266,34 @@ class KubernetesDisruptions:
     async def restart_node(self, edge: str) -> None:
         await self._machine(edge).restart()
         self._recovered(edge)
+
+    async def restart_hub(self) -> str:
+        machine = self._parts.hub
+        if machine is None:
+            raise HarnessTrouble(
+                "the hub's node is not switched off: that takes --platform kind, whose clusters are the harness's, and "
+                "--node-access auto"
+            )
+        broken = [link.describe() for link in self._lab.relay.links() if self._is_broken(link)]
+        if amiss := [*self._paused, *self._down, *broken]:
+            raise HarnessTrouble(f"{amiss[0]} is paused, down or broken: make it whole before the node is switched off")
+        held = await held_now(self._parts)
+        self._hub_away = held, self._lab.running
+        self._lab.all_ended()
+        told = await switch_off_and_on(machine, self._parts, held)
+        await self._hub_is_back()
+        return told
+
+    async def _hub_is_back(self) -> None:
+        """Relay, edges and stores are reached again, and the services that ran are let in."""
+        assert self._hub_away is not None, "only what went away comes back"
+        held, ran = self._hub_away
+        await in_touch(self._parts, held)
+        for store in STORES:
+            await self._claim(store)
+        self._lab.all_seen()
+        self._hub_away = None
+        await self._lab.start_services(only=ran)
 
     def _recovered(self, edge: str) -> None:
         if self._parts.edges is not None:

@@ -50,7 +50,7 @@ class ClusterParts:
 
     doors: where the harness reaches the services' APIs;  logs: folder for the logs of the pods
     kubeconfig: file and context of the cluster
-    machines: of the edges that are clusters
+    machines: of the edges that are clusters;  hub: of EMCO's own cluster, where it may be switched off
     why_not_ready: what the cluster says of a service's pods
     """
 
@@ -70,6 +70,7 @@ class ClusterParts:
     machines: Mapping[str, Machine]
     why_not_ready: Callable[[str], Awaitable[str]]
     undo: DisruptionUndo
+    hub: Machine | None = None
 
 
 @dataclass(slots=True)
@@ -341,6 +342,17 @@ class KubernetesLab:
             if asyncio.get_running_loop().time() > deadline:
                 raise ServiceDown(service, f"did not load the schema within {_START_LIMIT:g} s", self.log_tail(service))
             await asyncio.sleep(_LOG_PAUSE)  # the log is all that tells; bounded by the limit
+
+    def all_ended(self) -> None:
+        """Everything has ended at once, as on a machine that is switched off: nothing of it has to be replaced."""
+        self._running.clear()
+        self._instances.clear()
+
+    def all_seen(self) -> None:
+        """Whatever was missed was of those that have ended: who runs from now on is let in from now on."""
+        if self._running:
+            raise HarnessTrouble(f"{', '.join(sorted(self._running))} ran already while ends may have been missed")
+        self._missed = ""
 
     def ended(self, one: Exit) -> None:
         """A container's process ended, and the lab did not kill it: as a service it counts as ended by itself.

@@ -1,7 +1,7 @@
 """The pods of a namespace as the API server tells of them, kept up to date by a watch."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -98,6 +98,20 @@ class Pods:
     def there(self) -> tuple[Pod, ...]:
         """All that the API server has, those that were deleted and go on for a while included."""
         return tuple(self._known.values())
+
+    async def without(self, containers: Collection[str], *, limit: float) -> tuple[Pod, ...]:
+        """Wait until no pod's container is one of these; those that still have one after `limit` seconds."""
+        deadline = asyncio.get_running_loop().time() + limit
+        while old := tuple(pod for pod in self._known.values() if pod.container in containers):
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                break
+            await self._bell.wait(left)
+        return old
+
+    def forget_addresses(self) -> None:
+        """Where deleted pods were says nothing any more: the cluster gives all addresses out anew."""
+        self._left.clear()
 
     async def gone(self, uid: str, *, limit: float) -> bool:
         """Wait until the API server has a pod no more; False when it still has it after `limit` seconds."""

@@ -100,6 +100,52 @@ def test_a_store_away_at_rest(
     assert len(judged(outcomes)) == 7
 
 
+SERVES = "every service serves again"
+RESTARTED = Case(
+    outputs={
+        "the node is switched off and on": "it was; 9 of 9 pods were there again",
+        SERVES: 1.2,
+        RUNS: "it does",
+        "the application is terminated": {"status": 202},
+        "EMCO is at rest again": "at rest",
+    },
+    snapshots={"before": WHOLE, "answered": WHOLE, "end": WHOLE},
+)
+REPORT = {"kind": "ResourceBundleState", "metadata": {"name": "r"}}
+CONFIG = {"kind": "ConfigMap", "metadata": {"name": "c"}}
+
+
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        ({}, {}),
+        ({"failed": [SERVES]}, {"serves-again": Outcome.NEEDS_REPAIR}),
+        ({"failed": [RUNS]}, {"runs-on": Outcome.LOST}),
+        ({"failed": ["the application is terminated"]}, {"removable": Outcome.STUCK}),
+        ({"failed": ["EMCO is at rest again"]}, {"removable": Outcome.STUCK}),
+        ({"answered": snapshot()}, {"nothing-lost": Outcome.LOST}),
+        ({"answered": snapshot({**PROJECT, "data": {}})}, {"nothing-lost": Outcome.LOST}),
+        ({"end": replace(WHOLE, edges={"p1+c1": (CONFIG, REPORT)})}, {"removable": Outcome.ORPHANS}),
+        ({"end": replace(WHOLE, edges={"p1+c1": (REPORT,)})}, {}),
+        ({"now": TWICE}, {"consistent": Outcome.BROKEN}),
+    ],
+)
+def test_the_machine_of_emco_was_switched_off_and_on(
+    change: dict[str, Any], expected: Mapping[str, Outcome], proven: Claims, outcomes: Outcomes
+) -> None:
+    kept: dict[str, Snapshot] = {name: change.pop(name) for name in ("answered", "end") if name in change}
+    case = replace(RESTARTED, snapshots={**RESTARTED.snapshots, **kept}, **change)
+    outage.claim_node_restarted(proven, case.ran())
+    assert differing(outcomes) == expected
+    assert len(judged(outcomes)) == 5
+
+
+def test_a_machine_that_was_not_switched_off_proves_nothing(proven: Claims, outcomes: Outcomes) -> None:
+    with pytest.raises(KeyError, match="no activity 'the node is switched off and on'"):
+        outage.claim_node_restarted(proven, replace(RESTARTED, failed=["the node is switched off and on"]).ran())
+    assert judged(outcomes) == {}
+
+
 @pytest.mark.parametrize(
     "knocks, asked, proof",
     [

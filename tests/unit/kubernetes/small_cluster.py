@@ -21,8 +21,9 @@ from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
 from harness.platforms.kubernetes.pods import Pods
 from harness.platforms.kubernetes.wiring import Wiring
 from harness.platforms.settings import Settings
+from harness.wire.conditions import Condition, Healthy
 from harness.wire.instances import Instances
-from harness.wire.links import Arrival
+from harness.wire.links import Arrival, Link
 
 Json = dict[str, Any]
 SERVICES = ("clm", "dcm")
@@ -40,7 +41,7 @@ class SmallApi:
         self.silent = False  # whether the watch tells of nothing
         self.deleting: Callable[[], None] = lambda: None  # what happens while a pod is deleted
         self._told: asyncio.Queue[Json | None] = asyncio.Queue()
-        self._number = itertools.count(1)
+        self.numbers = itertools.count(1)
         self._begun = begun
 
     async def ask(self, method: str, path: str, *_: object, **more: Any) -> Json:
@@ -67,7 +68,7 @@ class SmallApi:
 
     def make(self, app: str, status: Json | None = None) -> Json:
         """A new pod; its container runs unless a status says something else."""
-        number = next(self._number)
+        number = next(self.numbers)
         name = f"{app}-{number}"
         metadata = {"name": name, "namespace": "emco", "uid": f"uid-{name}", "labels": {"app": app}}
         metadata["creationTimestamp"] = f"2026-01-01T00:00:{number:02}Z"
@@ -129,16 +130,41 @@ class SmallRelay:
         self.lost = ""
         self.let_in: list[str] = []
         self.banned: list[str] = []
+        self.is_lost = False
+        self.link, self.broken = Link("dcm", "mongo", "mongo", ("", 0), ("", 0)), cast("Condition", Healthy())
         self._gates = Instances(SERVICES, clock=lambda: 0.0, changed=self._changed)
 
     def come(self, source: str, address: str, is_there: Callable[[], bool]) -> None:
         arrival = Arrival((address, 1), lambda: self.let_in.append(address), lambda: None, is_there)
         self._gates.gate(source)(arrival)
 
+    def lose(self) -> None:
+        """Another relay comes in its place; whoever was let in has to come again."""
+        self.is_lost = True
+        self._gates = Instances(SERVICES, clock=lambda: 0.0, changed=self._changed)
+
+    async def reconnect(self, *, limit: float) -> None:
+        assert limit > PATIENCE
+        self.is_lost = False
+        self.instances.update(dict.fromkeys(SERVICES, ""))
+
+    def links(self) -> tuple[Link, ...]:
+        return (self.link,)
+
+    def condition(self, _: Link) -> Condition:
+        return self.broken
+
+    def heal(self, _: Link) -> None:
+        self.broken = Healthy()
+
+    async def count_unaccepted(self, _: Sequence[Link], *, counted: bool) -> None:
+        assert not counted
+
     def _changed(self, source: str) -> None:
         self.instances[source] = self._gates.address(source)
 
     def want(self, source: str) -> None:
+        assert not self.is_lost
         self._gates.want(source)
 
     def drop(self, source: str) -> None:
@@ -174,6 +200,7 @@ class SmallNode:
     def __init__(self) -> None:
         self.trouble = ""
         self.killed: list[str] = []
+        self.asked: list[str] = []
 
     async def kill(self, container: str) -> Exit:
         if self.trouble:
@@ -181,12 +208,18 @@ class SmallNode:
         self.killed.append(container)
         return Exit(container, 1, 137)
 
+    async def begin(self) -> None:
+        self.asked.append("begin")
+
+    async def close(self) -> None:
+        self.asked.append("close")
+
     async def remove(self, folder: str) -> None:
         raise AssertionError(f"nobody was to remove {folder}")
 
 
 class SmallStreams:
-    """Logs: every pod says its name."""
+    """Logs: every pod says its name, and that it knows the schema."""
 
     def __init__(self) -> None:
         self.followed: list[str] = []
@@ -201,8 +234,13 @@ class SmallStreams:
 class SmallStore:
     """An empty one."""
 
+    claimed = 0
+
     async def snapshot(self) -> Json:
         return {}
+
+    async def claim(self) -> None:
+        self.claimed += 1
 
 
 class SmallCluster:
@@ -212,6 +250,7 @@ class SmallCluster:
         self.relay = SmallRelay()
         self.node = SmallNode()
         self.streams = SmallStreams()
+        self.store = SmallStore()
         self.api = SmallApi(self._begun)
         self.pods = Pods(cast("ApiClient", self.api), "emco")
         workload = folder / "workload.yaml"
@@ -219,19 +258,27 @@ class SmallCluster:
         self._settings, self._logs = Settings(workload), folder
         self.labs: list[KubernetesLab] = []
 
+    def restart(self) -> None:
+        """All containers end, and others run in the same pods, at other addresses; the relay is another one, too."""
+        self.relay.lose()
+        for pod in self.api.pods.values():
+            was = pod["status"]["containerStatuses"][0]["containerID"].rpartition("//")[2]
+            self.api.change(pod, running(next(self.api.numbers), before=was))
+            self._begun(pod)
+
     def lab(self) -> KubernetesLab:
         lab = KubernetesLab(self._settings, KIND_LIMITS, self.parts({}))
         self.labs.append(lab)
         return lab
 
-    def parts(self, machines: Mapping[str, Machine]) -> ClusterParts:
+    def parts(self, machines: Mapping[str, Machine], hub: Machine | None = None) -> ClusterParts:
         return ClusterParts(
             wiring=Wiring(SERVICES, ()),
             pods=self.pods,
             streams=cast("Any", self.streams),
             node=cast("Any", self.node),
-            mongo=cast("Any", SmallStore()),
-            etcd=cast("Any", SmallStore()),
+            mongo=cast("Any", self.store),
+            etcd=cast("Any", self.store),
             edges=None,
             relay=cast("Any", self.relay),
             doors={},
@@ -240,6 +287,7 @@ class SmallCluster:
             kubeconfig=(self._logs, ""),
             evidence=None,
             machines=machines,
+            hub=hub,
             undo=cast("Any", None),  # nothing here is paused or told to have no pods
             why_not_ready=lambda app: why_not_ready(cast("ApiClient", self.api), "emco", app),
         )

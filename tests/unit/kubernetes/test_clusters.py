@@ -15,6 +15,7 @@ import pytest
 from harness.faults.journal import MARKER, UNDOERS, Journal, RolledBack, left, rollback
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.edges.access import Access
+from harness.platforms.kind import clusters
 from harness.platforms.kind.clusters import KIND_UNDOERS, UNDO, ClusterSet, Sets
 from harness.platforms.kind.environment import open_clusters
 from harness.platforms.kind.machine import MACHINE_UNDOERS, Machine
@@ -42,7 +43,8 @@ case "$*" in
     ps*) for one in *.container; do
         [ -e "$one" ] && printf '%s-control-plane\\t%s\\n' "${{one%.container}}" "${{one%.container}}"
     done ;;
-    rm*) for one in *.container; do [ "$(cat "$one")" = "$4" ] && rm "$one"; done ;;
+    rm*) rm "removal-has-no-effect" 2>/dev/null && exit 0
+        for one in *.container; do [ "$(cat "$one")" = "$4" ] && rm "$one"; done ;;
     inspect*) cat address ;;
 esac
 exit 0
@@ -83,6 +85,41 @@ async def test_a_set_that_was_made_is_removed_by_the_journal_of_a_run_that_was_k
         ("cluster x-edge-1 removed", "cluster x-hub removed", f"folder {made.folder} removed"), ()
     )
     assert (containers(docker), made.folder.exists(), journal.path.exists()) == ([], False, False)
+
+
+async def test_a_container_that_docker_only_says_it_removed_is_removed_again(
+    tmp_path: Path, docker: Path, journal: Journal
+) -> None:
+    await Sets(tmp_path).create(KindSettings("x"), journal, config_folder=CONFIG)
+    (docker / "removal-has-no-effect").touch()
+    assert rollback(journal.path, undoers=KINDS).told[0] == "cluster x-hub removed"
+    assert containers(docker) == []
+
+
+async def test_clusters_of_several_sets_are_made_a_few_at_a_time(
+    tmp_path: Path, docker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clusters, "made_at_once", lambda: 2)
+    (docker / "create-takes-long").touch()
+    journals = [Journal(tmp_path / "undo" / f"{number}-1.undo", undoers=KINDS) for number in range(2)]
+    making = [
+        asyncio.ensure_future(
+            Sets(tmp_path).create(KindSettings("x", edges=1).of_worker(number), one, config_folder=CONFIG)
+        )
+        for number, one in enumerate(journals)
+    ]
+    await until(lambda: len(containers(docker)) == 2)
+    await asyncio.sleep(0.5)  # as long as the others would have needed for two more, and twice that
+    begun = containers(docker)
+    making[0].cancel()
+    await asyncio.wait({making[0]})
+    await until(lambda: containers(docker) == ["x-w1-edge-1", "x-w1-hub"])
+    making[1].cancel()
+    await asyncio.wait(making)
+    assert (len(begun), containers(docker)) == (2, [])
+    for one in journals:
+        assert left(one.path) == ()
+        one.close()
 
 
 async def test_whoever_interrupts_the_making_leaves_neither_containers_nor_undos(

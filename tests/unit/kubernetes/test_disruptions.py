@@ -14,14 +14,15 @@ from harness.platforms.kind.machine import MACHINE_UNDOERS, Machine
 from harness.platforms.kubernetes.disruptions import KubernetesDisruptions
 from harness.platforms.kubernetes.install import Release
 from harness.platforms.kubernetes.wiring import Wiring
-from tests.unit.kubernetes.small_cluster import SERVICES, SmallCluster, open_cluster
+from harness.wire.conditions import Refuse
+from tests.unit.kubernetes.small_cluster import SERVICES, SmallCluster, open_cluster, until
 
 
-def disruptions(cluster: SmallCluster, **machines: Machine) -> KubernetesDisruptions:
-    """Of a lab with these edges' machines."""
-    lab = cluster.lab()
+def disruptions(cluster: SmallCluster, hub: Any = None, **machines: Machine) -> KubernetesDisruptions:
+    """Of a lab with these machines, of the hub and of edges."""
     release = Release(Wiring(SERVICES, ()), "reference", "python", "fixed")
-    parts = cluster.parts(machines)
+    parts = cluster.parts(machines, hub)
+    lab = cluster.lab()
     return KubernetesDisruptions(lab, parts, cast("Any", cluster.api), release, "token")
 
 
@@ -61,3 +62,80 @@ async def test_an_edge_that_is_off_the_network_at_the_end_is_put_back(
         ("network", "connect", "kind", "e1"),
     ]
     assert not undo.path.exists()
+
+
+class Switch:
+    """The hub's machine. fails: whether it does not come on; late: whether the API server tells of the pods later."""
+
+    def __init__(self, cluster: SmallCluster) -> None:
+        self.fails = False
+        self.late = 0.0
+        self._cluster = cluster
+
+    async def restart(self) -> None:
+        self._cluster.node.asked.append("restart")
+        if self.fails:
+            raise HarnessTrouble("it is not there again")
+        if self.late:
+            asyncio.get_running_loop().call_later(self.late, self._cluster.restart)
+        else:
+            self._cluster.restart()
+
+
+@pytest.mark.parametrize("late", [0.0, 0.2])
+async def test_what_ran_on_the_hub_runs_again_once_its_machine_was_off_and_nothing_else_does(
+    tmp_path: Path, late: float
+) -> None:
+    async with open_cluster(tmp_path) as cluster:
+        switch = Switch(cluster)
+        switch.late = late
+        made = disruptions(cluster, switch)
+        await made.start("dcm")
+        before, pods = cluster.relay.instances["dcm"], set(cluster.api.pods)
+        told = await made.restart_hub()
+        assert "no pod had the container of before, and 4 of 4 pods had been kept" in told
+        assert cluster.node.asked == ["close", "restart", "begin"]
+        assert cluster.store.claimed == 2
+        assert cluster.relay.instances["dcm"] not in ("", before)
+        assert cluster.relay.instances["clm"] == ""
+        assert await made.down() == ("clm",)
+        assert (set(cluster.api.pods), await made.make_whole("dcm")) == (pods, ())
+
+
+async def test_addresses_of_pods_that_were_deleted_before_say_nothing_after_the_machine_was_off(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path) as cluster:
+        made = disruptions(cluster, Switch(cluster))
+        await made.start("dcm")
+        was = cluster.relay.instances["dcm"]
+        await made.crash("dcm")
+        await until(lambda: all(pod.address != was for pod in cluster.pods.there))
+        assert cluster.pods.is_gone(was)
+        await made.restart_hub()
+        assert not cluster.pods.is_gone(was)  # somebody else may be there now, who must not be replaced
+
+
+async def test_a_hub_that_comes_back_late_is_made_whole_at_the_end(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path) as cluster:
+        switch = Switch(cluster)
+        made = disruptions(cluster, switch)
+        await made.start("dcm")
+        switch.fails = True
+        with pytest.raises(HarnessTrouble, match="it is not there again"):
+            await made.restart_hub()
+        assert cluster.node.asked == ["close", "restart", "begin"]  # the node is followed again all the same
+        cluster.restart()
+        assert (await made.make_whole())[0] == "the hub is reached again"
+        assert await made.down() == ()
+
+
+async def test_a_machine_is_not_switched_off_under_what_is_broken_already_nor_one_of_somebody_else(
+    tmp_path: Path,
+) -> None:
+    async with open_cluster(tmp_path) as cluster:
+        with pytest.raises(HarnessTrouble, match="that takes --platform kind, whose clusters are the harness's"):
+            await disruptions(cluster).restart_hub()
+        made = disruptions(cluster, Switch(cluster))
+        cluster.relay.broken = Refuse()
+        with pytest.raises(HarnessTrouble, match=r"dcm -> mongo.* make it whole before the node is switched off"):
+            await made.restart_hub()
+        assert cluster.node.asked == []

@@ -171,7 +171,7 @@ def test_a_context_that_is_not_in_the_file_is_refused(clusters: Clusters) -> Non
         ({"emco_version": "22.09"}, "takes the EMCO that is there"),
         ({"reference": "fixed"}, "has no meaning with --emco-bin or --emco"),
         ({"platform": "kind"}, "--kubeconfig and --context are for --platform kubernetes"),
-        ({"workers": 2}, "in a cluster there is one worker"),
+        ({"workers": 2}, "an installed EMCO is one, so there is one worker"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(clusters: Clusters, given: dict[str, Any], said: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,21 @@ def test_enough_of_everything_is_no_error(programs: Path) -> None:
 def test_too_little_memory_is_refused_with_both_figures(programs: Path) -> None:
     with pytest.raises(UsageError, match="1799 MiB are available, a hub and 1 edges need 1800 MiB"):
         check_kind(KindSettings(edges=1), available_mib=1799)
+
+
+def test_memory_is_needed_for_the_clusters_of_every_worker(programs: Path) -> None:
+    check_kind(KindSettings(edges=1), available_mib=5400, workers=3)
+    with pytest.raises(UsageError) as refused:
+        check_kind(KindSettings(edges=1), available_mib=5399, workers=3)
+    assert str(refused.value) == (
+        "too little memory: 5399 MiB are available, 3 workers, each with a hub and 1 edges, need 5400 MiB"
+    )
+
+
+def test_the_name_of_a_workers_set_must_not_be_too_long_either(programs: Path) -> None:
+    check_kind(KindSettings("a" * 37), available_mib=99999, workers=10)
+    with pytest.raises(UsageError, match="at most 40, the -w10 of a worker included"):
+        check_kind(KindSettings("a" * 37), available_mib=99999, workers=11)
 
 
 def test_clusters_that_are_there_already_need_no_more_memory(programs: Path) -> None:
@@ -92,15 +108,31 @@ def test_what_was_never_made_cannot_be_reused(tmp_path: Path) -> None:
         asyncio.run(Sets(tmp_path).reuse(KindSettings("x")))
 
 
+def test_a_set_of_a_worker_that_is_missed_is_made_with_those_of_the_workers_before_it(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there are no clusters x-w1; make them by `emco-chaos up --workers 2`"):
+        asyncio.run(Sets(tmp_path).reuse(KindSettings("x").of_worker(1)))
+
+
+def test_a_name_stands_for_the_sets_of_the_workers_of_its_runs_as_well_and_for_no_others(tmp_path: Path) -> None:
+    sets = Sets(tmp_path)
+    for name in ("x", "x-w0", "x-w11", "x-w", "x-w0-b", "y-w0", "xx-w0"):
+        folder = tmp_path / "kind" / name
+        folder.mkdir(parents=True)
+        with closing(Journal(tmp_path / "1-1.undo")) as journal:
+            sets.keep(ClusterSet(name, folder, 0), journal, ())
+    assert sets.called("x") == ("x", "x-w0", "x-w11")
+    assert sets.called("y") == ("y-w0",)
+    assert sets.called("x-w0") == ("x-w0",)
+
+
 def test_rollback_removes_exactly_the_containers_of_the_cluster(programs: Path, tmp_path: Path) -> None:
     said, made = tmp_path / "said", {"cluster": "x-hub", "set": str(tmp_path / "kind" / "x")}
-    script = f'#!/bin/sh\necho "$@" >> {said}\n[ "$1" = ps ] && echo c1 && echo c2\nexit 0\n'
+    until_removed = f'grep -q "^rm" {said} || printf "c1\\nc2\\n"'
+    script = f'#!/bin/sh\necho "$@" >> {said}\n[ "$1" = ps ] && {until_removed}\nexit 0\n'
     (programs / "docker").write_text(script, encoding="utf-8")
     assert KIND_UNDOERS[UNDO](made) == "cluster x-hub removed"
-    assert said.read_text().splitlines() == [
-        "ps --all --quiet --no-trunc --filter label=io.x-k8s.kind.cluster=x-hub",
-        "rm --force --volumes c1 c2",
-    ]
+    listed = "ps --all --quiet --no-trunc --filter label=io.x-k8s.kind.cluster=x-hub"
+    assert said.read_text().splitlines() == [listed, "rm --force --volumes c1 c2", listed]
     (programs / "docker").write_text("#!/bin/sh\n", encoding="utf-8")
     assert KIND_UNDOERS[UNDO](made) == "cluster x-hub was gone already"
 

@@ -137,6 +137,25 @@ def test_clusters_by_kubeconfig() -> None:
             parse_edge_kubeconfig(wrong)
 
 
+def test_each_of_several_workers_has_clusters_of_its_own_by_the_same_name_in_every_run(workload: Path) -> None:
+    kind = KindSettings("x", edges=2, keep=True)
+    run = Settings(workload, platform="kind", kind=kind, workers=2)
+    assert [run.of_worker(number) for number in range(2)] == [
+        Settings(workload, platform="kind", kind=KindSettings(name, edges=2, keep=True)) for name in ("x-w0", "x-w1")
+    ]
+
+
+def test_one_worker_has_the_clusters_of_the_name_and_processes_need_no_names(workload: Path) -> None:
+    alone = Settings(workload, platform="kind", kind=KindSettings("x"))
+    processes = Settings(workload, workers=2)
+    assert (alone.of_worker(0), processes.of_worker(1)) == (alone, processes)
+
+
+def test_the_replay_line_of_a_workers_point_reuses_its_clusters(workload: Path) -> None:
+    run = Settings(workload, platform="kind", kind=KindSettings("x", reuse=True), workers=2)
+    assert "--cluster x-w1 --reuse" in run.of_worker(1).replay("a@b")
+
+
 def test_edges_are_in_the_replay_line(workload: Path) -> None:
     settings = Settings(
         workload, edges="kube-apiserver", edge_kubeconfigs=(EdgeKubeconfig("p1", "c1", THIS, "kind-hub"),)

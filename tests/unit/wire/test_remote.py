@@ -5,6 +5,7 @@ import contextlib
 import struct
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import bson
@@ -55,7 +56,7 @@ class Elsewhere:
     """A served relay in another thread, so that it may block while it asks."""
 
     def __init__(self, config: ServedConfig) -> None:
-        self._config = config
+        self.config = config
         self._ready = threading.Event()
         self._end: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -72,10 +73,14 @@ class Elsewhere:
         self._ready.set()
         await self._end.wait()
         await self.served.close()
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:  # they see that their connections ended
+            await asyncio.wait(others, timeout=5)
 
     def stop(self) -> None:
         assert self._loop is not None
         assert self._end is not None
+        if self._loop.is_closed():
+            return
         self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(10)
 
@@ -93,6 +98,15 @@ class Bench:
         client = Client(*await asyncio.open_connection(host, port, local_addr=(address, 0)))
         self.writers.append(client.writer)
         return client
+
+    async def replaced(self) -> None:
+        """The relay is gone, and after a while there is another one where it was, which knows nothing."""
+        gone = self.elsewhere.served
+        await asyncio.to_thread(self.elsewhere.stop)
+        self.elsewhere = Elsewhere(replace(self.elsewhere.config, control=gone.control, asks=gone.asks))
+        coming = asyncio.get_running_loop().call_later(0.3, self.elsewhere.start)
+        await self.relay.reconnect(limit=10)
+        coming.cancel()
 
 
 class Client:
@@ -118,6 +132,7 @@ async def bench() -> AsyncIterator[Bench]:
     elsewhere.start()
     served = elsewhere.served
     links = [Link(spec.source, spec.target, spec.protocol, spec.listen, spec.upstream) for spec in specs]
+    made: Bench | None = None
     try:
         async with await RemoteRelay.connect(served.control, served.asks, token=TOKEN, links=links) as relay:
             made = Bench(elsewhere, relay)
@@ -127,7 +142,7 @@ async def bench() -> AsyncIterator[Bench]:
                 with contextlib.suppress(ConnectionError):  # the relay was first
                     await writer.wait_closed()
     finally:
-        await asyncio.to_thread(elsewhere.stop)
+        await asyncio.to_thread(elsewhere.stop if made is None else made.elsewhere.stop)
         mongo.close()
 
 
@@ -156,6 +171,52 @@ def test_history_is_known_here_as_it_happens() -> None:
             assert await b.relay.moved(0, limit=1)
             assert not await b.relay.moved(1, limit=SOON)
             assert await b.relay.quiet(seconds=0.01, limit=1)
+
+    asyncio.run(scenario())
+
+
+def test_history_goes_on_over_a_relay_that_is_gone_and_the_one_in_its_place() -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            b.relay.want("dcm")
+            client = await b.connect()
+            for ident in (1, 2):
+                client.writer.write(modify(ident))
+                assert await client.answer() == ident
+            await b.relay.synced()
+            link = b.relay.links()[0]
+            b.relay.set_condition(link, Refuse())
+            before, knocks = b.relay.since(0), len(b.relay.knocks)
+            await b.replaced()
+            assert not await b.relay.moved(2, limit=SOON)  # ends meanwhile with an error, were it the old one's
+            assert (b.relay.instances, b.relay.condition(link), b.relay.problems) == ({"dcm": ""}, Healthy(), [])
+            b.relay.want("dcm")
+            client = await b.connect()
+            armed = b.relay.arm(Trigger("dcm", "after", any_effect))
+            client.writer.write(modify(3, "new"))
+            hit = await asyncio.wait_for(armed.hit, 5)
+            await b.relay.synced()
+            assert b.relay.since(0)[:2] == before
+            (new,) = b.relay.since(2)
+            assert (hit.seq, new.seq, b.relay.seq()) == (2, 2, 3)
+            assert dict(new.effect.key)["project"] == "new"
+            assert before[1].requested < new.requested <= hit.at <= b.relay.clock() + SOON
+            assert len(b.relay.knocks) > knocks
+            assert [one.at for one in b.relay.knocks] == sorted(one.at for one in b.relay.knocks)
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_for_a_relay_that_is_gone_is_told_and_none_in_its_place_is_an_error() -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            armed = b.relay.arm(Trigger("dcm", "after", any_effect))
+            await b.relay.synced()
+            await asyncio.to_thread(b.elsewhere.stop)
+            with pytest.raises(RelayError, match="the connection to the relay"):
+                await asyncio.wait_for(armed.hit, 5)
+            with pytest.raises(RelayError, match=r"no relay came within 0\.1 s: the relay does not answer"):
+                await b.relay.reconnect(limit=0.1)
 
     asyncio.run(scenario())
 
