@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from fixtures.beyond_links import claim_git_away, claim_machine
+from fixtures.beyond_links import claim_git_away, claim_machine, claim_policy
 from fixtures.experiment import Ran
 from fixtures.partition import claim_at_rest, claim_bounded, claim_given_up
 from fixtures.partition import claim_while_away as while_away
@@ -303,9 +303,15 @@ def test_the_machine_of_an_edge_is_away(
     proven: Claims,
     outcomes: Outcomes,
 ) -> None:
+    claim_machine(proven, beyond({**MACHINE, **changed}, failed, left))
+    assert {name: one for name, one in differing(outcomes).items() if name != "steady-afterwards"} == expected
+
+
+def beyond(outputs: Mapping[str, Any], failed: str, left: tuple[dict[str, Any], ...]) -> Ran:
+    """An experiment after which an edge holds what is left, with an activity that failed, where one is named."""
     run: list[dict[str, Any]] = [
         {"activity": {"name": name}, "status": "succeeded", "output": output}
-        for name, output in {**MACHINE, **changed}.items()
+        for name, output in outputs.items()
         if name != failed
     ]
     run += [{"activity": {"name": failed}, "status": "failed", "exception": ["it did not"]}] if failed else []
@@ -316,7 +322,41 @@ def test_the_machine_of_an_edge_is_away(
         at_rest=str,
         marked=lambda _: None,
     )
-    claim_machine(proven, Ran({"status": "completed", "deviated": False, "run": run}, cast("Any", stage)))
+    return Ran({"status": "completed", "deviated": False, "run": run}, cast("Any", stage))
+
+
+POLICY: Mapping[str, Any] = {
+    "the network does what policies say": "policies are enforced",
+    "the edge is denied": "a policy denies p1+c2",
+    "what arrived": [],
+    "the application runs": "it does",
+    "from the return to the application": 3.0,
+    "EMCO is at rest again": "at rest",
+}
+RESUMES, RETURN = "the application runs", "from the return to the application"
+
+
+@pytest.mark.parametrize(
+    "changed, failed, left, expected",
+    [
+        ({}, "", (), {}),
+        ({"what arrived": ["POST configmaps"]}, "", (), {"nothing-arrives": Outcome.BROKEN}),
+        ({}, RESUMES, (), {"resumes": Outcome.STUCK}),
+        ({}, RETURN, (), {"resumes": Outcome.STUCK}),
+        ({}, "", (THING,), {"nothing-left": Outcome.ORPHANS}),
+        ({"EMCO is at rest again": "it works"}, "", (), {"nothing-left": Outcome.ORPHANS}),
+        ({}, "the edge is denied", (), {"resumes": Outcome.UNKNOWN}),
+    ],
+)
+def test_a_policy_keeps_rsync_from_an_edge(
+    changed: Mapping[str, Any],
+    failed: str,
+    left: tuple[dict[str, Any], ...],
+    expected: Expected,
+    proven: Claims,
+    outcomes: Outcomes,
+) -> None:
+    claim_policy(proven, beyond({**POLICY, **changed}, failed, left))
     assert {name: one for name, one in differing(outcomes).items() if name != "steady-afterwards"} == expected
 
 
