@@ -210,7 +210,7 @@ BEFORE_START = Case(
 def test_services_that_start_before_their_stores(
     change: Mapping[str, Any], expected: Mapping[str, Outcome], proven: Claims, outcomes: Outcomes
 ) -> None:
-    outage.claim_before_start(proven, replace(BEFORE_START, **change).ran(), "1s")
+    outage.claim_before_start(proven, replace(BEFORE_START, **change).ran(), "both", "both/1s")
     assert differing(outcomes) == expected
     assert len(judged(outcomes)) == 4
 
@@ -219,12 +219,12 @@ def test_services_that_start_before_their_stores(
 def test_services_that_found_their_stores_did_not_start_before_them(
     at: float, proof: bool, proven: Claims, outcomes: Outcomes
 ) -> None:
-    outage.claim_before_start(proven, replace(BEFORE_START, knocks=[knock(at)]).ran(), "1s")
+    outage.claim_before_start(proven, replace(BEFORE_START, knocks=[knock(at)]).ran(), "both", "both/1s")
     assert set(judged(outcomes).values()) == ({Outcome.HOLDS} if proof else {Outcome.UNKNOWN})
 
 
 def test_stores_are_late_from_the_start_of_the_services_on(proven: Claims, folder: RunFolder) -> None:
-    outage.claim_before_start(proven, BEFORE_START.ran(), "1s")
+    outage.claim_before_start(proven, BEFORE_START.ran(), "both", "both/1s")
     (found,) = [one for one in read_claimed(folder).claims if one.id.endswith(":come-up")]
     assert round(float(found.measured["stores_late_s"]), 3) == 0.8
 
