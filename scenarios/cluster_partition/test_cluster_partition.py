@@ -76,7 +76,13 @@ def resting(kind: str, target: str = "p1+c2") -> Variant:
 REST = [resting(kind, target) for target in ("p1+c2", "p1+*") for kind in ("refused", "reset", "flapping")]
 
 
-@pytest.mark.parametrize("variant", named(REST[:1]) + named(REST[1:], slow=True))
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(one, id=one.kind + ("-all" if one.target == "p1+*" else ""), marks=SLOW if number else ())
+        for number, one in enumerate(REST)
+    ],
+)
 def test_at_rest(variant: Variant, experiment: Run, claims: "Claims") -> None:
     rec = partition.recorded(claims, experiment("at_rest.yaml", **variant.configuration), variant)
     partition.claim_at_rest(claims, rec)
