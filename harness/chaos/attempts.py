@@ -8,7 +8,7 @@ that each of them must keep do (harness.chaos.unravelling). Where neither tells 
 import itertools
 import math
 import statistics
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.chaos.unravelling import PAUSE, readings
@@ -68,15 +68,24 @@ def tries(knocks: Sequence[Knock], *, lasts: float = 0.0, ended: float | None = 
     lasts: seconds until who knocks gives up waiting, where nobody answers
     ended: when the source said that it tries no more, which it does right after the last try
     """
-    if any(knock.asked for knock in knocks):
+    if _all_told(knocks, lasts):
         return _asked([knock.at for knock in knocks if knock.asked == REACHABLE], len(knocks))
     moments = [knock.at for knock in knocks]
-    found = readings(moments, lasts=lasts, ended=ended)
+    found = readings(moments, lasts=lasts, ended=ended, known=_known(knocks))
     if not found:
         return Tries((), len(moments), (0, len(bursts(moments, pause=_TOGETHER))))
     series = {n: one.at for n, one in found.items() if n >= _FEWEST and one.late <= _LATE * (n - 1)}
     at = series[max(series)] if series else found[min(found)].at
     return Tries(at, len(moments) - len(at), (min(found), max(found)) if len(found) > 1 else None)
+
+
+def _all_told(knocks: Sequence[Knock], lasts: float) -> bool:
+    """Whether it was seen of each what it asked: in a black hole that is so only over a connection that was there."""
+    return any(knock.asked for knock in knocks) and (not lasts or all(knock.asked for knock in knocks))
+
+
+def _known(knocks: Sequence[Knock]) -> Mapping[float, bool]:
+    return {knock.at: knock.asked == REACHABLE for knock in knocks if knock.asked}
 
 
 def _asked(moments: Sequence[float], knocks: int) -> Tries:
@@ -117,7 +126,7 @@ def _apart(before: float | None, at: float, pause: float) -> bool:
 
 def goes_on(knocks: Sequence[Knock], *, after: float, lasts: float = 0.0) -> int | None:
     """How many tries followed after a moment, at least: knocks that cannot be a watch's. None: that cannot be told."""
-    if any(knock.asked for knock in knocks):
+    if _all_told(knocks, lasts):
         return _asked([knock.at for knock in knocks if knock.asked == REACHABLE and knock.at > after], 0).fewest
-    found = readings([knock.at for knock in knocks], lasts=lasts, after=after)
+    found = readings([knock.at for knock in knocks], lasts=lasts, after=after, known=_known(knocks))
     return min(found) if found else None

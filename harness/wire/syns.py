@@ -115,7 +115,7 @@ def _ago(extra: list[tuple[int, int, bytes]]) -> float:
     for level, kind, data in extra:
         if (level, kind) == (socket.SOL_SOCKET, _TIMESTAMP):
             seconds, nanoseconds = _TIMESPEC.unpack_from(data)
-            return max(0.0, time.time() - seconds - nanoseconds / 1e9)
+            return max(0.0, time.time() - float(seconds) - float(nanoseconds) / 1e9)
     return 0.0
 
 

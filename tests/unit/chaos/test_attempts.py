@@ -161,3 +161,13 @@ def test_each_source_and_target_has_a_series_of_its_own_and_only_edges_are_watch
 def test_in_a_black_hole_each_waits_for_a_connection_first(moments: tuple[float, ...], fewest: int, most: int) -> None:
     seen = tries(refused(moments), lasts=30.0)
     assert (seen.fewest, seen.most) == (fewest, most)
+
+
+def test_in_a_black_hole_the_first_try_may_go_over_a_connection_that_is_there() -> None:
+    """Which is seen to ask; those after it ask for a connection."""
+    first = Knock(0.4, "rsync", "p1+c2", "send", "GET /version")
+    assert tries([first, *refused([34.9, 67.1])], lasts=30.0) == Tries((0.4, 34.9, 67.1), 0)
+    assert tries([first], lasts=30.0) == Tries((0.4,), 0)
+    assert goes_on([first, *refused([34.9, 67.1])], after=1.0, lasts=30.0) == 2
+    watch = Knock(0.5, "rsync", "p1+c2", "send", "GET /apis/x")
+    assert tries([watch, *refused([33.1])], lasts=30.0).most < 2
