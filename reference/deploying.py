@@ -124,13 +124,13 @@ class Deployer:
                 for name in job.resources:
                     await self._run_resource(job, edge, name)
                 await self._ask_for_report(job, edge)
+                if job.event == events.TERMINATE:
+                    await self._end_report(job, edge)
                 break
             except EdgeUnreachable as error:
                 # The edge was lost in the middle: wait for it and begin again with the first resource.
                 self._log.info("%s: %s", job.cluster, error)
                 await self._wait_reachable(job, edge)
-        if job.event == events.TERMINATE:
-            await self._end_report(job, edge)
 
     async def _ask_for_report(self, job: Job, edge: Edge) -> None:
         if job.event in (events.INSTANTIATE, events.UPDATE):

@@ -168,12 +168,19 @@ def inject(
 
 
 @in_sentences
-def partition(target: str, kind: str = "refused", source: str = "*", seconds: float = 1.0) -> str:
+def partition(
+    target: str,
+    kind: str = "refused",
+    source: str = "*",
+    seconds: float = 1.0,
+    held: bool = False,  # noqa: FBT001, FBT002  arguments of YAML
+) -> str:
     """Break the links to an edge (`p1+c1`), a store or a service; source: of one service only (`rsync`).
 
-    kind: refused, reset, black-hole, silent, one-way, slow or flapping; seconds: delay or period of the last two.
+    kind: refused, reset, black-hole, silent, one-way, slow or flapping; seconds: delay or period of the last two;
+    held: what flaps does so only when `hold` has seen it tried, and is refused until then.
     """
-    links = stage().partition(target, Partition(kind, float(seconds)), source=source)
+    links = stage().partition(target, Partition(kind, float(seconds)), source=source, held=held)
     stage().mark(f"partition {target}")
     return f"{links} links to {target} are broken: {kind}"
 

@@ -1,40 +1,55 @@
 """What a source's tries to reach a target come to: how many, and how far apart. Pure functions over knocks.
 
 rsync asks an edge for its version to see whether it is there, and beside that watches it; both knock. Where the request
-was seen (reset, silent, one-way) that tells the two apart. Where nothing can be asked (refused, black hole) the way in
-which they try again does: the loop that asks waits the same time again and again, a watch waits longer each time.
+was seen (reset, silent, one-way) that tells the two apart. Where nothing can be asked (refused, black hole) the pauses
+that each of them must keep do (harness.chaos.unravelling). Where neither tells it, the number is in doubt, and says so.
 """
 
 import itertools
 import math
 import statistics
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.chaos.unravelling import PAUSE, readings
 from harness.wire.knocks import Knock
 
 REACHABLE = "GET /version"
 """How rsync asks whether an edge is there (client-go's ServerVersion)."""
 
+CONNECTS = 30.0
+"""Seconds that client-go waits for a connection where packets vanish."""
+
 _TOGETHER = 0.05  # seconds: connections asked for at the same time
-_REPEATED = 1.5  # seconds: client-go itself asks again a second after a reset, ten times, before it says so
-_SHORTEST = 0.5  # seconds: nobody tries again faster for long
-_LOOSE, _LEAST_LOOSE, _MOST_LOOSE = 0.1, 0.15, 0.3  # share of the period, and seconds, that a try may be early or late
+_REPEATED = 1.5  # seconds: client-go itself asks again a second after a reset, before it says so
+_ASKED = 11  # times at the most within one try
 _FEWEST = 3
+_LATE = 0.5  # seconds that the pauses of a series are late on average at the most, to be shown rather than another
 _OVER = 1.5  # times the period: a series in which the next try is that late has ended
-_WAIT = 2.0  # seconds between two tries of rsync; no setting of it changes that
 
 
 @dataclass(frozen=True, slots=True)
 class Tries:
     """Tries to reach a target, as far as one can tell them from whatever else knocked.
 
-    at:     when each began, seconds of the relay's clock
+    at:     when each began, seconds of the relay's clock; the likeliest where there is doubt
     others: knocks that are none of them: of a watch, or what a client repeats within one try
+    doubt:  None, or how many tries there were at least and at the most
     """
 
     at: tuple[float, ...]
     others: int
+    doubt: tuple[int, int] | None = None
+
+    @property
+    def fewest(self) -> int:
+        """So many there were for certain."""
+        return self.doubt[0] if self.doubt else len(self.at)
+
+    @property
+    def most(self) -> int:
+        """More there cannot have been."""
+        return self.doubt[1] if self.doubt else len(self.at)
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -47,14 +62,39 @@ class Tries:
         return statistics.median(self.spacing) if len(self.at) > 1 else 0.0
 
 
-def tries(knocks: Sequence[Knock]) -> Tries:
-    """The tries among these knocks of one source on one target, in the order of time."""
-    asked = [knock.at for knock in knocks if knock.asked == REACHABLE]
-    if any(knock.asked for knock in knocks):
-        began = bursts(asked, pause=_REPEATED)
-        return Tries(began, len(knocks) - len(began))
-    began = evenly_spaced(bursts([knock.at for knock in knocks], pause=_TOGETHER))
-    return Tries(began, len(knocks) - len(began))
+def tries(knocks: Sequence[Knock], *, lasts: float = 0.0, ended: float | None = None) -> Tries:
+    """The tries among these knocks of one source on one target, in the order of time.
+
+    lasts: seconds until who knocks gives up waiting, where nobody answers
+    ended: when the source said that it tries no more, which it does right after the last try
+    """
+    if _all_told(knocks, lasts):
+        return _asked([knock.at for knock in knocks if knock.asked == REACHABLE], len(knocks))
+    moments = [knock.at for knock in knocks]
+    found = readings(moments, lasts=lasts, ended=ended, known=_known(knocks))
+    if not found:
+        return Tries((), len(moments), (0, len(bursts(moments, pause=_TOGETHER))))
+    series = {n: one.at for n, one in found.items() if n >= _FEWEST and one.late <= _LATE * (n - 1)}
+    at = series[max(series)] if series else found[min(found)].at
+    return Tries(at, len(moments) - len(at), (min(found), max(found)) if len(found) > 1 else None)
+
+
+def _all_told(knocks: Sequence[Knock], lasts: float) -> bool:
+    """Whether it was seen of each what it asked: in a black hole that is so only over a connection that was there."""
+    return any(knock.asked for knock in knocks) and (not lasts or all(knock.asked for knock in knocks))
+
+
+def _known(knocks: Sequence[Knock]) -> Mapping[float, bool]:
+    return {knock.at: knock.asked == REACHABLE for knock in knocks if knock.asked}
+
+
+def _asked(moments: Sequence[float], knocks: int) -> Tries:
+    """Tries that were seen to ask. One that is repeated, and late, may look like two."""
+    began = bursts(moments, pause=_REPEATED)
+    ordered = sorted(moments)
+    repeats = any(_TOGETHER * 2 < later - earlier < _REPEATED for earlier, later in itertools.pairwise(ordered))
+    fewest = math.ceil(len(moments) / _ASKED) if repeats else len(began)
+    return Tries(began, knocks - len(began), (fewest, len(began)) if fewest < len(began) else None)
 
 
 def tried(knocks: Sequence[Knock], edges: Collection[str]) -> int:
@@ -69,24 +109,9 @@ def tried(knocks: Sequence[Knock], edges: Collection[str]) -> int:
     )
 
 
-def beside_a_watch(moments: Sequence[float], *, lasts: float) -> tuple[float, ...]:
-    """What is left of knocks when those are taken out that one watch can have made at the most.
-
-    lasts: seconds that one waits for an answer; who asks alone does not ask again before. So what is left are tries,
-    however unevenly a busy machine made them: at least so many there were.
-    """
-    left, free = [], -math.inf
-    for at in sorted(moments):
-        if at >= free:
-            free = at + lasts
-        else:
-            left.append(at)
-    return tuple(left)
-
-
 def going_on(tries: Tries, now: float) -> bool:
     """Whether another try is to be expected: fewer than three are no series, and one that is long overdue has ended."""
-    return len(tries.at) >= _FEWEST and now - tries.at[-1] < _OVER * tries.period + _WAIT
+    return len(tries.at) >= _FEWEST and now - tries.at[-1] < _OVER * tries.period + PAUSE
 
 
 def bursts(moments: Sequence[float], *, pause: float) -> tuple[float, ...]:
@@ -99,64 +124,9 @@ def _apart(before: float | None, at: float, pause: float) -> bool:
     return before is None or at - before >= pause
 
 
-def evenly_spaced(moments: Sequence[float]) -> tuple[float, ...]:
-    """The longest run of moments the same time apart, give or take what a busy machine adds.
-
-    Nothing where there is no such run of three; fewer moments than that say nothing, and all count.
-    """
-    best: tuple[float, ...] = ()
-    for first, second in itertools.combinations(moments, 2):
-        if second - first < _SHORTEST:
-            continue
-        run = _run(moments, first, second)
-        if _weight(run) > _weight(best):
-            best = run
-    # The pauses of a watch double, so that three of its knocks may well be evenly spaced, with others between them;
-    # but not as far apart as rsync's.
-    enough = 2 * len(best) > len(moments) or _as_rsync(best)
-    if len(best) > _FEWEST or (len(best) == _FEWEST and enough):
-        return best
-    return tuple(moments) if len(moments) < _FEWEST else ()
-
-
-def _weight(run: Sequence[float]) -> tuple[bool, int, float]:
-    """What speaks for a run: the pauses of rsync, its length, how far it reaches.
-
-    Tries and the first knocks of a watch can together be as evenly spaced, and more of them: half as far apart.
-    """
-    return (_as_rsync(run), len(run), run[-1] - run[0]) if run else (False, 0, 0.0)
-
-
-def _as_rsync(run: Sequence[float]) -> bool:
-    pauses = [later - earlier for earlier, later in itertools.pairwise(run)]
-    return len(run) >= _FEWEST and all(abs(pause - _WAIT) <= _MOST_LOOSE for pause in pauses)
-
-
-def _run(moments: Sequence[float], first: float, second: float) -> tuple[float, ...]:
-    period = second - first
-    loose = min(max(_LEAST_LOOSE, _LOOSE * period), _MOST_LOOSE)
-    run = [first, second]
-    while True:
-        due = run[-1] + period
-        near = [at for at in moments if at > run[-1] and abs(at - due) <= loose]
-        if not near:
-            return tuple(run)
-        run.append(min(near, key=lambda at: abs(at - due)))
-
-
-def goes_on(seen: Tries, knocks: Sequence[Knock], *, after: float) -> int:
-    """How many tries followed after a moment: in step with those before it, or evenly spaced by themselves.
-
-    A single knock is a watch's, most likely: at least two tries in a row mean that somebody still tries; where they
-    are not in step with those before (one was late, or did not come) three as far apart as rsync's, or four.
-    """
-    period = seen.period
-    later = [knock for knock in knocks if knock.at > after]
-    if any(knock.asked for knock in knocks):
-        return len(bursts([knock.at for knock in later if knock.asked == REACHABLE], pause=_REPEATED))
-    if not period:
-        return len(later)
-    run = _run([*seen.at, *(knock.at for knock in later)], seen.at[-1] - period, seen.at[-1])
-    anew = tries(later).at
-    enough = len(anew) > _FEWEST or _as_rsync(anew)
-    return max(sum(at > after for at in run), len(anew) if enough else 0)
+def goes_on(knocks: Sequence[Knock], *, after: float, lasts: float = 0.0) -> int | None:
+    """How many tries followed after a moment, at least: knocks that cannot be a watch's. None: that cannot be told."""
+    if _all_told(knocks, lasts):
+        return _asked([knock.at for knock in knocks if knock.asked == REACHABLE and knock.at > after], 0).fewest
+    found = readings([knock.at for knock in knocks], lasts=lasts, after=after, known=_known(knocks))
+    return min(found) if found else None

@@ -45,3 +45,13 @@ class Pending:
             return self._future.result(limit)
         except TimeoutError:
             raise HarnessTrouble(f"{self.name} was not answered within {limit:g} s") from None
+
+
+def held_mark(target: str) -> str:
+    """Name of the mark where a link to a target, that is to flap once it was tried, began to refuse."""
+    return f"held {target}"
+
+
+def flaps_mark(target: str) -> str:
+    """Name of the mark where it began to flap: whoever tried before was refused."""
+    return f"flaps {target}"

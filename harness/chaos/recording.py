@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from harness.chaos.attempts import Tries, goes_on, tries
+from harness.chaos.attempts import CONNECTS, Tries, goes_on, tries
+from harness.chaos.moments import flaps_mark, held_mark
 from harness.chaos.stage import Stage
 from harness.chaos.watching import Seen
 from harness.platforms.disruptions import Partition
@@ -14,6 +15,7 @@ from harness.wire.knocks import Knock
 _ARRIVES = ("one-way", "slow", "flapping")  # kinds of broken links over which something arrives
 _MOMENT = 5.0  # seconds; where everything is fast it is a tenth of one
 _TURN = 0.15  # share of the time between two turns of a flapping link
+_QUEUE = "AppContextEventQueue/"
 _REPORT = "/resourcebundlestates"
 
 
@@ -77,13 +79,24 @@ class Recording:
         last = until if until is not None else self.healed if self.healed is not None else self.end
         return tuple(one for one in self.knocks if one.target == edge and first <= one.at < last)
 
-    def tries_of(self, edge: str, *, since: float = 0.0, until: float | None = None) -> Tries:
-        """Tries to reach it meanwhile."""
-        return tries(self.knocks_at(edge, since=since, until=until))
+    def tries_of(
+        self, edge: str, *, since: float = 0.0, until: float | None = None, ended: float | None = None
+    ) -> Tries:
+        """Tries to reach it meanwhile. ended: when rsync said that it tries no more."""
+        return tries(self.knocks_at(edge, since=since, until=until), lasts=self._lasts, ended=ended)
 
-    def tries_after(self, edge: str, at: float, *, until: float | None = None) -> int:
-        """How many tries of a lost edge followed one after the other after a moment, and before another one."""
-        return goes_on(self.tries_of(edge, until=at), self.knocks_at(edge, until=until), after=at)
+    def tries_after(self, edge: str, at: float, *, until: float | None = None) -> int | None:
+        """How many tries of a lost edge followed after a moment and before another one, at least; None: unknown."""
+        return goes_on(self.knocks_at(edge, until=until), after=at, lasts=self._lasts)
+
+    @property
+    def _lasts(self) -> float:
+        return CONNECTS if self.how.kind == "black-hole" else 0.0
+
+    def events_written(self, *, until: float) -> float | None:
+        """When rsync last wrote into its queues of events before a moment: that one of them is over, say."""
+        wrote = [one for one in self.effects if one.target not in self.edges and _QUEUE in one.effect.describe()]
+        return max((one.requested for one in wrote if one.requested < until), default=None)
 
     def arrived(self, edge: str) -> tuple[Observation, ...]:
         """Writes that reached an edge while its links were broken."""
@@ -98,6 +111,8 @@ class Recording:
             return ""
         if self.how.kind == "slow":
             return self._proof_of_slowness()
+        if held_mark(self.target) in self.marks:
+            return self._proof_of_flapping()
         knocks = {edge: sum(map(self._met, self.knocks_at(edge))) for edge in self.lost}
         if not knocks or not all(knocks.values()):
             return ""
@@ -109,6 +124,7 @@ class Recording:
 
     def _met(self, knock: Knock) -> bool:
         """Whether it fell into a time at which the link was broken: where it flaps it is healthy every other time.
+        At rest, that is: a call finds it refused (`_proof_of_flapping`).
 
         Near the turns, which drift a little, nobody can say.
         """
@@ -116,6 +132,16 @@ class Recording:
             return True
         turns, since = divmod(knock.at - self.broke, self.how.seconds)
         return turns % 2 == 0 and _TURN <= since / self.how.seconds <= 1 - _TURN
+
+    def _proof_of_flapping(self) -> str:
+        """It refused until rsync itself had tried: not its watch, which a link may refuse and let the tries through."""
+        if self.healed is None or (until := self.marks.get(flaps_mark(self.target))) is None:
+            return ""
+        tried = {edge: self.tries_of(edge, until=until).fewest for edge in self.lost}
+        if not all(tried.values()):
+            return ""
+        told = ", ".join(f"{edge} {number}" for edge, number in tried.items())
+        return f"flapping for {self.healed - self.broke:.1f} s, tries refused before the first turn at {told}"
 
     def _proof_of_slowness(self) -> str:
         """Each of the edges has taken a write that was late."""

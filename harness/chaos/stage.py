@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 from harness.background import Answer, Background, at_rest, make_empty, request
 from harness.campaign import Campaign
 from harness.chaos import backups
-from harness.chaos.attempts import Tries, going_on, tries
+from harness.chaos.attempts import CONNECTS, Tries, going_on, tries
 from harness.chaos.clients import Clients
 from harness.chaos.groups import Groups
 from harness.chaos.linked import must_be_linked
 from harness.chaos.load import Load
-from harness.chaos.moments import Made, Mark, Pending
+from harness.chaos.moments import Made, Mark, Pending, flaps_mark, held_mark
 from harness.chaos.reading import Reading, read_contexts
 from harness.chaos.supervision import Supervision
 from harness.chaos.waiting import within
@@ -35,6 +35,7 @@ from harness.faults.victim import Death, HarnessTrouble, UsageError
 from harness.platforms.disruptions import Partition, Volume
 from harness.stores.canonical import Delta, canonical, difference
 from harness.stores.snapshot import Snapshot
+from harness.wire.conditions import BlackHole
 from harness.wire.effects import Observation
 from harness.wire.knocks import Knock
 from harness.work import Work
@@ -58,6 +59,7 @@ class Stage:
         self.made: list[Made] = []
         self.snapshots: dict[str, Snapshot] = {}
         self._begun: list[Pending] = []
+        self._held: dict[str, tuple[str, Partition]] = {}
         self.groups = Groups(environment, self._calls)
         self.clients = Clients(environment)
         self.supervision = Supervision(environment)
@@ -117,6 +119,7 @@ class Stage:
         self.made.clear()
         self.snapshots.clear()
         self._begun.clear()
+        self._held.clear()
         self.clients.forget()
         self.mark("empty")
         self.remember(BEGIN)
@@ -190,12 +193,21 @@ class Stage:
         """Let it run again."""
         self._environment.do(lambda campaign: campaign.disruptions.resume(name))
 
-    def partition(self, target: str, how: Partition, *, source: str = "*") -> int:
-        """Break the links to a target; how many."""
+    def partition(self, target: str, how: Partition, *, source: str = "*", held: bool = False) -> int:
+        """Break the links to a target; how many.
+
+        held: what flaps is only refused at first: it flaps once `hold` has seen it tried, however late that is
+        """
+        if held and how.kind == "flapping":
+            links = self.partition(target, Partition("refused"), source=source)
+            self._held[target] = (source, how)
+            self.mark(held_mark(target))
+            return links
         return self._environment.do(lambda campaign: campaign.disruptions.partition(source, target, how))
 
     def heal(self, target: str = "*", *, source: str = "*") -> int:
         """Make broken links healthy again; how many were broken."""
+        self._held.clear()
         return self._environment.do(lambda campaign: campaign.disruptions.heal(source, target))
 
     def wipe(self) -> tuple[str, ...]:
@@ -274,13 +286,24 @@ class Stage:
 
     def tries(self, target: str, *, since: Mark, source: str = "rsync") -> Tries:
         """Tries of one source to reach one target since a mark."""
-        return tries(self.knocks(source=source, target=target, since=since))
+        knocks = self.knocks(source=source, target=target, since=since)
+        return tries(knocks, lasts=CONNECTS if self._is_black_hole(target) else 0.0)
+
+    def _is_black_hole(self, target: str) -> bool:
+        """Whether nobody answers who asks for a connection to it."""
+
+        def look(campaign: Campaign) -> bool:
+            relay = campaign.lab.relay
+            found = [relay.condition(link) for link in relay.links() if link.target == target]
+            return any(isinstance(one, BlackHole) and not one.connects for one in found)
+
+        return self._look(look)
 
     def _fewest_tries(self, target: str, since: Mark) -> int:
-        """Of the targets that a pattern means, that which was tried least; 0 where it means none."""
+        """Of the targets that a pattern means, that which was tried least, for certain; 0 where it means none."""
         links = self._look(lambda campaign: campaign.lab.relay.links())
         names = {link.target for link in links if fnmatchcase(link.target, target)}
-        return min((len(self.tries(name, since=since).at) for name in names), default=0)
+        return min((self.tries(name, since=since).fewest for name in names), default=0)
 
     def cuts(self, target: str, *, since: Mark) -> int:
         """How many connections to a target were cut since a mark."""
@@ -356,12 +379,15 @@ class Stage:
 
         What ended it, in words. This is how long a fault lasts: it does not fail. A goal that is reached meanwhile is
         marked so: the next step heals at once, and looks from beside may see it only after that.
+
+        What is to flap once it was tried (`held`) does so from then on, which is marked.
         """
         self.must_be_linked(target)
         mark = self.marked(since)
         missing = self.groups.missing(group, goal) if goal else None
 
         def enough() -> str | None:
+            self._flap_once_tried(target, mark)
             if tries and self._fewest_tries(target, mark) >= tries:
                 return f"{tries} tries"
             if missing is None or missing(self.groups.now(group)):
@@ -370,6 +396,18 @@ class Stage:
             return f"{group} is {goal}"
 
         return self.within(enough, limit=seconds) or f"{seconds:g} s"
+
+    def _flap_once_tried(self, target: str, since: Mark) -> None:
+        if target not in self._held or not self._fewest_tries(target, since):
+            return
+        source, how = self._held.pop(target)
+
+        async def act(campaign: Campaign) -> None:
+            await campaign.disruptions.heal(source, target)
+            await campaign.disruptions.partition(source, target, how)
+
+        self.mark(flaps_mark(target))
+        self._environment.do(act)
 
     def between_tries(self, target: str, *, since: str, share: float) -> str:
         """Wait for the next try, of the longest series of them since a mark, and then for `share` of the time between

@@ -57,6 +57,10 @@ class Subject:
     before: int = -1
 
 
+def _nothing_waits(_: Snapshot) -> bool:
+    return False
+
+
 def _nothing(_: Mask) -> bool:
     return False
 
@@ -78,6 +82,7 @@ class Profile:
     at_work:         why the system is not at rest, a sentence each, from a snapshot and the services that run; nothing
                      when it is
     at_work_after_restart: the same just after a start of these services
+    between_tries:   whether one that is at work waits for its next try, which no effect shows until it is made
     may_be_at_work:  whether it looks at rest, but may take something up in the next moment
     without_inert:   a snapshot without leftovers that nothing will ever act on; and those, a line each
     without_unowned: a snapshot without anything that no record owns; and that, a line each
@@ -94,6 +99,7 @@ class Profile:
     namer: Callable[[], Callable[[Effect], str]]
     paced: Callable[[str], bool] = _never
     retries: Callable[[str], bool] = _never
+    between_tries: Callable[[Snapshot], bool] = _nothing_waits
     never_masked: Callable[[Mask], bool] = _nothing
 
 
@@ -104,6 +110,7 @@ class Limits:
     quiet:       nothing happened for so long: at rest, for calls that only the called service works on
     quiet_async: the same where other services were given work
     at_rest:     how long the system may be at work without any effect before it counts as stuck
+    retries:     the same for who waits for its next try: its pause, and whatever a busy machine adds
     resumes:     the same for what a service has in hand that works beside the calls: it goes on at once, or not at all
     moment:      how long a system that may be at work gets to begin, and a service to go on without its client
     hit:         until the planned effect happens
@@ -115,6 +122,7 @@ class Limits:
     quiet: float = 0.015
     quiet_async: float = 0.04
     at_rest: float = 2.5
+    retries: float = 8.0
     resumes: float = 1.0
     moment: float = 0.15
     hit: float = 30.0

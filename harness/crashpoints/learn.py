@@ -128,7 +128,8 @@ async def settle(
     """Wait until nothing happens any more and return what is there, and why it is not at rest if it is not.
 
     Quiet is "no effect for `quiet` seconds and no request under way"; what is at work then gets `at_rest` seconds to
-    move. A system that moves again is waited for again, at most ten times as long.
+    move, and `retries` where it is known to wait for its next try. A system that moves again is waited for again, at
+    most ten times as long.
     """
     clock = asyncio.get_running_loop().time
     deadline = clock() + limits.at_rest * 10
@@ -139,14 +140,16 @@ async def settle(
         reasons = (profile.at_work_after_restart if restarted else profile.at_work)(snapshot, lab.running)
         why = "; ".join(reason for reason in reasons if reason not in stays)
         if not silent or clock() > deadline:
-            return snapshot, why or f"{ENDLESS} after {limits.at_rest * 10:g} s"
+            endless = f"{ENDLESS} after {limits.at_rest * 10:g} s"
+            return snapshot, endless if not why else why if silent else f"{why}; {endless}"
         if not why:
             if not profile.may_be_at_work(snapshot, lab.running):
                 return snapshot, why
             if not await lab.relay.moved(seen, limit=limits.moment):
                 return snapshot, why
             continue
-        moved = await lab.relay.moved(seen, limit=limits.at_rest)
+        waits = profile.between_tries(snapshot)
+        moved = await lab.relay.moved(seen, limit=max(limits.retries, limits.at_rest) if waits else limits.at_rest)
         if not moved:
             return await lab.snapshot(), why
 

@@ -16,5 +16,6 @@ PROFILE = Profile(
     namer=records.EffectNames,
     paced=records.reported,
     retries=records.retries,
+    between_tries=records.between_tries,
     never_masked=records.never_masked,
 )

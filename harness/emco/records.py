@@ -251,6 +251,12 @@ def at_work(snapshot: Snapshot, running: frozenset[str], *, restarted: bool) -> 
     return tuple(reasons)
 
 
+def between_tries(snapshot: Snapshot) -> bool:
+    """Whether rsync has noted of a cluster that it tries to reach it again, and has not noted that it did: it sleeps
+    between two tries, and only after such a note."""
+    return any(key.endswith(b"/readystatus/") and b"Retrying" in value for key, value in snapshot.etcd.items())
+
+
 def pending(snapshot: Snapshot, *, stays: frozenset[str] = MAY_STAY) -> tuple[str, ...]:
     """What is queued for rsync, a sentence for each queue; events that may stay there are left out."""
     reasons = []

@@ -122,9 +122,12 @@ class Relay:
 
     # -- history ----------------------------------------------------------------------------------------------------
 
-    def knocked(self, source: str, target: str) -> None:
-        """Note that a connection was asked for; also for who sees it where the relay cannot, as nobody listens."""
-        self.knocks.append(Knock(self.clock(), source, target, "connect"))
+    def knocked(self, source: str, target: str, *, ago: float = 0.0) -> None:
+        """Note that a connection was asked for; also for who sees it where the relay cannot, as nobody listens.
+
+        ago: seconds since then
+        """
+        self.knocks.append(Knock(self.clock() - ago, source, target, "connect"))
         self.bell.ring()
 
     def asked(self, source: str, connection: Connection, data: memoryview) -> None:

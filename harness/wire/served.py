@@ -240,11 +240,11 @@ class ServedRelay:
     def _knocked(self, number: int, one: Knock) -> None:
         self._say({"event": "knocked", "number": number, "one": [one.at, one.source, one.target, one.kind, one.asked]})
 
-    def _tried(self, source: str, target: str, host: str) -> None:
+    def _tried(self, source: str, target: str, host: str, ago: float) -> None:
         """A connection was asked for where nobody listens; instances that wait to be let in do not count."""
         known = self._instances.source_at((host, 0))
         if source in (known, UNKNOWN) or source not in self._config.sources:
-            self._relay.knocked(known if source == UNKNOWN else source, target)
+            self._relay.knocked(known if source == UNKNOWN else source, target, ago=ago)
 
     def _cut(self, _: int, one: tuple[float, Link]) -> None:
         self._say({"event": "cut", "at": one[0], "link": self._links.index(one[1])})

@@ -8,6 +8,7 @@ import asyncio
 import ctypes
 import socket
 import struct
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -18,6 +19,8 @@ _IPV4 = 0x0800
 _OUTGOING = 4  # what leaves is seen, too: on the loopback interface a second time as it arrives
 _ATTACH_FILTER = 26  # SO_ATTACH_FILTER
 _LONGEST = 128
+_TIMESTAMP = 35  # SO_TIMESTAMPNS, of Linux: when the kernel saw a packet, however late we read it
+_TIMESPEC = struct.Struct("ll")
 
 # Classic BPF over the IP header: TCP (protocol 6) whose flags are SYN without ACK; everything else is dropped in the
 # kernel, so that the relays' traffic costs nothing.
@@ -37,10 +40,11 @@ _SYN_ONLY = (
 class Syns:
     """Counts SYNs to watched addresses. All methods are called in the event loop of the namespace.
 
-    knocked: is called with source and target, as they were watched, and with the address that the SYN came from
+    knocked: is called with source and target, as they were watched, with the address that the SYN came from, and how
+             many seconds ago that was: on a busy machine it is read later, and pauses would look shorter than they are
     """
 
-    knocked: Callable[[str, str, str], None]
+    knocked: Callable[[str, str, str, float], None]
     _watched: dict[Address, tuple[str, str]] = field(default_factory=dict)
     _seen: set[tuple[Address, Address, int]] = field(default_factory=set)
     _socket: socket.socket | None = None
@@ -84,7 +88,7 @@ class Syns:
     def _arrived(self, sock: socket.socket) -> None:
         while True:
             try:
-                packet, sender = sock.recvfrom(_LONGEST)
+                packet, extra, _, sender = sock.recvmsg(_LONGEST, socket.CMSG_SPACE(_TIMESPEC.size))
             except BlockingIOError:
                 return
             syn = read_syn(packet) if sender[2] != _OUTGOING else None
@@ -95,7 +99,7 @@ class Syns:
             names = self._watched.get(destination) or self._watched.get((_ANY, destination[1]))
             if names is not None:
                 self._seen.add(syn)
-                self.knocked(*names, host)
+                self.knocked(*names, host, _ago(extra))
 
 
 def read_syn(packet: bytes) -> tuple[Address, Address, int] | None:
@@ -107,12 +111,21 @@ def read_syn(packet: bytes) -> tuple[Address, Address, int] | None:
     return (socket.inet_ntoa(packet[12:16]), source), (socket.inet_ntoa(packet[16:20]), destination), number
 
 
+def _ago(extra: list[tuple[int, int, bytes]]) -> float:
+    for level, kind, data in extra:
+        if (level, kind) == (socket.SOL_SOCKET, _TIMESTAMP):
+            seconds, nanoseconds = _TIMESPEC.unpack_from(data)
+            return max(0.0, time.time() - float(seconds) - float(nanoseconds) / 1e9)
+    return 0.0
+
+
 def _packets() -> socket.socket:
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_IPV4))
     try:
         code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _SYN_ONLY))
         program = struct.pack("HL", len(_SYN_ONLY), ctypes.addressof(code))  # struct sock_fprog
         sock.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, program)
+        sock.setsockopt(socket.SOL_SOCKET, _TIMESTAMP, 1)
         sock.setblocking(False)
     except OSError:
         sock.close()

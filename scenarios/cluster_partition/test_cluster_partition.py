@@ -55,9 +55,11 @@ FULL += [away(call, "slow", seconds=0.5) for call in ("update", "terminate")]
 FULL += [
     away(call, kind, "p1+*")
     for call in READY
-    for kind in ("refused", "black-hole")
+    for kind in ("refused", "reset", "black-hole", "silent", "one-way")
     if (call, kind) != ("instantiate", "refused")
 ]
+FULL += [away(call, "flapping", "p1+*", seconds=2.3) for call in READY]
+FULL += [away(call, "slow", "p1+*", seconds=0.2 if call == "instantiate" else 0.5) for call in READY]
 
 
 @pytest.mark.parametrize("variant", named(QUICK) + named(FULL, slow=True))
@@ -66,9 +68,22 @@ def test_while_away(variant: Variant, experiment: Run, claims: "Claims") -> None
     partition.claim_while_away(claims, rec, variant.call)
 
 
-@pytest.mark.parametrize("kind", ["refused", pytest.param("reset", marks=SLOW), pytest.param("flapping", marks=SLOW)])
-def test_at_rest(kind: str, experiment: Run, claims: "Claims") -> None:
-    variant = Variant("rest", kind, {})
+def resting(kind: str, target: str = "p1+c2") -> Variant:
+    return Variant("rest", kind, {}, target)
+
+
+# Of the other kinds nobody would know: at rest nothing crosses a link but a watch that waits, and it would wait on.
+REST = [resting(kind, target) for target in ("p1+c2", "p1+*") for kind in ("refused", "reset", "flapping")]
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(one, id=one.kind + ("-all" if one.target == "p1+*" else ""), marks=SLOW if number else ())
+        for number, one in enumerate(REST)
+    ],
+)
+def test_at_rest(variant: Variant, experiment: Run, claims: "Claims") -> None:
     rec = partition.recorded(claims, experiment("at_rest.yaml", **variant.configuration), variant)
     partition.claim_at_rest(claims, rec)
 

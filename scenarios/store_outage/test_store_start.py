@@ -11,18 +11,23 @@ from fixtures.experiment import Ran
 if TYPE_CHECKING:
     from harness.pytest_claims import Claims
 
+SLOW = pytest.mark.emco_slow
+LATER = [("both", 10), ("both", 60), ("mongo", 10), ("etcd", 10)]
+
 
 @pytest.mark.emco_own_stores
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seconds", [1, pytest.param(10, marks=pytest.mark.emco_slow)])
-def test_before_start(seconds: int, experiment: Callable[..., Ran], claims: "Claims") -> None:
-    outage.claim_before_start(claims, experiment("before_start.yaml", seconds=seconds), f"{seconds}s")
+@pytest.mark.parametrize("store,seconds", [("both", 1), *(pytest.param(*one, marks=SLOW) for one in LATER)])
+def test_before_start(store: str, seconds: int, experiment: Callable[..., Ran], claims: "Claims") -> None:
+    asked = "etcd" if store == "etcd" else "mongo"
+    ran = experiment("before_start.yaml", store=store, asked=asked, seconds=seconds)
+    outage.claim_before_start(claims, ran, store, f"{store}/{seconds}s")
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "kind,seconds",
-    [("refused", 1), *(pytest.param(kind, 10, marks=pytest.mark.emco_slow) for kind in ("refused", "black-hole"))],
+    [("refused", 1), *(pytest.param(kind, 10, marks=SLOW) for kind in ("refused", "black-hole"))],
 )
 def test_etcd_later_than_rsync(kind: str, seconds: int, experiment: Callable[..., Ran], claims: "Claims") -> None:
     ran = experiment("restore.yaml", kind=kind, seconds=seconds)
@@ -31,14 +36,14 @@ def test_etcd_later_than_rsync(kind: str, seconds: int, experiment: Callable[...
 
 def test_etcd_fails_when_rsync_asks_what_is_active(experiment: Callable[..., Ran], claims: "Claims") -> None:
     ran = experiment("restore_error.yaml")
-    times = ran.output("it asked in vain")
-    proof = f"{times} connections of rsync to etcd were reset at its question"
-    outage.claim_goes_on(claims, ran, "errors", proof=proof, measured={"asked": times})
+    proof = outage.cuts(ran, "it asked in vain", "connections of rsync to etcd were reset at its question")
+    measured = {"asked": ran.output("it asked in vain")} if proof else {}
+    outage.claim_goes_on(claims, ran, "errors", proof=proof, measured=measured)
 
 
 @pytest.mark.parametrize(
     "service,path",
-    [("clm", "/v2/cluster-providers"), pytest.param("orchestrator", "/v2/projects", marks=pytest.mark.emco_slow)],
+    [("clm", "/v2/cluster-providers"), pytest.param("orchestrator", "/v2/projects", marks=SLOW)],
 )
 def test_mongo_fails_at_the_schema(service: str, path: str, experiment: Callable[..., Ran], claims: "Claims") -> None:
     outage.claim_schema(claims, experiment("schema.yaml", service=service, path=path), service)

@@ -31,7 +31,7 @@ TESTS = (
     "test_store_questions.py",
     "test_store_outage.py::test_in_event[etcd-refused-1-done]",
     "test_store_loss.py::test_volume_lost",
-    "test_store_start.py::test_before_start[1]",
+    "test_store_start.py::test_before_start[both-1]",
 )
 
 

@@ -28,7 +28,7 @@ class ProcessDisruptions:
 
     def __init__(self, lab: ProcessLab) -> None:
         self._lab = lab
-        self._syns = Syns(lambda source, target, _: lab.relay.knocked(source, target))
+        self._syns = Syns(lambda source, target, _, ago: lab.relay.knocked(source, target, ago=ago))
         self._flapping = Flapping(lab.relay)
         self._paused: set[str] = set()
         self._volumes = Volumes()

@@ -8,10 +8,11 @@ import pytest
 from chaoslib.exceptions import ActivityFailed
 
 from harness.chaos import actions, probes
+from harness.chaos.attempts import tries
 from harness.chaos.stage import Stage
 from harness.chaos.watching import Seen, gone
 from harness.emco.status import NOTHING_SAID
-from harness.faults.victim import HarnessTrouble
+from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.disruptions import PARTITIONS
 
 EDGE = "p1+c2"
@@ -126,6 +127,21 @@ def test_each_kind_of_partition_is_run_into_and_healed(stage: Stage, kind: str) 
     actions.wait_until_ready("dig1", limit=20)
     assert probes.context_status("dig1") == "Instantiated"
     assert probes.connectivity("dig1", EDGE) == "Available"
+
+
+def test_what_is_to_flap_once_it_was_tried_refuses_until_then(stage: Stage) -> None:
+    actions.run_workload(until="approve-dig1")
+    actions.partition(EDGE, "flapping", source="rsync", seconds=0.2, held=True)
+    assert actions.hold(EDGE, since=f"partition {EDGE}", seconds=1.0) == "1 s"  # for five turns, were it flapping
+    with pytest.raises(UsageError, match=f"nothing was marked 'flaps {EDGE}'".replace("+", r"\+")):
+        stage.marked(f"flaps {EDGE}")
+
+    actions.call("instantiate-dig1", expect="acknowledged")
+    actions.hold(EDGE, since=f"partition {EDGE}", seconds=10.0)
+    before = stage.knocks(target=EDGE, since=stage.marked(f"partition {EDGE}"), until=stage.marked(f"flaps {EDGE}"))
+    assert tries(before).fewest >= 1
+    actions.heal(EDGE)
+    actions.wait_until_ready("dig1", limit=20)
 
 
 def test_a_link_is_broken_once_and_one_that_is_not_there_cannot_be(stage: Stage) -> None:

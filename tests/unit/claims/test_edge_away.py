@@ -239,9 +239,10 @@ def test_a_call_that_is_stopped(
 @pytest.mark.parametrize(
     "moments, outcome",
     [
-        ((1.0, 3.0, 6.0, 8.0), Outcome.HOLDS),
+        ((1.0, 3.0, 6.0, 6.02, 6.9, 8.3), Outcome.HOLDS),
         ((1.0, 3.0, 6.0, 11.0), Outcome.BROKEN),
-        ((1.0, 3.0, 5.1, 5.5, 6.9, 9.9), Outcome.UNKNOWN),
+        ((1.0, 3.0, 5.1, 5.5, 6.9, 9.9), Outcome.BROKEN),  # one, and a watch
+        ((1.0, 3.0, 6.0, 8.5), Outcome.UNKNOWN),  # or a watch alone,
     ],
 )
 def test_a_restarted_rsync_tries_again(
@@ -255,8 +256,9 @@ def test_a_restarted_rsync_tries_again(
     "moments, outcome",
     [
         ((1.0, 3.0, 5.0), Outcome.HOLDS),
-        ((1.0, 3.0), Outcome.BROKEN),
+        ((1.0, 1.1, 2.1, 3.0), Outcome.BROKEN),
         ((1.0, 3.0, 5.0, 7.0), Outcome.BROKEN),
+        ((0.514, 0.52, 1.4, 2.61, 3.037, 4.62, 6.97), Outcome.UNKNOWN),  # nobody said when they ended
         ((0.8, 2.4, 5.6, 7.5), Outcome.UNKNOWN),
     ],
 )
@@ -266,6 +268,26 @@ def test_an_edge_is_tried_as_often_as_is_set(
     bounded = replace(GIVEN_UP, marks={**MEANWHILE, "InstantiateFailed dig1": 8.0}, knocks=knocks(*moments), effects=())
     claim_bounded(proven, bounded, terminated(), failed="InstantiateFailed", most=2)
     assert differing(outcomes) == ({} if outcome is Outcome.HOLDS else {"as-often-as-set": outcome})
+
+
+@pytest.mark.parametrize(
+    "moments, outcome",
+    [
+        ((0.514, 0.52, 1.4, 2.61, 3.037, 4.96, 6.97), Outcome.BROKEN),  # one came late
+        ((0.514, 0.52, 1.4, 2.61, 3.037, 4.62, 6.97), Outcome.BROKEN),
+        ((1.9, 1.95, 2.8, 4.1, 5.1, 6.95), Outcome.HOLDS),  # 0.85 s late
+        ((0.514, 0.52, 1.4, 2.61, 3.037, 4.62), Outcome.UNKNOWN),  # that is not where they ended
+    ],
+)
+def test_late_tries_are_counted_by_what_rsync_wrote_after_the_last_one(
+    moments: tuple[float, ...], outcome: Outcome, proven: Claims, outcomes: Outcomes
+) -> None:
+    key = "/context/1/AppContextEventQueue/"
+    over = replace(wrote("put", "etcd", at=7.0), effect=Effect("etcd", "put", key, (("key", key),)))
+    marks = {**MEANWHILE, "InstantiateFailed dig1": 8.0}
+    bounded = replace(GIVEN_UP, marks=marks, knocks=knocks(*moments), effects=(over,))
+    claim_bounded(proven, bounded, terminated(), failed="InstantiateFailed", most=2)
+    assert differing(outcomes).get("as-often-as-set", Outcome.HOLDS) == outcome
 
 
 # -- what only clusters and real EMCO show ----------------------------------------------------------------------------

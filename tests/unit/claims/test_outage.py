@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fixtures import outage
+from fixtures.experiment import Ran
 from harness.chaos import goals
 from harness.chaos.clients import Asked
 from harness.crashpoints.outcomes import Outcome
@@ -257,7 +258,7 @@ BEFORE_START = Case(
 def test_services_that_start_before_their_stores(
     change: Mapping[str, Any], expected: Mapping[str, Outcome], proven: Claims, outcomes: Outcomes
 ) -> None:
-    outage.claim_before_start(proven, replace(BEFORE_START, **change).ran(), "1s")
+    outage.claim_before_start(proven, replace(BEFORE_START, **change).ran(), "both", "both/1s")
     assert differing(outcomes) == expected
     assert len(judged(outcomes)) == 4
 
@@ -266,12 +267,12 @@ def test_services_that_start_before_their_stores(
 def test_services_that_found_their_stores_did_not_start_before_them(
     at: float, proof: bool, proven: Claims, outcomes: Outcomes
 ) -> None:
-    outage.claim_before_start(proven, replace(BEFORE_START, knocks=[knock(at)]).ran(), "1s")
+    outage.claim_before_start(proven, replace(BEFORE_START, knocks=[knock(at)]).ran(), "both", "both/1s")
     assert set(judged(outcomes).values()) == ({Outcome.HOLDS} if proof else {Outcome.UNKNOWN})
 
 
 def test_stores_are_late_from_the_start_of_the_services_on(proven: Claims, folder: RunFolder) -> None:
-    outage.claim_before_start(proven, BEFORE_START.ran(), "1s")
+    outage.claim_before_start(proven, BEFORE_START.ran(), "both", "both/1s")
     (found,) = [one for one in read_claimed(folder).claims if one.id.endswith(":come-up")]
     assert round(float(found.measured["stores_late_s"]), 3) == 0.8
 
@@ -381,3 +382,36 @@ def test_a_queue_that_cannot_be_read(
     outage.claim_queue(proven, replace(case, deployed=deployed, not_ready=not_ready).ran())
     assert differing(outcomes) == expected
     assert len(judged(outcomes)) == 2
+
+
+def test_fewer_cuts_than_it_takes_are_unknown_with_the_number(
+    proven: Claims, outcomes: Outcomes, folder: RunFolder
+) -> None:
+    fewer = "63 of 100 connections to etcd were cut within 5 s"
+    step = {"activity": {"name": "it could not"}, "status": "failed", "exception": [fewer]}
+    outage.claim_queue(proven, with_step(Case(asked=(other(None),)), step))
+    assert set(judged(outcomes).values()) == {Outcome.UNKNOWN}
+    assert any(fewer in one.reason for one in read_claimed(folder).claims)
+
+
+@pytest.mark.parametrize(
+    "why, expected",
+    [
+        ("/context/1/status/ is Instantiating", set()),  # it stays so: a state that can be judged
+        ("rsync has Instantiate pending; effects go on after 25 s", {Outcome.UNKNOWN}),
+    ],
+)
+def test_what_was_looked_at_while_emco_worked_is_not_judged(
+    why: str, expected: set[Outcome], proven: Claims, outcomes: Outcomes
+) -> None:
+    exception = [f"EMCO does not come to rest: {why}"]
+    step = {"activity": {"name": "EMCO comes to rest"}, "status": "failed", "exception": exception}
+    case = Case(outputs={"they failed": 2}, asked=(post(500, "p"),), snapshots={"before": WHOLE, "answered": WHOLE})
+    outage.claim_existing(proven, with_step(case, step))
+    assert set(differing(outcomes).values()) == expected
+
+
+def with_step(case: Case, step: dict[str, Any]) -> Ran:
+    """An experiment with one more step."""
+    ran = case.ran()
+    return Ran({**ran.journal, "run": [*ran.journal["run"], step]}, ran.stage)

@@ -1,6 +1,7 @@
 """Learning: which points there are, which states are lawful, what does not settle."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -165,6 +166,35 @@ async def test_quiet_but_not_at_rest_is_said_unless_it_is_known() -> None:
     assert reason == "q is pending; p is pending"
     known = frozenset({"q is pending", "p is pending"})
     assert (await settle(lab.as_lab(), PROFILE, LIMITS, quiet=0.001, stays=known))[1] == ""
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_who_waits_for_its_next_try_is_not_taken_for_stuck(*, waits: bool) -> None:
+    """It moves after its pause, later than anybody else who has something in hand would."""
+
+    class Late(FakeLab):
+        async def moved(self, seq: int, *, limit: float) -> bool:
+            if limit < 2.3 * LIMITS.at_rest:
+                return False
+            self.state = {"p": "done"}
+            return True
+
+    lab, profile = Late(), replace(PROFILE, between_tries=lambda _: waits)
+    lab.state = {"p": "pending"}
+    limits = replace(LIMITS, retries=3 * LIMITS.at_rest)
+    reason = (await settle(lab.as_lab(), profile, limits, quiet=0.001))[1]
+    assert reason == ("" if waits else "p is pending")
+
+
+async def test_what_never_stops_is_said_beside_what_there_is_to_do() -> None:
+    class Endless(FakeLab):
+        async def quiet(self, **_: Any) -> bool:
+            return False
+
+    lab = Endless()
+    lab.state = {"p": "pending"}
+    reason = (await settle(lab.as_lab(), PROFILE, LIMITS, quiet=0.001))[1]
+    assert reason.startswith("p is pending; effects go on")
 
 
 async def test_what_varies_between_two_runs_is_masked_and_named() -> None:

@@ -11,6 +11,7 @@ from harness.emco.records import (
     Context,
     EffectNames,
     at_work,
+    between_tries,
     contexts,
     document_label,
     effect_slug,
@@ -368,3 +369,15 @@ def test_a_read_and_what_an_edge_reported_are_no_touch() -> None:
     assert not reported("etcd.put:context/ID/app/a/cluster/p1+c1/resource/r1-cm+ConfigMap/status")
     assert not reported("etcd.put:context/ID/status")
     assert reported("etcd.put:context/ID/app/a/cluster/p1+c1/resource/r1-web+Deployment/resready")
+
+
+@pytest.mark.parametrize(
+    "key, word, waits",
+    [
+        ("/context/1/app/a/cluster/p1+c1/readystatus/", "Retrying", True),
+        ("/context/1/app/a/cluster/p1+c1/readystatus/", "Available", False),
+        ("/context/1/app/a/cluster/p1+c1/status/", "Retrying", False),
+    ],
+)
+def test_rsync_waits_for_its_next_try_where_it_has_noted_so(key: str, word: str, *, waits: bool) -> None:
+    assert between_tries(state(etcd={key: word})) is waits

@@ -1,12 +1,16 @@
 """Tries to connect that nobody accepts, read from packets."""
 
+import asyncio
 import socket
 import struct
+import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.wire.syns import read_syn
+from harness.wire.links import RelayError
+from harness.wire.syns import Syns, read_syn
 
 
 def packet(source: tuple[str, int], destination: tuple[str, int], number: int, *, options: int = 0) -> bytes:
@@ -29,3 +33,30 @@ def test_a_packet_that_is_cut_short_is_none(data: bytes) -> None:
 @given(st.binary(max_size=200))
 def test_garbage_never_raises(data: bytes) -> None:
     read_syn(data)
+
+
+async def test_a_try_is_as_old_as_the_kernel_says_however_late_it_is_read() -> None:
+    told: list[tuple[str, str, str, float]] = []
+    seen = asyncio.Event()
+
+    def knocked(source: str, target: str, host: str, ago: float) -> None:
+        told.append((source, target, host, ago))
+        seen.set()
+
+    syns = Syns(knocked)
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))  # and nobody listens
+        try:
+            syns.watch({unheard.getsockname(): ("rsync", "edge")})
+        except RelayError as error:
+            pytest.skip(str(error))
+        try:
+            with socket.socket() as client:
+                assert client.connect_ex(unheard.getsockname()) != 0
+            time.sleep(0.3)  # noqa: ASYNC251  the event loop is late
+            await asyncio.wait_for(seen.wait(), 10)
+        finally:
+            syns.close()
+    ((source, target, host, ago),) = told
+    assert (source, target, host) == ("rsync", "edge", "127.0.0.1")
+    assert 0.3 <= ago < 10
