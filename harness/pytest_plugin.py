@@ -83,6 +83,7 @@ _MARKERS = (
     "emco_kind(edges=''): needs EMCO in a cluster, skipped without --emco-platform kind; edges: of which kind",
     "emco_processes(why): cannot be done in pods, skipped there",
     _OWN_STORES,
+    "emco_reference(why): needs the reference EMCO, skipped with real ones",
     "emco_slow: takes minutes; leave out with -m 'not emco_slow'",
 )
 
@@ -243,6 +244,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         edges = marker.kwargs.get("edges", "")
         if edges and edges != option(config, "edges"):
             pytest.skip(f"needs edges that are clusters: give --emco-edges {edges}")
+    real = bool(option(config, "bin") or option(config, "version")) or platform == "kubernetes"
+    if real and (marker := item.get_closest_marker("emco_reference")) is not None:
+        pytest.skip(f"takes the reference EMCO: {marker.args[0]}")
     if item.get_closest_marker("emco_real") and not (option(config, "bin") or option(config, "version")):
         pytest.skip("needs real EMCO binaries: give --emco-bin DIR or --emco VERSION")
 

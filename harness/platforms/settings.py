@@ -135,6 +135,7 @@ class Settings:
     isolate: bool = True
     all_services: bool = False
     max_retries: str = ""
+    cleanup_delay: str = ""
     platform: str = "process"
     kubeconfig: Path | None = None
     context: str = ""
