@@ -47,13 +47,15 @@ def test_what_ends_on_an_edge_is_told(
     assert set(judged(outcomes)) == set(ALL)
 
 
-REMOVED = "what belongs to the application can be removed"
 CLEANUP = Case(
     outputs={
         "rsync is killed": "SIGKILL reaped",
         "that is before the clean-up": 0.3,
         "no edge reports any more": "no edge reports any more",
-        REMOVED: "DELETE 204",
+        "the application is deployed again": "202",
+        "it runs again": "dig1 is ready",
+        "it is updated, to what it is already": "202",
+        "it is terminated and removed": "DELETE 204",
     }
 )
 
@@ -63,11 +65,12 @@ CLEANUP = Case(
     [
         ({}, {}),
         ({"failed": ["no edge reports any more"]}, {"reports-removed": Outcome.BROKEN}),
-        ({"failed": [REMOVED]}, {"removable": Outcome.STUCK}),
+        ({"failed": ["it is terminated and removed"]}, {"works-again": Outcome.STUCK}),
+        ({"failed": ["it is updated, to what it is already"]}, {"works-again": Outcome.STUCK}),
         ({"now": TWICE}, {"consistent": Outcome.BROKEN}),
         (
             {"failed": ["rsync starts again"]},
-            dict.fromkeys(("reports-removed", "removable", "consistent"), Outcome.UNKNOWN),
+            dict.fromkeys(("reports-removed", "works-again", "consistent"), Outcome.UNKNOWN),
         ),
     ],
 )
