@@ -229,7 +229,8 @@ def _claims_something(item: pytest.Item) -> bool:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """emco_real: skipped without binaries; emco_kind, emco_processes, emco_own_stores: on the other platforms."""
+    """emco_real: skipped without binaries; emco_reference: with; emco_kind, emco_processes, emco_own_stores: on the
+    other platforms."""
     config = item.config
     platform = option(config, "platform") or "process"
     if platform != "process" and (marker := item.get_closest_marker("emco_processes")) is not None:

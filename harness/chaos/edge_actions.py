@@ -58,7 +58,7 @@ def wait_until_told(group: str, edge: str, says: Literal["Ready", "NotReady"], l
     now = here.groups.readiness(group)
     words = ", ".join(f"{name} {word}" for name, word in now.edges.get(edge, {}).items()) or "nothing"
     if now.on(edge) != says:
-        raise AssertionError(f"after {float(limit):g} s EMCO does not say {says} of {edge}, but: {words}")
+        raise AssertionError(f"EMCO does not say {says} of {edge}, but after {float(limit):g} s: {words}")
     return f"EMCO says of {edge}: {words}"
 
 
@@ -71,7 +71,7 @@ def wait_until_unreported(delay: float = 0.0, limit: float = 10.0) -> str:
     here = stage()
     here.within(lambda: not _reports(), limit=float(delay) + float(limit))
     if left := _reports():
-        raise AssertionError(f"after {float(delay) + float(limit):g} s {', '.join(left)}")
+        raise AssertionError(f"{', '.join(left)} after {float(delay) + float(limit):g} s")
     return "no edge reports any more"
 
 

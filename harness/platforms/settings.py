@@ -106,6 +106,9 @@ class Settings:
                        deleted, and whether they are dead is seen from outside
     edges_image:       kubernetes: what emulated edges run from where images cannot be loaded into the nodes
     kind:              the clusters of the platform kind
+    max_retries:       rsync's setting of that name; empty for none
+    cleanup_delay:     seconds after which the reference's rsync removes the reports of what it terminated; empty for
+                       EMCO's 120; real rsync cannot be told
     isolate:           use a network namespace where the system allows it
     all_services:      start all services for every point, also those that the call has nothing to do with
     state_folder:      undo journals and locks

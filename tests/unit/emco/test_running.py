@@ -29,7 +29,10 @@ def pod(phase: str, ready: str = "") -> dict[str, Any]:
         (thing("Deployment", READY), ""),
         (thing("Deployment", {**READY, "readyReplicas": 1}), "has 1 of 2 replicas ready"),
         # An API server leaves out what is zero.
-        (thing("Deployment", {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2}), "has 0 of 2 replicas ready"),
+        (
+            thing("Deployment", {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2}),
+            "has 0 of 2 replicas ready",
+        ),
         (thing("Deployment", {"observedGeneration": 2}, {"replicas": 0}), ""),
         (thing("Deployment", {**READY, "updatedReplicas": 1}), "has 1 of 2 replicas as they are to be"),
         (thing("Deployment", {**READY, "replicas": 3}), "has old replicas"),
@@ -62,9 +65,7 @@ def test_an_object_runs_or_not_by_its_own_status(one: Mapping[str, Any], why: st
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "ReplicaSet", "DaemonSet", "Pod", "Job"])
 @pytest.mark.parametrize("status", [None, {}])
-def test_a_cluster_that_says_nothing_lets_nothing_count_as_running(
-    kind: str, status: Mapping[str, Any] | None
-) -> None:
+def test_a_cluster_that_says_nothing_lets_nothing_count_as_running(kind: str, status: Mapping[str, Any] | None) -> None:
     assert not_running(thing(kind, status)) == SAYS_NOTHING
 
 
