@@ -77,6 +77,28 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
             metavar="FILE",
             help="kind: values for these charts; may be repeated.",
         ),
+        "store_charts": _option(
+            bool,
+            False,
+            "--store-charts",
+            help="kind: install mongo and etcd, too, by the chart emco-db in that folder.",
+        ),
+        "monitor_chart": _option(
+            Path | None,
+            None,
+            "--monitor-chart",
+            metavar="DIR",
+            help="kind: EMCO's chart monitor, to report on edges that are clusters (needs helm).",
+            show_default="a stand-in of the harness",
+        ),
+        "patches": _option(
+            Path | None,
+            None,
+            "--patches",
+            metavar="PLACE",
+            help="kind, kubernetes: a kustomization, by its file or folder, whose patches (strategic merge or JSON "
+            "6902) are applied to what is made in the cluster.",
+        ),
         "reference": _option(
             str,
             "faithful",
@@ -171,8 +193,9 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
 KIND = ("platform", "kubeconfig", "context", "node_access", "cluster", "node_image", "keep", "reuse")
 """Options that say where it runs."""
 
-SYSTEM = ("workload", "values", "emco_bin", "emco", "emco_images", "charts", "chart_values", "reference",
-          "mongo_uri", "etcd_endpoint", "edges", "edge_kubeconfigs", "isolate", *KIND)  # fmt: skip
+SYSTEM = ("workload", "values", "emco_bin", "emco", "emco_images", "charts", "chart_values", "store_charts",
+          "monitor_chart", "patches", "reference", "mongo_uri", "etcd_endpoint", "edges", "edge_kubeconfigs", "isolate",
+          *KIND)  # fmt: skip
 """Options that say what is tested."""
 
 EVERYTHING = (*SYSTEM, "faults", "victims", "workers", "seed")

@@ -34,6 +34,8 @@ _OPTIONS = (
     ("bin", "DIR", "folder with real EMCO binaries (DIR/<service>/<service>); default: the reference EMCO"),
     ("version", "VERSION", "a release of EMCO: as `emco-chaos get-emco` took it from its images; on kind these images"),
     ("charts", "DIR", "kind: install that release's services by EMCO's own Helm charts in this folder (needs helm)"),
+    ("monitor_chart", "DIR", "kind: EMCO's chart monitor, to report on edges that are clusters; default: a stand-in"),
+    ("patches", "PLACE", "kind, kubernetes: a kustomization whose patches are applied to what is made in the cluster"),
     ("images", "PLACE", "kind: where these are: a repository, an archive of images, or a folder of such"),
     ("reference", "DEFECTS", "defects of the reference EMCO: faithful (default), fixed, or switches such as B1,C1"),
     ("faults", "KINDS", "which points: crash, disconnect, none (calls that must be refused); default: these three"),
@@ -67,6 +69,7 @@ _SWITCHES = (
     ("no_baseline", "accept no finding: every failure fails"),
     ("keep", "kind: leave the clusters for later runs"),
     ("reuse", "kind: use the clusters that `emco-chaos up` or --emco-keep left"),
+    ("store_charts", "kind: install mongo and etcd as well, by the chart emco-db in the folder of --emco-charts"),
     ("no_isolate", "use no network namespace, also where the system allows one"),
 )
 _CRASH_POINT = (
@@ -77,10 +80,14 @@ _OWN_STORES = (
     "emco_own_stores(kinds=()): kills, freezes or wipes a store, skipped where that is somebody else's, with "
     "--emco-platform kubernetes; kinds: only where the parameter `kind` is one of these"
 )
+_KIND = (
+    "emco_kind(edges='', installed=False): needs EMCO in a cluster, skipped without --emco-platform kind; edges: of "
+    "which kind; installed: one of --emco-platform kubernetes will do"
+)
 _MARKERS = (
     _CRASH_POINT,
     "emco_real: needs real EMCO binaries, skipped without --emco-bin and --emco",
-    "emco_kind(edges=''): needs EMCO in a cluster, skipped without --emco-platform kind; edges: of which kind",
+    _KIND,
     "emco_processes(why): cannot be done in pods, skipped there",
     _OWN_STORES,
     "emco_reference(why): needs the reference EMCO, skipped with real ones",
@@ -235,12 +242,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     platform = option(config, "platform") or "process"
     if platform != "process" and (marker := item.get_closest_marker("emco_processes")) is not None:
         pytest.skip(f"cannot be done in pods: {marker.args[0]}")
-    if platform == "kubernetes" and (marker := item.get_closest_marker("emco_own_stores")) is not None:
+    lent = platform == "kubernetes" or option(config, "store_charts")
+    if lent and (marker := item.get_closest_marker("emco_own_stores")) is not None:
         kinds, callspec = marker.kwargs.get("kinds", ()), getattr(item, "callspec", None)
         if not kinds or (callspec is not None and callspec.params.get("kind") in kinds):
-            pytest.skip("the stores of an installed EMCO are somebody else's: give --emco-platform kind")
+            if platform == "kubernetes":
+                pytest.skip("the stores of an installed EMCO are somebody else's: give --emco-platform kind")
+            pytest.skip("the stores are as EMCO's chart makes them: leave out --emco-store-charts")
     if (marker := item.get_closest_marker("emco_kind")) is not None:
-        if platform != "kind":
+        if platform != "kind" and not (platform == "kubernetes" and marker.kwargs.get("installed")):
             pytest.skip("needs EMCO in a cluster: give --emco-platform kind")
         edges = marker.kwargs.get("edges", "")
         if edges and edges != option(config, "edges"):

@@ -25,6 +25,9 @@ def settings_of(config: pytest.Config) -> Settings:
             emco_bin=file(config, "bin"),
             emco=option(config, "version"),
             charts=file(config, "charts"),
+            patches=file(config, "patches"),
+            monitor_chart=file(config, "monitor_chart"),
+            store_charts=option(config, "store_charts"),
             emco_images=option(config, "images"),
             reference=option(config, "reference") or "faithful",
             mongo_uri=option(config, "mongo_uri"),
@@ -60,6 +63,8 @@ def replay_line(config: pytest.Config, nodeid: str) -> str:
         "version",
         "images",
         "charts",
+        "monitor_chart",
+        "patches",
         "reference",
         "mongo_uri",
         "etcd_endpoint",
@@ -73,6 +78,8 @@ def replay_line(config: pytest.Config, nodeid: str) -> str:
     for name in ("platform", "kubeconfig", "context", "node_access", "cluster", "node_image"):
         if (value := config.getoption(f"emco_{name}")) is not None:
             given += [f"--emco-{name.replace('_', '-')}", value]
+    if config.getoption("emco_store_charts"):
+        given.append("--emco-store-charts")
     if config.getoption("emco_reuse"):
         given.append("--emco-reuse")
     if config.getoption("emco_no_baseline"):

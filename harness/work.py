@@ -13,7 +13,8 @@ from harness.emco.refusals import RefusedCall, digest, refused_calls
 from harness.emco.workload import read_workload
 from harness.faults.victim import UsageError
 from harness.platforms.images.named import ServiceImage
-from harness.platforms.opening import check_platform, images_of
+from harness.platforms.kubernetes.patches import read_patches
+from harness.platforms.opening import check_patches, check_platform, images_of
 from harness.platforms.process.edges import check_edges
 from harness.platforms.process.lab import EdgeName
 from harness.platforms.process.programs import check_defects, find_binaries
@@ -55,6 +56,7 @@ def prepare(settings: Settings) -> Work:
     check_edges(settings, edges)
     check_platform(settings)
     images = images_of(settings, needed)
+    check_patches(settings, needed, edges, images)
     return Work(
         title=_title(settings),
         digest=_digest(settings, calls, refused, needed, images),
@@ -151,7 +153,9 @@ def _digest(
         for binary in find_binaries(settings.emco_bin, needed).values():
             stat = binary.program.stat()
             content.update(f"{binary.service} {stat.st_size} {stat.st_mtime_ns}".encode())
-    content.update(b"charts" * bool(settings.charts) + b" ".join(path.read_bytes() for path in settings.chart_values))
+    content.update(b"charts" * bool(settings.charts) + b"stores" * settings.store_charts)
+    content.update(b" ".join(path.read_bytes() for path in settings.chart_values))
+    content.update(read_patches(settings.patches).digest.encode())
     for service, image in images.items():
         content.update(f"{service} {image.name} {image.digest}".encode())
     root = Path(__file__).parent.parent

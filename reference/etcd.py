@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from grpclib.client import Channel, UnaryUnaryMethod
+from grpclib.client import Channel, Handler, UnaryUnaryMethod
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from grpclib.protocol import H2Protocol
+from h2.events import RemoteSettingsChanged
 from h2.exceptions import H2Error
 
 from reference.errors import StoreError
@@ -27,6 +29,46 @@ _TRIES, _PAUSE = 100, 0.025
 _LONGEST_PAUSE = 1.0
 
 
+class _Greeted(H2Protocol):
+    """A connection that tells when the server has said its first word."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.greeted = asyncio.get_running_loop().create_future()
+        super().connection_made(transport)
+        changed = self.processor.process_remote_settings_changed
+
+        def settings(event: RemoteSettingsChanged) -> None:
+            changed(event)
+            if not self.greeted.done():
+                self.greeted.set_result(None)
+
+        self.processor.processors[RemoteSettingsChanged] = settings
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if not self.greeted.done():
+            self.greeted.set_exception(ConnectionResetError("the server went away before it said a word"))
+            self.greeted.exception()  # seen, also where nobody waits any more
+
+
+class _Channel(Channel):
+    """Is connected once the server has sent its settings, as in grpc-go: that something accepts connections on its
+    behalf says nothing of it. Nothing public of grpclib has a place for that."""
+
+    def _protocol_factory(self) -> H2Protocol:
+        return _Greeted(Handler(), self._config, self._h2_config)
+
+    async def _create_connection(self) -> H2Protocol:
+        protocol = await super()._create_connection()
+        assert isinstance(protocol, _Greeted)
+        try:
+            await protocol.greeted
+        except BaseException:
+            protocol.processor.close()
+            raise
+        return protocol
+
+
 class Etcd:
     """One HTTP/2 connection to one etcd. Values are bytes; a cancelled operation resets its stream.
 
@@ -39,7 +81,7 @@ class Etcd:
         self._where = f"{host}:{port}"
         self._dial_limit = dial_limit
         self._again = again
-        self._channel = Channel(host, port)
+        self._channel = _Channel(host, port)
         service = "/etcdserverpb.KV/"
         self._range: UnaryUnaryMethod[kv.RangeRequest, kv.RangeResponse] = UnaryUnaryMethod(
             self._channel, service + "Range", kv.RangeRequest, kv.RangeResponse

@@ -1,7 +1,9 @@
 """What an outage left behind, from snapshots and from what clients were told: pure functions for claims."""
 
+import math
+import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import bson
@@ -231,7 +233,7 @@ def disagreements(
 
     Without one that needs no outage: rsync notes what a terminate does not find on an edge as Failed, so a deployment
     that is terminated before all of it was applied ends as Terminated with failed resources, whatever happened before.
-    history tells what was not there when a terminate was asked for.
+    history tells what was not there when a context's terminate was asked for.
     """
     present = _at_each_terminate(history)
     early = {
@@ -239,7 +241,7 @@ def disagreements(
         for context in look(after).contexts.values()
         for where, cluster in context.clusters()
         for name in cluster.resources
-        if any((cluster.name, name.partition("+")[0]) not in there for there in present)
+        if any((cluster.name, name.partition("+")[0]) not in there for there in present.get(context.id, ()))
     }
     return tuple(
         one
@@ -248,18 +250,27 @@ def disagreements(
     )
 
 
-def _at_each_terminate(history: Iterable[Observation]) -> tuple[frozenset[tuple[str, str]], ...]:
-    """What was on the edges whenever rsync was asked to terminate something: edge and name of each object."""
+_QUEUE = re.compile(r"/context/(\d+)/rsync/AppContextEventQueue/$")
+
+
+def _at_each_terminate(history: Iterable[Observation]) -> Mapping[str, Sequence[frozenset[tuple[str, str]]]]:
+    """What was on the edges whenever rsync was asked to terminate a context, by its id: edge and name of each object.
+
+    The request does not tell whom it is about; the queue that rsync puts the event into, before it answers, does.
+    """
     there: set[tuple[str, str]] = set()
-    found = []
-    for seen in history:
+    found: dict[str, list[frozenset[tuple[str, str]]]] = {}
+    asked, until = frozenset[tuple[str, str]](), -math.inf
+    for seen in sorted(history, key=lambda one: one.requested):
         effect = seen.effect
         if effect.store == "grpc" and effect.op == "UninstallApp":
-            found.append(frozenset(there))
+            asked, until = frozenset(there), math.inf if seen.answered is None else seen.answered
         elif effect.store == "edge" and seen.ok:
             name = effect.value if effect.op == "POST" else dict(effect.key)["path"].rpartition("/")[2]
             (there.discard if effect.op == "DELETE" else there.add)((seen.target, name))
-    return tuple(found)
+        elif seen.requested <= until and effect.op == "Put" and (queue := _QUEUE.search(dict(effect.key)["key"])):
+            found.setdefault(queue[1], []).append(asked)
+    return found
 
 
 def inert_leaks(before: Snapshot, after: Snapshot) -> tuple[str, ...]:

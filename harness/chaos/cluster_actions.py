@@ -17,8 +17,11 @@ from harness.faults.victim import HarnessTrouble
 from harness.platforms.disruptions import InCluster
 
 __all__ = [
+    "allow_edge",
     "delete_pod",
+    "deny_edge",
     "disconnect_edge",
+    "need_policies",
     "reclaim_volumes",
     "reconnect_edge",
     "restart_node",
@@ -88,6 +91,33 @@ def reconnect_edge(edge: str) -> str:
     stage().act(lambda campaign: _cluster(campaign).reconnect(edge))
     stage().mark(f"heal {edge}")
     return f"{edge} is on the network, and its API answers"
+
+
+@in_sentences
+def need_policies() -> str:
+    """Try out, with two pods, whether NetworkPolicies break anything in this cluster; fails where they do not."""
+    if why := stage().act(lambda campaign: _cluster(campaign).policies.unenforced()):
+        raise HarnessTrouble(why)
+    return "a policy broke a connection that was there, and new ones, and no others"
+
+
+@in_sentences
+def deny_edge(edge: str) -> str:
+    """Keep rsync from an edge by a NetworkPolicy; rollbacks with `make_whole` remove it. Marked `partition`.
+
+    Begins with trying out whether policies break anything in this cluster, and fails where they do not.
+    """
+    proof = stage().act(lambda campaign: _cluster(campaign).policies.deny(edge))
+    stage().mark(f"partition {edge}")
+    return proof
+
+
+@in_sentences
+def allow_edge(edge: str) -> str:
+    """Let rsync reach it again. Marked `heal`."""
+    stage().act(lambda campaign: _cluster(campaign).policies.allow(edge))
+    stage().mark(f"heal {edge}")
+    return f"{edge} is denied no more"
 
 
 @in_sentences

@@ -12,6 +12,9 @@ Where a stage is set already (a pytest fixture did it) that one is used. Beyond 
 * an activity of the method that failed makes the experiment fail, and so does a probe that gives what its tolerance
   does not allow; chaoslib alone lets it end as completed, and asks tolerances in the steady state only;
 * after the rollbacks the steady state is asked for again; where it does not hold the experiment fails;
+* then stores and edges have to agree: it fails where an invariant is broken that held at the beginning, or before the
+  disruption where the experiment keeps a snapshot named `before`. Its configuration may accept some by name,
+  `accepted: [edge-owned]`. With a stage that somebody else has set this is left to them: a test claims it;
 * an experiment with an activity that would act on another cluster or namespace than the run's own is not begun;
 * every activity is written to the run's folder as it ends, synced, so that nothing is lost with the process.
 """
@@ -28,9 +31,11 @@ from chaoslib.hypothesis import run_steady_state_hypothesis
 from chaoslib.run import EventHandlerRegistry
 
 from harness.chaos import current
+from harness.chaos.agreement import accepted_of, agreement
 from harness.chaos.guarding import own_namespaces, wrong_targets
 from harness.chaos.judging import failed_steps
 from harness.chaos.opening import Opened, open_stage
+from harness.chaos.stage import Stage
 from harness.faults.victim import HarnessTrouble, ServiceDown, UsageError
 
 __all__ = [
@@ -54,6 +59,7 @@ def before_experiment_control(
     _end_on_sigterm()
     if not current.is_set():
         try:
+            accepted_of(configuration or {})
             _OPENED.append(open_stage(configuration or {}, title=str(context.get("title", ""))))
         except (HarnessTrouble, ServiceDown, UsageError) as error:
             raise InterruptExecution(f"there is no EMCO to experiment with: {error}") from error
@@ -114,7 +120,17 @@ def _problems(
         state.setdefault("steady_states", {})["after_rollbacks"] = after
         if not after.get("steady_state_met"):
             problems.append(f"after the rollbacks the steady state {hypothesis.get('title')!r} does not hold")
+    if _OPENED:
+        problems += _disagreements(_OPENED[-1].stage, configuration, state)
     return problems
+
+
+def _disagreements(stage: Stage, configuration: Mapping[str, Any], state: dict[str, Any]) -> list[str]:
+    found, accepted = agreement(stage, stage.snapshots.get("before")), accepted_of(configuration)
+    state["agreement"] = {"broken": list(found.broken), "accepted": sorted(accepted), "seen": found.describe()}
+    if set(found.broken) <= accepted:
+        return []
+    return [f"stores and edges do not agree afterwards: {found.describe()}"]
 
 
 def cleanup_control() -> None:

@@ -106,9 +106,18 @@ def begin_in(stage: Stage, call: str, store: str, kind: str, *, moment: Moment, 
     try:
         effect = stage.act(lambda _: _hit(armed, moment))
         done = begin(stage, store, kind)
+        if kind in ("crashed", "volume-lost"):  # its process is gone, and with it the answer that is held
+            stage.act(_lose_held(moment.source))
     finally:
         stage.act(_let_go(armed, moment.source))
     return f"{done}, {moment.side} the effect {effect} of {moment.source}"
+
+
+def _lose_held(source: str) -> Callable[[Campaign], Coroutine[Any, Any, None]]:
+    async def lose(campaign: Campaign) -> None:
+        campaign.lab.relay.reset_held(source)
+
+    return lose
 
 
 def _arm(trigger: Trigger) -> Callable[[Campaign], Coroutine[Any, Any, ArmedTrigger]]:

@@ -33,6 +33,8 @@ Name = Annotated[str, typer.Option("--cluster", help="Name of the set of cluster
     "emco_images",
     "charts",
     "chart_values",
+    "store_charts",
+    "patches",
     "reference",
     "cluster",
     "node_image",
@@ -47,12 +49,17 @@ def up(
         int,
         typer.Option("--edges", help="Clusters beside the hub, one for each that the workload registers; 0: emulated."),
     ] = 0,
+    monitor_chart: Annotated[
+        Path | None,
+        typer.Option("--monitor-chart", metavar="DIR", help="EMCO's chart monitor, to report on these clusters."),
+    ] = None,
 ) -> None:
     """Make clusters, put EMCO into the hub, and leave them for `--reuse`. The services are those of the workload."""
     _only_kind(platform)
     kind = replace(settings.kind, edges=edges, keep=True)
     if edges:
         settings = replace(settings, platform="kind", workers=1, edges=KIND_EDGES)
+    settings = replace(settings, monitor_chart=monitor_chart)
     sets = Sets(settings.state_folder)
     kind = replace(kind, reuse=kind.reuse and sets.get(kind.name) is not None)
     place = Path("reports", "out", run_id(datetime.now(UTC), "up")).absolute()  # made when something goes wrong

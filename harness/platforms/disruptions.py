@@ -120,6 +120,19 @@ class Disruptable(Protocol):
         """Start the stores that are down and, unless told otherwise, the services."""
 
 
+class Policies(Protocol):
+    """Partitions by NetworkPolicy. What cannot be done raises HarnessTrouble."""
+
+    async def unenforced(self) -> str:
+        """Why nothing can be partitioned by them there, tried out once; empty where it can."""
+
+    async def deny(self, edge: str) -> str:
+        """Keep rsync from an edge, once it was tried out that this works, and leave it so; the proof."""
+
+    async def allow(self, edge: str) -> None:
+        """Let it be reached again."""
+
+
 @runtime_checkable
 class InCluster(Protocol):
     """What an EMCO in a cluster has beside that. What cannot be done raises HarnessTrouble, as with Disruptable."""
@@ -142,6 +155,10 @@ class InCluster(Protocol):
 
     async def reconnect(self, edge: str) -> None:
         """Put it on the network again, and return when its API answers."""
+
+    @property
+    def policies(self) -> "Policies":
+        """What NetworkPolicies can do there."""
 
     async def restart_node(self, edge: str) -> None:
         """Switch the machine of an edge off and on, and return when its API answers."""

@@ -1,24 +1,33 @@
 """Opens an environment on whichever platform the settings name."""
 
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness.crashpoints.lab import Lab, Limits
-from harness.faults.victim import UsageError
+from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.commands import need
 from harness.platforms.disruptions import Disruptable
 from harness.platforms.edges.edge import Edge
-from harness.platforms.images.named import ServiceImage
+from harness.platforms.images.named import ServiceImage, image_called, pulled_image
 from harness.platforms.kind.clusters import available_mib, check_kind
-from harness.platforms.kind.environment import KIND_LIMITS, open_kind_lab, real_images
-from harness.platforms.kubernetes.charts import Charts, check_charts
+from harness.platforms.kind.environment import KIND_LIMITS, charts_of, open_kind_lab, real_images
+from harness.platforms.kind.monitor import IMAGE as MONITOR_IMAGE
+from harness.platforms.kind.monitor import check_monitor
+from harness.platforms.kubernetes.charts import check_charts
 from harness.platforms.kubernetes.installed import check_installed, open_installed_lab, resting_services
+from harness.platforms.kubernetes.patched import check_cluster_patches
+from harness.platforms.kubernetes.patches import read_patches
+from harness.platforms.kubernetes.store_charts import CHART as STORE_CHART
+from harness.platforms.kubernetes.store_charts import StorePlan, plan_stores
+from harness.platforms.kubernetes.wiring import Wiring
 from harness.platforms.process.disruptions import ProcessDisruptions
 from harness.platforms.process.environment import open_lab
 from harness.platforms.process.lab import EdgeName
-from harness.platforms.settings import PLATFORMS, Settings
+from harness.platforms.settings import KIND_EDGES, PLATFORMS, Settings
+from harness.platforms.together import apart
 from harness.stores.etcd import Etcd
 from harness.stores.mongo import Mongo
 from harness.wire.links import Address
@@ -81,8 +90,41 @@ def images_of(settings: Settings, services: Sequence[str]) -> Mapping[str, Servi
     if settings.platform != "kind":
         return {}
     if settings.charts:
-        check_charts(Charts(settings.charts, settings.chart_values), services)
+        check_charts(charts_of(settings), (*services, *((STORE_CHART,) if settings.store_charts else ())))
+    if settings.monitor_chart:
+        check_monitor(settings.monitor_chart)
+        image_called(settings.emco_images, settings.emco_version, MONITOR_IMAGE)
+    if settings.store_charts:
+        for image in _stores(settings).images:
+            pulled_image(image)
     return real_images(settings, services)
+
+
+def _stores(settings: Settings) -> StorePlan:
+    """What the chart of the stores would make. Raises UsageError for what the harness could not use."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="emco-chaos-") as folder:
+            return apart(lambda: plan_stores(charts_of(settings), Path(folder)))
+    except HarnessTrouble as trouble:
+        raise UsageError(str(trouble)) from trouble
+
+
+def check_patches(
+    settings: Settings, services: Sequence[str], edges: Sequence[EdgeName], images: Mapping[str, ServiceImage]
+) -> None:
+    """Whether the user's patches hit what will be made, and leave what the harness needs. Raises UsageError."""
+    if settings.patches is None:
+        return
+    where = {str(edge): ("edge", 0) for edge in edges} if settings.edges == KIND_EDGES else {}
+    named = {service: image.name for service, image in images.items()}
+    check_cluster_patches(
+        read_patches(settings.patches),
+        Wiring(tuple(services), tuple(map(str, edges)), where),
+        named,
+        charts_of(settings) if settings.charts else None,
+        store_charts=settings.store_charts,
+        is_foreign=settings.platform == "kubernetes",
+    )
 
 
 def resting(settings: Settings, services: Sequence[str]) -> tuple[str, ...]:

@@ -93,6 +93,9 @@ class Settings:
     emco_version:      of a release: on processes that folder holds what was taken from its images, on kind these run
     charts:            kind: folder of EMCO's own Helm charts that install its services; None: small manifests do
     chart_values:      kind: values files for them
+    store_charts:      kind: EMCO's chart emco-db, of the same folder, installs mongo and etcd
+    monitor_chart:     kind: EMCO's chart monitor, which reports on edges that are clusters; None: a stand-in does
+    patches:           in clusters: a kustomization, by its file or folder, whose patches what is made there gets
     emco_images:       kind: where the release's images are: a repository, or archives; empty: where EMCO publishes them
     reference:         which defects the reference EMCO has: faithful, fixed, or named switches
     mongo_uri, etcd_endpoint: running stores instead of embedded ones; they must be empty or carry the harness's marker
@@ -128,6 +131,9 @@ class Settings:
     emco_images: str = ""
     charts: Path | None = None
     chart_values: tuple[Path, ...] = ()
+    store_charts: bool = False
+    monitor_chart: Path | None = None
+    patches: Path | None = None
     reference: str = "faithful"
     mongo_uri: str = ""
     etcd_endpoint: str = ""
@@ -207,11 +213,15 @@ class Settings:
                 raise UsageError(
                     "--emco-images is for kind; on processes `emco-chaos get-emco` takes a release from them"
                 )
-            if self.charts or self.chart_values:
+            if self.charts or self.chart_values or self.store_charts:
                 raise UsageError("--charts is for kind: charts install into clusters")
+            if self.patches:
+                raise UsageError("--patches is for kind and kubernetes: it patches what is made in a cluster")
             return
         if self.chart_values and not self.charts:
             raise UsageError("--chart-values needs --charts: values are for charts")
+        if self.store_charts and not self.charts:
+            raise UsageError("--store-charts needs --charts: the folder that emco-db is in")
         if self.charts and not self.emco_version:
             raise UsageError("--charts needs --emco VERSION: EMCO's charts install real EMCO")
         if self.emco_images and not self.emco_version:
@@ -245,13 +255,18 @@ class Settings:
             raise UsageError("--platform kubernetes needs the cluster: --kubeconfig FILE and --context NAME")
         if not self.kubeconfig.is_file():
             raise UsageError(f"--kubeconfig {self.kubeconfig}: no such file")
-        if self.is_named or self.charts or self.reference != "faithful":
+        if self.is_named or self.charts or self.store_charts or self.reference != "faithful":
             raise UsageError(
                 "--platform kubernetes takes the EMCO that is there: --emco, --emco-images, --charts and --reference "
                 "have no meaning"
             )
 
     def _check_edges(self) -> None:
+        on_clusters = self.platform == "kind" and self.edges == KIND_EDGES
+        if self.monitor_chart and not (on_clusters and self.emco_version):
+            raise UsageError(
+                "--monitor-chart is for real EMCO with clusters as edges: --platform kind, --edges kind, --emco VERSION"
+            )
         if self.edges not in EDGES:
             raise UsageError(f"--edges {self.edges}: {' or '.join(EDGES)} is expected")
         if self.edges == KIND_EDGES and self.platform == PLATFORMS[0]:
@@ -304,6 +319,8 @@ class Settings:
             options += ["--emco", self.emco_version]
             options += ["--emco-images", self._shown_images()] if self.emco_images else []
             options += ["--charts", shown(self.charts)] if self.charts else []
+            options += ["--store-charts"] if self.store_charts else []
+            options += ["--monitor-chart", shown(self.monitor_chart)] if self.monitor_chart else []
             for path in self.chart_values:
                 options += ["--chart-values", shown(path)]
         elif self.emco_bin:
@@ -311,6 +328,7 @@ class Settings:
         options += ["--reference", self.reference] if self.reference != "faithful" else []
         options += ["--etcd-endpoint", self.etcd_endpoint] if self.etcd_endpoint else []
         options += ["--platform", self.platform] if self.platform != PLATFORMS[0] else []
+        options += ["--patches", shown(self.patches)] if self.patches else []
         options += ["--kubeconfig", shown(self.kubeconfig), "--context", self.context] if self.kubeconfig else []
         no_node = self.node_access != NODE_ACCESS[0] and self.platform != PLATFORMS[0]
         options += ["--node-access", self.node_access] if no_node else []

@@ -13,10 +13,9 @@ The id is that of a crash point or of a claim. Only failures can be accepted: pa
 and `unknown` says nothing to accept. An entry lasts as long as the finding is exactly as accepted. If it got worse, got
 better or its day is over, that is reported, so that the list never says more than is true. With `seen` it must be for
 the same reason, too: a service that panics is not what was accepted as a call that cannot be repeated, though both are
-stuck. It is how the run's sentence begins, up to the first figure or detail (`opening`).
+stuck. It is how the run's sentence begins, figures and names apart (harness/reporting/seen.py).
 """
 
-import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -29,6 +28,7 @@ from harness.crashpoints.outcomes import GRADES, Grade, Judged, Outcome
 from harness.evidence.run_folder import write_atomically
 from harness.faults.victim import UsageError
 from harness.reporting.findings import severity
+from harness.reporting.seen import opening, says, words
 
 _NEEDED = ("id", "outcome", "reason", "owner", "expires")
 _KEYS = (*_NEEDED, "seen")
@@ -61,14 +61,6 @@ class Entry:
     owner: str
     expires: date
     seen: str = ""
-
-
-def opening(reason: str) -> str:
-    """How a reason begins, up to its first figure or detail: the part that is the same in every run.
-
-    A digit within a word, `I4-dangling`, is a part of a name and no figure.
-    """
-    return re.split(r"[:;(]|(?<!\w)\d", reason, maxsplit=1)[0].strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +168,7 @@ def _place(entry: Entry, result: Judged | None, *, today: date, selected: bool) 
 
 def _otherwise(entry: Entry, result: Judged) -> bool:
     """Whether what was accepted has become something else that is as bad."""
-    return bool(entry.seen) and result.outcome is entry.outcome and opening(result.reason) != entry.seen
+    return bool(entry.seen) and result.outcome is entry.outcome and not says(result.reason, entry.seen)
 
 
 def from_run(
@@ -186,14 +178,16 @@ def from_run(
 
     Entries that exist keep their reason and owner, and their expiry as long as they are still true. Entries whose
     points or claims were not tested, or led to `unknown`, stay as they are; those of what passes now are left out.
-    `seen` is written for crash points, and for claims whose reasons begin with the names of invariants. What another
-    claim is about its id says, and its reason may have figures in it: there it stays where it was written by hand.
+    `seen` is what the run says of crash points, and of claims whose reasons begin with the names of invariants. What
+    another claim is about its id says: there it stays where it was written by hand. What the run says, too, stays as
+    it was written.
     """
 
     def accepted(result: Judged, reason: str, owner: str, until: date, seen: str = "") -> Entry:
         subject, _, name = result.id.rpartition(":")
-        if seen or not claim_subject(result.id) or (subject and name in _BY_INVARIANTS):
-            seen = opening(result.reason)
+        by_invariants = bool(claim_subject(result.id)) and bool(subject) and name in _BY_INVARIANTS
+        if not (seen and says(result.reason, seen)) and (seen or by_invariants or not claim_subject(result.id)):
+            seen = opening(result.reason).partition(":")[0] if by_invariants else opening(result.reason)
         return Entry(result.id, result.outcome, reason, owner, until, seen)
 
     by_id = {result.id: result for result in results}
@@ -276,9 +270,9 @@ def _entry(node: yaml.Node, where: str) -> Entry:
     if missing:
         raise _error(where, node, f"this entry lacks {', '.join(missing)}")
     seen = values.get("seen", "")
-    if seen != opening(seen):
-        begins = f"write `{opening(seen)}`" if opening(seen) else "leave it out"
-        raise _error(where, nodes["seen"], f"`seen` ends before a figure, colon, semicolon or bracket: {begins}")
+    if words(seen) != (begins := opening(seen)) or (seen and not any(map(str.isalpha, seen))):
+        instead = f"write `{begins}`" if any(map(str.isalpha, begins)) else "leave it out"
+        raise _error(where, nodes["seen"], f"`seen` has words and ends before a semicolon or bracket: {instead}")
     return Entry(
         id=values["id"],
         outcome=_outcome(values["outcome"], nodes["outcome"], where),

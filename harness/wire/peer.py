@@ -22,7 +22,7 @@ class End(Protocol):
     """One end of a connection."""
 
     on_data: Callable[[memoryview], None]
-    on_ended: Callable[[bool], None]  # with whether by a reset; once
+    on_ended: Callable[[bool], None]  # with whether by a reset; once, or once more by a reset after that
     on_drained: Callable[[], None]  # everything that waited is sent
 
     def start(self) -> None: ...
@@ -59,6 +59,7 @@ class Peer:
         "_loop",
         "_reading",
         "_receive",
+        "_reset",
         "_sock",
         "_stalled",
         "_transmit",
@@ -82,7 +83,7 @@ class Peer:
         self._receive = sock.recv_into
         self._transmit = sock.send
         self._reading = self._writing = self._stalled = self._ended = self._closed = False
-        self._finishing = self._finished = False
+        self._finishing = self._finished = self._reset = False
 
     def start(self) -> None:
         """Begin to read."""
@@ -194,10 +195,13 @@ class Peer:
         self._loop.call_soon(lambda: self._has_ended(reset=True))
 
     def _has_ended(self, *, reset: bool) -> None:
-        if not (self._ended or self._closed):
-            self.pause()
-            self._ended = True
-            self.on_ended(reset)
+        """Its end may have come in good order, and what is sent to it all the same is reset: that is said as well, or
+        who sends waits for ever."""
+        if self._closed or (self._ended and (self._reset or not reset)):
+            return
+        self.pause()
+        self._ended, self._reset = True, reset
+        self.on_ended(reset)
 
 
 class TlsPeer:
@@ -218,7 +222,7 @@ class TlsPeer:
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_hostname is None, server_hostname=server_hostname
         )
-        self._ready = self._ended = self._finishing = self._heard = False
+        self._ready = self._ended = self._reset = self._finishing = self._heard = False
         peer.on_data = self._arrived
         peer.on_ended = self._has_ended
         peer.on_drained = self._drained
@@ -309,9 +313,9 @@ class TlsPeer:
         self._flush()  # answers of TLS itself
 
     def _has_ended(self, reset: bool) -> None:  # noqa: FBT001  the signature of the callback
-        if self._ended:
+        if self._ended and (self._reset or not reset):
             return
-        self._ended = True
+        self._ended, self._reset = True, reset
         if self._ready:
             self.on_ended(reset)
         else:

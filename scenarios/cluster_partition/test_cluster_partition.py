@@ -122,3 +122,12 @@ def test_git_away(kind: str, experiment: Run, claims: "Claims") -> None:
 @pytest.mark.emco_kind(edges="kind")
 def test_machine_away(experiment: Run, claims: "Claims") -> None:
     beyond_links.claim_machine(claims, experiment("network.yaml"))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.emco_kind(installed=True)
+def test_policy(experiment: Run, claims: "Claims") -> None:
+    ran = experiment("policy.yaml")
+    if why := beyond_links.unenforced(ran):
+        pytest.skip(why)
+    beyond_links.claim_policy(claims, ran)

@@ -14,6 +14,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 CHAOS = Path(sys.executable).with_name("chaos")
 EXPERIMENT = ROOT / "scenarios" / "cluster_partition" / "experiment.yaml"
+LEAKING = ROOT / "scenarios" / "crash_mid_call" / "experiment.yaml"
+"""A crash after which, with EMCO's defects, the contexts of the first try are left."""
 
 
 @pytest.fixture
@@ -28,8 +30,8 @@ def chaos(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=100, check=False)
 
 
-def changed(home: Path, **configuration: Any) -> Path:
-    experiment = yaml.safe_load(EXPERIMENT.read_text(encoding="utf-8"))
+def changed(home: Path, story: Path = EXPERIMENT, **configuration: Any) -> Path:
+    experiment = yaml.safe_load(story.read_text(encoding="utf-8"))
     experiment["configuration"] |= configuration
     file = home / "experiment.yaml"
     file.write_text(yaml.safe_dump(experiment), encoding="utf-8")
@@ -68,6 +70,26 @@ def test_what_fails_is_told_by_the_exit_code(home: Path) -> None:
     assert done.returncode == 1
     journal = json.loads((home / "journal.json").read_text(encoding="utf-8"))
     assert "no link goes from 'rsync' to 'p9+c9'" in journal["problems"][0]
+
+
+@pytest.mark.parametrize("accepted, code", [([], 1), (["I8-idle"], 1), (["I4-inert"], 0)])
+def test_what_stores_and_edges_disagree_on_afterwards_fails_unless_it_is_accepted(
+    home: Path, accepted: list[str], code: int
+) -> None:
+    done = chaos("run", changed(home, LEAKING, accepted=accepted), cwd=home)
+
+    journal = json.loads((home / "journal.json").read_text(encoding="utf-8"))
+    assert journal["agreement"]["broken"] == ["I4-inert"]
+    assert done.returncode == code
+    assert ["stores and edges do not agree" in problem for problem in journal["problems"]] == [True] * code
+
+
+def test_an_invariant_that_is_accepted_has_to_be_one(home: Path) -> None:
+    done = chaos("run", changed(home, accepted=["I99"]), cwd=home)
+
+    assert done.returncode == 1
+    assert "accepted: no invariant is named I99; there are I1-data," in done.stdout + done.stderr
+    assert not (home / "reports").exists()
 
 
 def test_wrong_settings_are_refused_before_anything_starts(home: Path, homes: dict[str, Path]) -> None:

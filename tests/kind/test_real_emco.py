@@ -1,7 +1,8 @@
 """Real EMCO on a real cluster, as a user: from its images, by its charts, and as somebody installed it.
 
 Settings: EMCO_CHAOS_TEST_EMCO=VERSION, of the images that docker has or that EMCO_CHAOS_TEST_IMAGES names (a
-repository, or archives); EMCO_CHAOS_TEST_CHARTS: EMCO's charts, for the tests that need them.
+repository, or archives); EMCO_CHAOS_TEST_CHARTS: EMCO's charts, for the tests that need them;
+EMCO_CHAOS_TEST_STORES=1: docker has the images that its chart emco-db names; EMCO_CHAOS_TEST_MONITOR: its monitor's.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from harness.platforms.kubernetes.stores import open_stores
 
 ROOT = Path(__file__).parents[2]
 VERSION, IMAGES, CHARTS = (os.environ.get(f"EMCO_CHAOS_TEST_{name}", "") for name in ("EMCO", "IMAGES", "CHARTS"))
+STORES, MONITOR = (os.environ.get(f"EMCO_CHAOS_TEST_{name}", "") for name in ("STORES", "MONITOR"))
 SAMPLE = ("clm/clusters/create-c1@*", "dcm/logical-clouds/create-lc1@*")
 SERVICES = ("clm", "dcm", "orchestrator", "rsync")
 
@@ -51,6 +54,15 @@ pytestmark = [
     pytest.mark.xdist_group("kind"),
 ]
 needs_charts = pytest.mark.skipif(_no_charts() != "", reason=_no_charts())
+
+
+needs_stores = pytest.mark.skipif(
+    not STORES, reason="needs the images of EMCO's store chart: EMCO_CHAOS_TEST_STORES=1 says that docker has them"
+)
+needs_monitor = pytest.mark.skipif(
+    not MONITOR or shutil.which("helm") is None,
+    reason="needs EMCO's chart monitor, EMCO_CHAOS_TEST_MONITOR, its image, and helm on PATH",
+)
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +117,10 @@ def outcomes(harness: Run, out: Path, *options: str) -> Outcomes:
     }
 
 
-def asked(name: str, *arguments: str) -> str:
-    """What kubectl on the hub's node answers."""
+def asked(name: str, *arguments: str, machine: str = "hub") -> str:
+    """What kubectl on the hub's node, or an edge's, answers."""
     kubectl = ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", *arguments]
-    command = ["docker", "exec", f"{name}-hub-control-plane", *kubectl]
+    command = ["docker", "exec", f"{name}-{machine}-control-plane", *kubectl]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
@@ -229,6 +241,62 @@ def test_rollback_takes_back_what_a_killed_harness_did_to_an_installed_one(
     assert held(charts, homes) == content
     assert not list(undo.iterdir())
     assert "emco-chaos" not in asked(charts, "get", "namespaces")
+
+
+@needs_charts
+@needs_stores
+def test_its_store_charts_have_the_same_outcomes_and_keep_their_passwords_and_volumes(
+    harness: Run, expected: Outcomes, tmp_path: Path
+) -> None:
+    options = ("--charts", CHARTS, "--store-charts")
+    for name in brought_up(harness, "emco-chaos-stores", *options):
+        before = stores(name)
+        assert [one for one in before if one.startswith("PersistentVolume ")] == [
+            "PersistentVolume data-emco-db-etcd-0 Retain Bound",
+            "PersistentVolume emco-db-emco-mongo-data Retain Bound",
+        ]
+        on_kind = ("--platform", "kind", "--cluster", name, "--reuse", *options)
+        assert outcomes(harness, tmp_path, *on_kind, "--emco", VERSION, *images()) == expected
+        assert stores(name) == before
+
+
+def stores(name: str) -> list[str]:
+    """The stores' volumes and passwords."""
+    listed = json.loads(asked(name, "get", "persistentvolumes", "--output", "json"))["items"]
+    said = [
+        "{kind} {metadata[name]} {spec[persistentVolumeReclaimPolicy]} {status[phase]}".format(**one) for one in listed
+    ]
+    for secret in ("emco-mongo", "emco-etcd"):
+        found = json.loads(asked(name, "--namespace", "emco", "get", "secret", secret, "--output", "json"))
+        said += [f"{secret} {key} {value}" for key, value in sorted(found["data"].items())]
+    return sorted(said)
+
+
+@needs_monitor
+def test_its_monitor_reports_on_an_edge_and_no_stand_in_does(harness: Run, expected: Outcomes, tmp_path: Path) -> None:
+    name, options = "emco-chaos-monitor", ("--monitor-chart", MONITOR)
+    for _ in brought_up(harness, name, "--edges", "1", *options):
+        where = ("--platform", "kind", "--cluster", name, "--reuse", "--edges", "kind")
+        refused = harness("run", SAMPLE[0], "--out", str(tmp_path), *where, "--emco", VERSION, *images())
+        assert refused.returncode == 2
+        assert "EMCO's monitor runs on the edge p1+c1: two would report there" in refused.stderr
+        with ThreadPoolExecutor(1) as pool:
+            ran = pool.submit(outcomes, harness, tmp_path, *where, "--emco", VERSION, *images(), *options)
+            pods: set[str] = set()
+            while not ran.done():
+                pods |= reported(name)
+                wait([ran], 1)
+            assert ran.result() == expected
+        assert any("web" in pod for pod in pods), f"reported were {sorted(pods)}"
+
+
+def reported(name: str) -> set[str]:
+    """Names of pods of which the edge's ResourceBundleStates tell: the cluster chose these."""
+    listed = json.loads(
+        asked(name, "get", "resourcebundlestates", "--all-namespaces", "--output", "json", machine="edge-1")
+    )
+    statuses = [one.get("status") or {} for one in listed["items"]]
+    return {pod["metadata"]["name"] for status in statuses for pod in status.get("podStatuses") or ()}
 
 
 def _kept(undo: Path) -> int:

@@ -28,14 +28,40 @@ def service_images(place: str, version: str, services: Sequence[str]) -> Mapping
 
     place: a repository, an archive of images, a folder of such; empty: where EMCO publishes them
     """
-    here = Path(place).expanduser() if place else None
-    if here is not None and here.exists():
-        archives = Archives(here, option="--emco-images")
-        return {service: _archived(archives, reference_of(service, version, REPOSITORY)) for service in services}
+    wanted = {service: reference_of(service, version, _repository(place)) for service in services}
+    return {service: _found(place, reference) for service, reference in wanted.items()}
+
+
+def image_called(place: str, version: str, name: str) -> ServiceImage:
+    """The same for what is no service, by the last part of its image's name."""
+    return _found(place, f"{_repository(place).strip('/')}/{name}:{version}")
+
+
+def _repository(place: str) -> str:
+    return place if place and not _is_here(place) else REPOSITORY
+
+
+def _is_here(place: str) -> bool:
+    if not place:
+        return False
+    if Path(place).expanduser().exists():
+        return True
     if place.startswith(("/", ".", "~")):
         raise UsageError(f"--emco-images {place}: there is no such file or folder")
+    return False
+
+
+def _found(place: str, reference: str) -> ServiceImage:
+    if _is_here(place):
+        return _archived(Archives(Path(place).expanduser(), option="--emco-images"), reference)
     need("docker", "the images of EMCO")
-    return {service: _daemons(reference_of(service, version, place or REPOSITORY)) for service in services}
+    return _daemons(reference)
+
+
+def pulled_image(reference: str) -> ServiceImage:
+    """An image of which charts say the whole name: the container daemon's. Raises UsageError where it cannot be had."""
+    need("docker", "the images of EMCO's stores")
+    return _daemons(reference)
 
 
 def _archived(archives: Archives, reference: str) -> ServiceImage:

@@ -20,7 +20,9 @@ from harness.platforms.edges.controllers import Controllers
 from harness.platforms.edges.edge import Edge
 from harness.platforms.kind.clusters import Cluster, ClusterSet
 from harness.platforms.kind.machine import Machine
+from harness.platforms.kind.monitor import Monitor, no_monitor
 from harness.platforms.kubernetes.wiring import RELAY_HOST, Wiring
+from harness.platforms.together import all_of
 from harness.wire.control import RelayControl
 
 Json = dict[str, Any]
@@ -120,18 +122,36 @@ class KindEdges:
 
 
 async def open_kind_edges(
-    clusters: ClusterSet, wiring: Wiring, authority: Authority, stack: contextlib.AsyncExitStack
+    clusters: ClusterSet,
+    wiring: Wiring,
+    authority: Authority,
+    stack: contextlib.AsyncExitStack,
+    monitor: Monitor | None = None,
 ) -> KindEdges:
-    """The edges, empty of what an EMCO before this one applied. The stack lets go of them. Raises HarnessTrouble."""
+    """The edges, empty of what an EMCO before this one applied. The stack lets go of them. Raises HarnessTrouble.
+
+    monitor: EMCO's own, to report on each; a stand-in does where there is none
+    """
     edges: dict[str, ApiEdge] = {}
-    for name, cluster in _pairs(wiring.clusters, clusters):
-        edges[name] = edge = _edge(name, cluster, authority)
+    pairs = _pairs(wiring.clusters, clusters)
+    await all_of(_reporting(name, cluster, monitor) for name, cluster in pairs)
+    for name, cluster in pairs:
+        edges[name] = edge = _edge(name, cluster, authority, reports=monitor is None)
         stack.push_async_callback(edge.stop)
     await asyncio.gather(*(_empty(edge) for edge in edges.values()))
     return KindEdges(edges)
 
 
-def _edge(name: str, cluster: Cluster, authority: Authority) -> ApiEdge:
+async def _reporting(name: str, cluster: Cluster, monitor: Monitor | None) -> None:
+    """See to it that one alone is there to report."""
+    client = ApiClient(name, read_kubeconfig(cluster.kubeconfig, cluster.context))
+    try:
+        await (no_monitor(name, client) if monitor is None else monitor.install(cluster, client))
+    finally:
+        await client.close()
+
+
+def _edge(name: str, cluster: Cluster, authority: Authority, *, reports: bool) -> ApiEdge:
     access = read_kubeconfig(cluster.kubeconfig, cluster.context)
     client = ApiClient(name, access)
     # By the node's name, as the relay finds it: what EMCO is told is the same for every set of clusters.
@@ -140,7 +160,7 @@ def _edge(name: str, cluster: Cluster, authority: Authority) -> ApiEdge:
     def no_log() -> tuple[LoggedRequest, ...]:
         raise HarnessTrouble(f"edge {name}: a kind cluster shows nobody what it was asked; use the emulator for that")
 
-    controllers = Controllers(client, own=False, reports=True, now=time.time)
+    controllers = Controllers(client, own=False, reports=reports, now=time.time)
     return ApiEdge(name, ways, client=client, controllers=controllers, guard=_Own(name), log=no_log)
 
 

@@ -19,7 +19,7 @@ from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.edges.access import Access, read_kubeconfig
 from harness.platforms.edges.authority import Authority, open_authority
 from harness.platforms.edges.client import ApiClient
-from harness.platforms.images.named import ServiceImage, service_images
+from harness.platforms.images.named import ServiceImage, image_called, pulled_image, service_images
 from harness.platforms.kind.clusters import (
     KIND_UNDOERS,
     Cluster,
@@ -35,18 +35,23 @@ from harness.platforms.kind.clusters import (
 from harness.platforms.kind.edges import machines, open_kind_edges, relay_files, upstreams
 from harness.platforms.kind.images import load, load_services, reference_image
 from harness.platforms.kind.machine import MACHINE_UNDOERS, Machine
+from harness.platforms.kind.monitor import IMAGE as MONITOR_IMAGE
+from harness.platforms.kind.monitor import Monitor
 from harness.platforms.kind.node import Exit, KindNode, remove_on_node
-from harness.platforms.kubernetes.charts import Charts, ChartServices
+from harness.platforms.kubernetes.charts import ChartServices
 from harness.platforms.kubernetes.disruptions import KubernetesDisruptions
 from harness.platforms.kubernetes.edges import EdgeGroup, EdgesPod
 from harness.platforms.kubernetes.edges_pod import ADMIN_PORT
 from harness.platforms.kubernetes.evidence import ClusterEvidence, kept_on_failure
+from harness.platforms.kubernetes.helm import Charts
 from harness.platforms.kubernetes.install import Release, install, install_emco, rolled_out, why_not_ready
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
 from harness.platforms.kubernetes.nodes import NoNode
+from harness.platforms.kubernetes.patches import read_patches
 from harness.platforms.kubernetes.pods import Pods, replace_older
 from harness.platforms.kubernetes.splice import WIRING_UNDOERS, Splice, Where
-from harness.platforms.kubernetes.stores import KeptStores
+from harness.platforms.kubernetes.store_charts import ChartStores, plan_stores
+from harness.platforms.kubernetes.stores import KeptStores, read_passwords
 from harness.platforms.kubernetes.streams import Streams
 from harness.platforms.kubernetes.undo import DISRUPTION_UNDOERS, DisruptionUndo
 from harness.platforms.kubernetes.volumes import RetainedVolumes
@@ -163,24 +168,45 @@ async def install_on(
             settings.cleanup_delay,
             images,
             edge_files=relay_files(clusters, wiring, _authority(settings)) if wiring.clusters else {},
+            patches=read_patches(settings.patches),
         )
         if settings.charts:
             where = Where(hub.kubeconfig, hub.context)
             splice = Splice(wiring, where, journal, replicas=1)
-            charts = Charts(settings.charts, settings.chart_values)
-            release = replace(release, services=ChartServices(charts, images, where, splice, folder))
+            charts, stores = charts_of(settings), None
+            if settings.store_charts:
+                plan = await plan_stores(charts, folder / "plan")
+                await load_services(hub.name, tuple(map(pulled_image, plan.images)))
+                stores = ChartStores(charts, plan, where, folder / "stores")
+            services = ChartServices(charts, images, where, splice, folder, auth=settings.store_charts)
+            release = replace(release, services=services, stores=stores)
         async with kept_on_failure(evidence, "install"):
             await RetainedVolumes(api, partial(remove_on_node, hub.node)).remove()  # of a run that was killed
             token = await install(api, release)
-            stores = [("statefulsets", "mongo"), ("statefulsets", "etcd")]
-            await rolled_out(api, EMCO_NAMESPACE, stores, limit=_ROLLOUT_LIMIT)
+            sets = [("statefulsets", name) for name in release.store_workloads]
+            await rolled_out(api, EMCO_NAMESPACE, sets, limit=_ROLLOUT_LIMIT)
+            passwords = await read_passwords(api)
             await relay_is_up(api, wiring)
     except BaseException:
         await api.close()
         raise
     if evidence is not None:
-        evidence.knows(token)
-    return Hub(access, api, release, token, journal, evidence=evidence)
+        evidence.knows(token, passwords.mongo, passwords.etcd)
+    return Hub(access, api, release, token, journal, passwords.mongo_uri, passwords.etcd, evidence)
+
+
+def monitor_of(settings: Settings, folder: Path) -> Monitor | None:
+    """EMCO's own monitor, where it is to report on edges. Raises UsageError for an image that cannot be had."""
+    if settings.monitor_chart is None:
+        return None
+    image = image_called(settings.emco_images, settings.emco_version, MONITOR_IMAGE)
+    return Monitor(settings.monitor_chart, image, folder / "monitor")
+
+
+def charts_of(settings: Settings) -> Charts:
+    """The charts that the settings name."""
+    assert settings.charts is not None, "asked for only where charts install"
+    return Charts(settings.charts, settings.chart_values, settings.patches)
 
 
 def cluster_evidence(api: ApiClient, cluster: Cluster | None, settings: Settings) -> ClusterEvidence | None:
@@ -314,7 +340,9 @@ async def open_lab_on(
         await install_emco(hub.api, hub.release, hub.token)
     edges: EdgeGroup | None = None
     if wiring.clusters and hub.clusters is not None:
-        edges = kind_edges = await open_kind_edges(hub.clusters, wiring, _authority(settings), stack)
+        edges = kind_edges = await open_kind_edges(
+            hub.clusters, wiring, _authority(settings), stack, monitor_of(settings, folder)
+        )
         kind_edges.follow(relay)
     elif wiring.edges:
         edges = EdgesPod(wiring.edges, await door(ADMIN_PORT, "edges"))

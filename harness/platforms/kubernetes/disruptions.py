@@ -18,6 +18,7 @@ from harness.platforms.kind.machine import Machine
 from harness.platforms.kubernetes.install import Release, has_a_ready_pod, install_emco, rolled_out
 from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab, check_exit
 from harness.platforms.kubernetes.pods import Pod
+from harness.platforms.kubernetes.policies import Policies
 from harness.platforms.kubernetes.undo import scale
 from harness.platforms.kubernetes.volumes import RETAINED, RetainedVolumes, remove_stores
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE
@@ -48,6 +49,7 @@ class KubernetesDisruptions:
         self._down: dict[str, int | None] = {}  # stores, with the number of the undo where there is one
         self._flapping = Flapping(lab.relay)
         self._volumes = RetainedVolumes(api, parts.node.remove)
+        self.policies = Policies(api, parts.wiring, parts.undo, parts.streams.log, release.python_image)
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -166,6 +168,10 @@ class KubernetesDisruptions:
             if name in ("*", edge) and machine.is_off:
                 await self.reconnect(edge)
                 told.append(f"{edge} is on the network again")
+        for edge in self.policies.denied:
+            if name in ("*", edge):
+                await self.policies.allow(edge)
+                told.append(f"{edge} is denied no more")
         if links := await self._heal([one for one in self._lab.relay.links() if name in ("*", one.source, one.target)]):
             told.append(f"{links} links are healthy again")
         told += await let_all_run(self._lab.edges.values(), name)
@@ -221,8 +227,8 @@ class KubernetesDisruptions:
 
     async def wipe(self) -> tuple[str, ...]:
         """Delete EMCO's namespace and wait until it is gone, with its volumes."""
-        if self._release.is_foreign:
-            raise HarnessTrouble(f"the namespace {EMCO_NAMESPACE} is not the harness's: it is not deleted")
+        if whose := self._release.stores_of_others:
+            raise HarnessTrouble(f"the namespace {EMCO_NAMESPACE} is not deleted: in it is {whose}")
         running = sorted(self._lab.running)
         await self._lab.kill_services()
         claimed = await self._claimed()
@@ -280,8 +286,8 @@ class KubernetesDisruptions:
         return EMCO_NAMESPACE, f"app={name}"
 
     async def retain_volumes(self) -> tuple[str, ...]:
-        if self._release.is_foreign:
-            raise HarnessTrouble("the stores are somebody else's: they keep the volumes that they have")
+        if whose := self._release.stores_of_others:
+            raise HarnessTrouble(f"each store is {whose}: it keeps the volume that it has")
         if self._parts.node.missing:
             raise HarnessTrouble(f"volumes that are kept could not be removed at the end: {self._parts.node.missing}")
         await self._lab.kill_services()
@@ -330,10 +336,10 @@ class KubernetesDisruptions:
 
     def _own(self, name: str, what: str) -> None:
         """Refuse what would be done to a store of somebody else's."""
-        if name in STORES and self._release.is_foreign:
+        if name in STORES and (whose := self._release.stores_of_others):
             raise HarnessTrouble(
-                f"{name} is a store of the installed EMCO, somebody else's: it is not {what}. Break the links to it "
-                "instead (partition), or take --platform kind, whose stores are the harness's"
+                f"{name} is {whose}: it is not {what}. Break the links to it instead (partition), or take --platform "
+                "kind without --store-charts, where the stores are the harness's"
             )
 
     async def _start_stores(self, names: tuple[str, ...]) -> None:

@@ -19,6 +19,9 @@ from harness.platforms.edges.client import ApiClient, base_path, gone
 from harness.platforms.edges.running import ALLOWED
 from harness.platforms.images.contents import PLACE
 from harness.platforms.kubernetes.bundle import relay_bundle
+from harness.platforms.kubernetes.needs import needed_of_manifest
+from harness.platforms.kubernetes.patches import NONE, Patches
+from harness.platforms.kubernetes.store_charts import check_makers
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, HARNESS_NAMESPACE, HEALTH_PORT, RELAY, Wiring
 
 Json = dict[str, Any]
@@ -45,9 +48,11 @@ class Release:
     image: of the reference EMCO, stores and edges;  python_image: of the relay
     images: of real EMCO's services; without any the reference runs, which has `defects`
     services: who puts the services there, where it is not done by the manifests
+    stores: who puts the stores there, where it is not done by the manifests
     is_foreign: EMCO's namespace and the stores are somebody else's: nothing is made there, nothing removed
     edge_files: for TLS between the relay and edges that are clusters, as harness.wire.served.LinkSpec has it
     store_classes: storage classes of the stores' volumes, by store; the cluster's default where there is none
+    patches: the user's, for all of this
     """
 
     wiring: Wiring
@@ -58,13 +63,38 @@ class Release:
     cleanup_delay: str = ""
     images: Mapping[str, str] = field(default_factory=dict)
     services: "Services | None" = None
+    stores: "Stores | None" = None
     is_foreign: bool = False
     edge_files: Mapping[str, bytes] = field(default_factory=dict)
     store_classes: Mapping[str, str] = field(default_factory=dict)
+    patches: Patches = NONE
 
     def deployment(self, service: str) -> str:
         """Name of a service's Deployment."""
         return service if self.services is None else self.services.deployment(service)
+
+    @property
+    def store_workloads(self) -> tuple[str, ...]:
+        """Names of the StatefulSets of both stores."""
+        return ("mongo", "etcd") if self.stores is None else self.stores.workloads
+
+    @property
+    def stores_of_others(self) -> str:
+        """Whose the stores are where they are not the harness's to be stopped or removed; else empty."""
+        if self.is_foreign:
+            return "a store of the installed EMCO, somebody else's"
+        return "" if self.stores is None else "a store that EMCO's own chart has made"
+
+
+class Stores(Protocol):
+    """Who else puts EMCO's stores into its namespace, behind the Services that EMCO knows."""
+
+    @property
+    def workloads(self) -> tuple[str, ...]:
+        """Names of their StatefulSets."""
+
+    async def put(self, api: ApiClient) -> None:
+        """Make them be there. Raises HarnessTrouble."""
 
 
 class Services(Protocol):
@@ -98,12 +128,13 @@ def emco_objects(release: Release, token: str) -> list[Json]:
     relay = _relay_content(release, token)
     classes = {f"{store}_class": release.store_classes.get(store) for store in ("mongo", "etcd")}
     made = render("namespace", {"namespace": EMCO_NAMESPACE})
-    made += render("stores", {"image": release.image, **classes})
+    if release.stores is None:
+        made += render("stores", {"image": release.image, **classes})
     if release.services is None:
         made += release.wiring.emco_services()
         for service in release.wiring.services:
             made += _service(release, service, relay)
-    return _placed(made, EMCO_NAMESPACE)
+    return release.patches.applied(_placed(made, EMCO_NAMESPACE), needed_of_manifest)
 
 
 def harness_objects(release: Release, token: str) -> list[Json]:
@@ -129,7 +160,7 @@ def harness_objects(release: Release, token: str) -> list[Json]:
     made += wiring.harness_services()
     if wiring.emulated:
         made += render("edges", {"image": release.image, "names": list(wiring.emulated)})
-    return _placed(made, HARNESS_NAMESPACE)
+    return release.patches.applied(_placed(made, HARNESS_NAMESPACE), needed_of_manifest)
 
 
 def _relay_files(release: Release) -> tuple[str, str]:
@@ -139,7 +170,8 @@ def _relay_files(release: Release) -> tuple[str, str]:
 
 def _relay_content(release: Release, token: str) -> str:
     edges = [f"{name} {hashlib.sha256(data).hexdigest()}" for name, data in sorted(release.edge_files.items())]
-    return _digest(*_relay_files(release), release.python_image, token, *edges)
+    patches = (release.patches.digest,) if release.patches.digest else ()
+    return _digest(*_relay_files(release), release.python_image, token, *edges, *patches)
 
 
 def _placed(made: list[Json], namespace: str) -> list[Json]:
@@ -201,6 +233,7 @@ async def install(api: ApiClient, release: Release) -> str:
     """
     for namespace in (EMCO_NAMESPACE, HARNESS_NAMESPACE):
         await check_ours(api, namespace)
+    await check_makers(api, charts=release.stores is not None)
     await remove_others(api, release)
     token = await _token(api) or secrets.token_hex(16)
     await asyncio.gather(install_emco(api, release, token), _apply_all(api, harness_objects(release, token)))
@@ -265,6 +298,8 @@ async def install_emco(api: ApiClient, release: Release, token: str) -> None:
     """Make EMCO's namespace hold it, with no pod of a service that is not of this release. token: of the relay."""
     if not release.is_foreign:
         await _apply_all(api, emco_objects(release, token))
+    if release.stores is not None:
+        await release.stores.put(api)
     if release.services is not None:
         await release.services.put(api, _relay_content(release, token))
     names = [("deployments", release.deployment(service)) for service in release.wiring.services]
@@ -299,10 +334,12 @@ async def rolled_out(
     *,
     limit: float,
     enough: Callable[[Json], bool] | None = None,
+    app: str = "",
 ) -> None:
     """Wait until workloads (plural, name) run as they are wanted, by their readiness probes.
 
-    enough: what else is wanted of one than that all its pods are ready. Raises HarnessTrouble with what the cluster
+    enough: what else is wanted of one than that all its pods are ready
+    app: label of their pods, where it is not the name. Raises HarnessTrouble with what the cluster
     says of them when they do not within `limit` seconds.
     """
     enough = enough or _is_rolled_out
@@ -311,9 +348,8 @@ async def rolled_out(
         path = f"/apis/apps/v1/namespaces/{namespace}/{plural}/{name}"
         while not enough(await api.ask("GET", path)):
             if asyncio.get_running_loop().time() > deadline:
-                raise HarnessTrouble(
-                    f"{plural} {name} is not ready within {limit:g} s: {await why_not_ready(api, namespace, name)}"
-                )
+                said = await why_not_ready(api, namespace, app or name)
+                raise HarnessTrouble(f"{plural} {name} is not ready within {limit:g} s: {said}")
             await asyncio.sleep(_PAUSE)  # the API server's state, which only it can tell; bounded by the limit
 
 

@@ -7,12 +7,11 @@ services are wired, and what the stores hold, for which both have to be marked. 
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 from harness.crashpoints.lab import Limits
 from harness.faults.journal import Journal, UndoFails
@@ -30,6 +29,7 @@ from harness.platforms.kubernetes.idle import IDLE_UNDOERS, Idle, not_needed
 from harness.platforms.kubernetes.image import REPOSITORY
 from harness.platforms.kubernetes.install import Release, check_ours, install_relay
 from harness.platforms.kubernetes.lab import KubernetesLab
+from harness.platforms.kubernetes.patches import read_patches
 from harness.platforms.kubernetes.reach import PULLED, docker_cluster_of, kind_nodes, pulled_image
 from harness.platforms.kubernetes.splice import WIRING_UNDOERS, Splice, Where
 from harness.platforms.kubernetes.stores import STORE_UNDOERS, KeptStores, check_stores, read_passwords
@@ -37,9 +37,9 @@ from harness.platforms.kubernetes.undo import DISRUPTION_UNDOERS
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, HARNESS_NAMESPACE, Wiring
 from harness.platforms.process.lab import EdgeName
 from harness.platforms.settings import Settings
+from harness.platforms.together import apart
 
 Json = dict[str, Any]
-T = TypeVar("T")
 UNDO = "emco-relay"
 _OWN = f"/api/v1/namespaces/{HARNESS_NAMESPACE}"
 _GONE_LIMIT, _PAUSE = 120.0, 0.2
@@ -56,7 +56,7 @@ class Owed:
 
 def check_installed(settings: Settings, services: Sequence[str]) -> Mapping[str, ServiceImage]:
     """The images of the services that are there. Raises UsageError for what can be told without changing anything."""
-    return _apart(lambda: _checked(settings, services))
+    return apart(lambda: _checked(settings, services))
 
 
 def resting_services(settings: Settings, services: Sequence[str]) -> tuple[str, ...]:
@@ -72,13 +72,7 @@ def resting_services(settings: Settings, services: Sequence[str]) -> tuple[str, 
         finally:
             await api.close()
 
-    return _apart(ask)
-
-
-def _apart(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run it in an event loop of its own: whoever prepares a run may have one that runs already."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(lambda: asyncio.run(work())).result()
+    return apart(ask)
 
 
 async def _checked(settings: Settings, services: Sequence[str]) -> Mapping[str, ServiceImage]:
@@ -148,7 +142,13 @@ async def open_installed_lab(
             KeptStores(where, journal, undo.with_name(f"{undo.stem}.stores.backup")),
         )
         release = Release(
-            wiring, image, settings.kind.python_image, settings.reference, services=owed.splice, is_foreign=True
+            wiring,
+            image,
+            settings.kind.python_image,
+            settings.reference,
+            services=owed.splice,
+            is_foreign=True,
+            patches=read_patches(settings.patches),
         )
         async with kept_on_failure(evidence, "opening"):
             token = await _lend(api, release, owed, where, journal, stack, hint="" if nodes.cluster else PULLED)

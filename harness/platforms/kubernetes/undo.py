@@ -11,9 +11,10 @@ from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.edges.access import read_kubeconfig
 from harness.platforms.edges.client import MERGE_PATCH, ApiClient
 from harness.platforms.edges.running import check_open
+from harness.platforms.kubernetes.policies import remove_policies
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE
 
-PAUSE_UNDO, SCALE_UNDO = "kind-pause", "emco-scale"
+PAUSE_UNDO, SCALE_UNDO, POLICY_UNDO = "kind-pause", "emco-scale", "network-policy"
 _STATEFUL = f"/apis/apps/v1/namespaces/{EMCO_NAMESPACE}/statefulsets"
 _LIMIT = 30.0
 
@@ -33,6 +34,10 @@ class DisruptionUndo:
     def stopped(self, store: str) -> int:
         """A store is about to be told to have no pod; the number for `done`."""
         return self._journal.record(SCALE_UNDO, file=str(self._file.resolve()), context=self._context, store=store)
+
+    def denied(self) -> int:
+        """A NetworkPolicy is about to be made; the number for `done`."""
+        return self._journal.record(POLICY_UNDO, file=str(self._file.resolve()), context=self._context)
 
     def done(self, number: int) -> None:
         """It runs again, or is gone for good."""
@@ -88,7 +93,27 @@ async def _scaled_up(file: Path, context: str, store: str) -> str:
     return f"{store} ({context}) is to run again"
 
 
+def _allow(arguments: Mapping[str, str]) -> str:
+    file, context = Path(arguments["file"]), arguments["context"]
+    if not file.exists():
+        return f"NetworkPolicies ({context}) are gone with their cluster"
+    return asyncio.run(_allowed(file, context))
+
+
+async def _allowed(file: Path, context: str) -> str:
+    try:
+        api = ApiClient(context, read_kubeconfig(file, context))
+        try:
+            await check_open(api, EMCO_NAMESPACE)
+            await remove_policies(api)
+        finally:
+            await api.close()
+    except (UsageError, HarnessTrouble) as error:
+        raise UndoFails(f"NetworkPolicies of the harness ({context}) could not be removed: {error}") from error
+    return f"no NetworkPolicy of the harness is there any more ({context})"
+
+
 DISRUPTION_UNDOERS: Mapping[str, Callable[[Mapping[str, str]], str]] = MappingProxyType(
-    {PAUSE_UNDO: _resume, SCALE_UNDO: _scale_up}
+    {PAUSE_UNDO: _resume, SCALE_UNDO: _scale_up, POLICY_UNDO: _allow}
 )
 """For journals that hold what was done to pods and stores: what plays its undo."""

@@ -69,6 +69,10 @@ class Wiring:
         """Where EMCO finds an edge."""
         return RELAY_HOST, FIRST_PORT + self.edges.index(edge)
 
+    def edge_port(self, edge: str) -> int:
+        """The port of the relay's pod at which an edge seems to be."""
+        return _EDGE_LINKS + self.edges.index(edge)
+
     def edge_files(self, edge: str) -> str:
         """Where the relay has what it needs for TLS with an edge that is a cluster."""
         return f"{TLS_FOLDER}/edge-{self.edges.index(edge)}"

@@ -292,25 +292,39 @@ def failed_context() -> Snapshot:
     return Snapshot("x", {}, {key.encode(): value.encode() for key, value in keys.items()}, {})
 
 
-def on_edge(op: str, *, ok: bool = True, edge: str = "p1+c2") -> Observation:
+def on_edge(op: str, *, ok: bool = True, edge: str = "p1+c2", at: float = 1.0) -> Observation:
     path = "/api/v1/namespaces/n/configmaps" + ("" if op == "POST" else "/r1-cm")
     effect = Effect("edge", op, edge, (("path", path),), value="r1-cm" if op == "POST" else "")
-    return Observation(0, "rsync", edge, effect, 1.0, 2.0, forwarded=True, ok=ok)
+    return Observation(0, "rsync", edge, effect, at, at + 0.5, forwarded=True, ok=ok)
 
 
-TERMINATE = Observation(0, "orchestrator", "rsync", Effect("grpc", "UninstallApp", "installapp.Installapp", ()), 3.0)
+def terminated(context: str = "1234567890", *, at: float = 3.0, until: float | None = 3.2) -> list[Observation]:
+    """A terminate of a context: rsync is asked, puts it into its queue, and answers."""
+    uninstall = Effect("grpc", "UninstallApp", "installapp.Installapp", ())
+    queue = Effect("etcd", "Put", "", (("key", f"/context/{context}/rsync/AppContextEventQueue/"),))
+    return [
+        Observation(0, "orchestrator", "rsync", uninstall, at, until, forwarded=True),
+        Observation(1, "rsync", "etcd", queue, at + 0.1, at + 0.1, forwarded=True, ok=True),
+    ]
+
+
+ANOTHER = "5555555555"
 
 
 @pytest.mark.parametrize(
     "history, excused",
     [
-        ([TERMINATE], True),
-        ([on_edge("POST", ok=False), TERMINATE], True),
-        ([on_edge("POST", edge="p1+c1"), TERMINATE], True),
-        ([on_edge("POST"), on_edge("DELETE"), TERMINATE], True),
-        ([on_edge("POST"), TERMINATE], False),  # it was applied: nothing excuses that it could not be deleted
-        ([on_edge("PUT"), TERMINATE], False),
+        (terminated(), True),
+        (terminated(until=None), True),  # its client heard nothing
+        ([on_edge("POST", ok=False), *terminated()], True),
+        ([on_edge("POST", edge="p1+c1"), *terminated()], True),
+        ([on_edge("POST"), on_edge("DELETE"), *terminated()], True),
+        ([on_edge("POST"), *terminated()], False),  # it was applied: nothing excuses that it could not be deleted
+        ([on_edge("PUT"), *terminated()], False),
         ([], False),  # nobody terminated anything
+        (terminated(ANOTHER), False),  # another one was terminated when it was not there yet
+        ([*terminated(ANOTHER, at=0.2, until=0.4), on_edge("POST"), *terminated()], False),
+        ([on_edge("POST"), *terminated(), on_edge("DELETE", at=4.0), *terminated(ANOTHER, at=5.0, until=5.2)], False),
     ],
 )
 def test_a_failed_resource_is_excused_where_terminate_came_before_it_was_applied(

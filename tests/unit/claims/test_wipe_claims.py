@@ -115,12 +115,13 @@ STEPS: list[tuple[Callable[[Claims, Ran], None], Mapping[str, Any], Mapping[str,
     ),
     (
         wipe_refused.claim_retained,
-        {**RETAINED, **BINDING, "the time to recover": 2.0},
+        {**RETAINED, **BINDING, "the time to recover": 2.0, "the time until new work is done": 3.0},
         {
             **broken("nothing-lost", Outcome.LOST, "the volumes are released", "the stores come up"),
             **broken("nothing-lost", Outcome.LOST, "records and contexts are as before the wipe"),
             **broken("no-restore-over-it", Outcome.BROKEN, "a restore over what is there is refused"),
             **broken("rto", Outcome.STUCK, "services start", "the application runs", "the time to recover"),
+            **broken("rto", Outcome.STUCK, "the time until new work is done"),
         },
     ),
 ]
@@ -234,13 +235,15 @@ IN_TIME = {**AS_AT, "the age of the backup": 4.0, "services start": "up", "the a
         ((made(500, 2.0),), "", {"rpo": Outcome.LOST}),
         ((made(202, 2.0),), "the time to recover", {"rto": Outcome.STUCK}),
         ((made(202, 2.0),), "the application runs", {"rto": Outcome.STUCK}),
+        ((made(202, 2.0),), "the time until new work is done", {"rto": Outcome.STUCK}),
     ],
 )
 def test_how_far_back_and_how_long(
     calls: tuple[Made, ...], failed: str, expected: Expected, proven: Claims, outcomes: Outcomes
 ) -> None:
     kept = {"restarted": BACKUP, "wiped": WIPED}
-    wipe.claim_back_in_time(proven, ran({**IN_TIME, "the time to recover": 3.0}, failed, snapshots=kept, made=calls))
+    times = {"the time to recover": 3.0, "the time until new work is done": 5.0}
+    wipe.claim_back_in_time(proven, ran({**IN_TIME, **times}, failed, snapshots=kept, made=calls))
     assert differing(outcomes) == expected
 
 

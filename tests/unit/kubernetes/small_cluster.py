@@ -192,7 +192,7 @@ class SmallStreams:
         self.followed: list[str] = []
 
     async def log(self, pod: str) -> bytes:
-        return f"log of {pod.rpartition('/')[2]}".encode()
+        return f"successfully processed the referential schema\nlog of {pod.rpartition('/')[2]}".encode()
 
     def follow_log(self, pod: str, _: Path) -> None:
         self.followed.append(pod.rpartition("/")[2])

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,7 +12,8 @@ import yaml
 
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.edges.client import ApiClient
-from harness.platforms.kubernetes.charts import Charts, ChartServices, check_charts, values_of
+from harness.platforms.kubernetes.charts import ChartServices, check_charts, values_of
+from harness.platforms.kubernetes.helm import Charts
 from harness.platforms.kubernetes.splice import Splice, Where
 
 
@@ -31,6 +34,8 @@ def charts(tmp_path: Path) -> Charts:
     for name in ("common", "clm", "broken"):
         (tmp_path / "charts" / name).mkdir(parents=True)
         (tmp_path / "charts" / name / "Chart.yaml").touch()
+    own = {"dependencies": [{"name": "common", "repository": "file://../common"}]}
+    (tmp_path / "charts" / "clm" / "Chart.yaml").write_text(yaml.safe_dump(own))
     return Charts(tmp_path / "charts")
 
 
@@ -102,9 +107,9 @@ def test_helm_is_told_cluster_namespace_and_values_and_the_users_come_last(
     assert update == f"dependency update {folder}/charts/clm"
     assert upgrade == (
         f"upgrade --install emco-clm {folder}/charts/clm --namespace emco --kubeconfig {folder}/kubeconfig "
-        f"--kube-context kind-x --values {folder}/clm.values.yaml --values {tmp_path}/own.yaml"
+        f"--kube-context kind-x --values {folder}/emco-clm.values.yaml --values {tmp_path}/own.yaml"
     )
-    assert yaml.safe_load((folder / "clm.values.yaml").read_text())["global"]["disableDbAuth"] is True
+    assert yaml.safe_load((folder / "emco-clm.values.yaml").read_text())["global"]["disableDbAuth"] is True
     assert cluster.put_for == ["relay-1"]
     assert not (charts.place / "clm" / "charts").exists()
 
@@ -124,5 +129,29 @@ def test_what_is_installed_already_from_the_same_image_is_left(
 def test_a_chart_that_cannot_be_installed_is_said_with_helms_words(helm: Path, charts: Charts, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    with pytest.raises(HarnessTrouble, match=r"the chart of broken cannot be installed: .*no template"):
+    with pytest.raises(HarnessTrouble, match=r"the chart broken cannot be installed: .*no template"):
         install(Cluster({}), charts, folder, "broken")
+
+
+@pytest.mark.parametrize("place", ["", "charts", "emco-services/charts", "charts/emco-services/charts"])
+def test_charts_are_found_in_the_source_and_in_what_was_pulled(tmp_path: Path, place: str) -> None:
+    (tmp_path / place / "clm").mkdir(parents=True)
+    (tmp_path / place / "clm" / "Chart.yaml").touch()
+    assert Charts(tmp_path).folder("clm") == tmp_path / place / "clm"
+
+
+def test_what_a_pulled_chart_depends_on_is_in_it_already(helm: Path, charts: Charts, tmp_path: Path) -> None:
+    (charts.place / "clm" / "charts" / "common").mkdir(parents=True)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    install(Cluster({}), charts, folder)
+    assert [line.split()[0] for line in helm.read_text().splitlines()] == ["upgrade"]
+
+
+def test_patches_go_through_helms_post_renderer(helm: Path, charts: Charts, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    install(Cluster({"clm": "r/emco-clm:22.09"}), replace(charts, patches=tmp_path / "mine"), folder)
+    asked = helm.read_text().splitlines()[-1]
+    given = f"-m --post-renderer-args harness.platforms.kubernetes.patches --post-renderer-args {tmp_path}/mine"
+    assert asked.endswith(f"--post-renderer {sys.executable} --post-renderer-args {given}")

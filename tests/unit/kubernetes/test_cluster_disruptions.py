@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -101,13 +102,28 @@ class Bench:
         relay = SimpleNamespace(links=lambda: (), count_unaccepted=count_unaccepted)
         lab = SimpleNamespace(relay=relay, services=("clm",), running={"clm"}, at=lambda _: "")
         undo = DisruptionUndo(journal, "hub-control-plane", (self.kubeconfig, "hub"))
-        parts = SimpleNamespace(node=self.node, pods=Pods(), undo=undo, machines={})
         release = Release(Wiring(("clm",), ()), "i", "p", "faithful", is_foreign=self._is_foreign)
+        streams = SimpleNamespace(log=None)  # nobody tries out policies here
+        parts = SimpleNamespace(
+            node=self.node, pods=Pods(), undo=undo, machines={}, wiring=release.wiring, streams=streams
+        )
         return KubernetesDisruptions(cast(Any, lab), cast(Any, parts), api, release, "t")
 
 
 async def replicas(api: ApiClient) -> int:
     return int((await api.ask("GET", f"{STATEFUL}/mongo"))["spec"]["replicas"])
+
+
+async def test_a_store_as_emcos_chart_makes_it_is_not_the_harnesss_to_kill_or_to_wipe(tmp_path: Path) -> None:
+    """Its names are the chart's, and so is its volume."""
+    bench = Bench(tmp_path, is_foreign=False)
+    with contextlib.closing(Journal(bench.path, undoers=DISRUPTION_UNDOERS)) as journal:
+        made = bench._disruptions(cast(Any, SimpleNamespace()), journal)
+        made._release = replace(made._release, stores=cast(Any, SimpleNamespace(workloads=("m", "e"))))
+        for work in (made.crash("mongo"), made.pause("etcd"), made.wipe(), made.retain_volumes()):
+            with pytest.raises(HarnessTrouble, match="a store that EMCO's own chart has made"):
+                await work
+    assert bench.node.asked == []
 
 
 @pytest.mark.parametrize("store", ["mongo", "etcd"])

@@ -20,6 +20,7 @@ from .bench import (
     modify,
     nothing,
     ping,
+    read_message,
     until,
 )
 
@@ -57,6 +58,27 @@ async def test_the_ends_of_both_sides_are_passed_on() -> None:
         client.send(b"all")
         client.writer.write_eof()
         assert await client.end() == b"got all"
+
+
+async def test_a_client_that_goes_on_after_its_target_has_ended_is_reset() -> None:
+    async def ends(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_message(reader)
+        writer.close()
+
+    async with bench(ends) as made:
+        client = await made.connect()
+        client.send(modify(1))
+        assert await client.end() == b""  # it hears that there will be no answer, and asks for more all the same
+
+        async def asks_on() -> None:
+            while True:
+                client.send(modify(2))
+                await client.writer.drain()
+                await asyncio.sleep(0.001)
+
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(asks_on(), 5)
+        assert await made.relay.quiet(seconds=0, limit=5)
 
 
 async def test_a_target_that_is_not_there_looks_like_a_reset() -> None:
