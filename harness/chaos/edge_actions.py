@@ -20,8 +20,8 @@ _WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod", "Jo
 def spoil(edge: str, how: Literal["not-ready", "deleted"] = "not-ready") -> str:
     """End what EMCO has running on an edge, without asking EMCO; what was hit. Fails when nothing runs there.
 
-    not-ready: nothing is ready any more, as where no node is left; the rollback `make_whole` lets it run again. Not on a
-               cluster that has controllers of its own
+    not-ready: nothing is ready any more, as where no node is left; the rollback `make_whole` lets it run again. Not on
+               a cluster that has controllers of its own
     deleted:   somebody deletes the workloads by the edge's API, and leaves all else
     """
     if how not in ("not-ready", "deleted"):

@@ -202,8 +202,8 @@ class Settings:
             )
         if self.is_real and seconds != EMCO_CLEANUP:
             raise UsageError(
-                f"cleanup_delay is {self.cleanup_delay}: real rsync waits {EMCO_CLEANUP:g} s before it cleans up, and has "
-                "no setting for it"
+                f"cleanup_delay is {self.cleanup_delay}: real rsync waits {EMCO_CLEANUP:g} s before it cleans up, "
+                "and has no setting for it"
             )
 
     def _check_platform(self) -> None:

@@ -1,8 +1,8 @@
 """Emulated edges in a pod of their own: `python -m harness.platforms.kubernetes.edges_pod NAME...`.
 
 Edge number i listens on port 6443 + i. The harness reads and replaces what they hold on a port of the loopback, which
-only a port-forward reaches: GET /edges, and PUT /edges with what GET returned, for all or for some; PUT /edges/NAME/runs
-with true or false, and POST /edges/NAME/delete with an object.
+only a port-forward reaches: GET /edges, and PUT /edges with what GET returned, for all or for some; PUT
+/edges/NAME/runs with true or false, and POST /edges/NAME/delete with an object.
 """
 
 import asyncio

@@ -56,7 +56,7 @@ def test_where_nothing_runs_nothing_can_be_spoiled(stage: Stage) -> None:
         edge_actions.spoil("p9+c9")
     with pytest.raises(ActivityFailed, match="by not-ready or deleted, not by 'eaten'"):
         edge_actions.spoil(EDGE, "eaten")  # type: ignore[arg-type]  # what a file may say
-    with pytest.raises(ActivityFailed, match="says Ready or NotReady .* not 'Fine'"):
+    with pytest.raises(ActivityFailed, match=r"says Ready or NotReady .* not 'Fine'"):
         edge_actions.wait_until_told("dig1", EDGE, "Fine")  # type: ignore[arg-type]  # what a file may say
 
 
