@@ -90,6 +90,7 @@ _MARKERS = (
     _KIND,
     "emco_processes(why): cannot be done in pods, skipped there",
     _OWN_STORES,
+    "emco_reference(why): needs the reference EMCO, skipped with real ones",
     "emco_slow: takes minutes; leave out with -m 'not emco_slow'",
 )
 
@@ -240,7 +241,8 @@ def _claims_something(item: pytest.Item) -> bool:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """emco_real: skipped without binaries; emco_kind, emco_processes, emco_own_stores: on the other platforms."""
+    """emco_real: skipped without binaries; emco_reference: with; emco_kind, emco_processes, emco_own_stores: on the
+    other platforms."""
     config = item.config
     platform = option(config, "platform") or "process"
     if platform != "process" and (marker := item.get_closest_marker("emco_processes")) is not None:
@@ -258,6 +260,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         edges = marker.kwargs.get("edges", "")
         if edges and edges != option(config, "edges"):
             pytest.skip(f"needs edges that are clusters: give --emco-edges {edges}")
+    real = bool(option(config, "bin") or option(config, "version")) or platform == "kubernetes"
+    if real and (marker := item.get_closest_marker("emco_reference")) is not None:
+        pytest.skip(f"takes the reference EMCO: {marker.args[0]}")
     if item.get_closest_marker("emco_real") and not (option(config, "bin") or option(config, "version")):
         pytest.skip("needs real EMCO binaries: give --emco-bin DIR or --emco VERSION")
 

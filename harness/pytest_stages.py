@@ -30,7 +30,7 @@ class Stages:
         self._worker = worker
         self._open: tuple[Settings, Background, Stage] | None = None
 
-    def get(self, workload: Path = THREE_EDGES, *, max_retries: str = "") -> Stage:
+    def get(self, workload: Path = THREE_EDGES, *, max_retries: str = "", cleanup_delay: str = "") -> Stage:
         """A stage with this workload, as it was left by whoever used it before.
 
         Raises UsageError, HarnessTrouble or ServiceDown when it cannot be brought up.
@@ -41,6 +41,7 @@ class Stages:
             workload=workload,
             values=values if values.is_file() else None,
             max_retries=max_retries,
+            cleanup_delay=cleanup_delay,
             sidecar=None,
         )
         if self._open is not None and self._open[0] == wanted:

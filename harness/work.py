@@ -146,7 +146,8 @@ def _digest(
     content = hashlib.sha256(digest(calls, refused).encode())
     clusters_named = " ".join(map(str, settings.edge_kubeconfigs))
     content.update(
-        f"{settings.reference} {settings.max_retries} {settings.mongo_uri} {settings.etcd_endpoint} "
+        f"{settings.reference} {settings.max_retries} {settings.cleanup_delay} "
+        f"{settings.mongo_uri} {settings.etcd_endpoint} "
         f"{settings.edges} {settings.edge_assets} {clusters_named}".encode()
     )
     if settings.emco_bin:

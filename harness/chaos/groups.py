@@ -8,7 +8,7 @@ from harness.chaos.waiting import within
 from harness.chaos.watching import Content, Seen, Watch, goal_named, look
 from harness.emco.calls import Call
 from harness.emco.placement import Placed, placed
-from harness.emco.status import NOTHING_SAID, GroupStatus, parse_status
+from harness.emco.status import NOTHING_SAID, GroupStatus, Readiness, parse_readiness, parse_status
 from harness.faults.victim import HarnessTrouble, UsageError
 
 GROUPS = "deployment-intent-groups"
@@ -84,9 +84,9 @@ class Groups:
         service, path = self._status_of(group)
         return self._environment.do(lambda campaign: look(campaign, service, path))
 
-    def _status_of(self, group: str) -> tuple[str, str]:
+    def _status_of(self, group: str, about: str = "deployed") -> tuple[str, str]:
         call = self.named(group)
-        return call.service, f"/v2/{call.target}/status?status=deployed&output=all"
+        return call.service, f"/v2/{call.target}/status?status={about}&output=all"
 
     def status(self, group: str) -> GroupStatus:
         """What EMCO says of a group; NOTHING_SAID where it does not answer or refuses to say."""
@@ -101,8 +101,18 @@ class Groups:
         service, path = self._status_of(group)
         return self._environment.do(lambda campaign: request(campaign, service, "GET", path))
 
+    def readiness(self, group: str) -> Readiness:
+        """What EMCO says of whether a group runs, from what edges report to it. Raises HarnessTrouble without an
+        answer."""
+        service, path = self._status_of(group, "ready")
+        answer = self._environment.do(lambda campaign: request(campaign, service, "GET", path))
+        return parse_readiness(answer.body if answer.ok else None)
+
     def not_ready(self, group: str) -> str:
-        """Why a group's workload does not run, by EMCO's word and by the edges'; empty when it does."""
+        """Why a group's workload does not run, by EMCO's word and by the edges' own; empty when it does.
+
+        EMCO's word is that it was applied, the edges' what the status of each object there says.
+        """
         status = self.status(group)
         return status.not_ready(self._environment.do(lambda campaign: campaign.lab.edge_objects()), self.placed(group))
 

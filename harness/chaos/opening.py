@@ -62,9 +62,9 @@ def open_stage(configuration: Mapping[str, Any], *, title: str) -> Opened:
 def settings_of(configuration: Mapping[str, Any]) -> Settings:
     """Settings from an experiment's configuration. Raises UsageError for what is wrong in it.
 
-    Read are workload, values, emco_bin, reference, mongo_uri, etcd_endpoint, isolate, edges, max_retries, platform,
-    cluster, node_access, kubeconfig and context; other keys are the experiment's own, for its activities. Where
-    platform, cluster, edges or node_access are missing the environment variables EMCO_CHAOS_PLATFORM,
+    Read are workload, values, emco_bin, reference, mongo_uri, etcd_endpoint, isolate, edges, max_retries,
+    cleanup_delay, platform, cluster, node_access, kubeconfig and context; other keys are the experiment's own, for its
+    activities. Where platform, cluster, edges or node_access are missing the environment variables EMCO_CHAOS_PLATFORM,
     EMCO_CHAOS_CLUSTER, EMCO_CHAOS_EDGES and EMCO_CHAOS_NODE_ACCESS say it, and on the platform kubernetes
     EMCO_CHAOS_KUBECONFIG and EMCO_CHAOS_CONTEXT; clusters that were left are used.
     """
@@ -100,7 +100,11 @@ def settings_of(configuration: Mapping[str, Any]) -> Settings:
         node_image=os.environ.get("EMCO_CHAOS_NODE_IMAGE", ""),
         reuse=platform == "kind" and Sets(default_folders()["state_folder"]).get(cluster) is not None,
     )
-    return replace(settings, max_retries=str(configuration.get("max_retries") or ""))
+    return replace(
+        settings,
+        max_retries=str(configuration.get("max_retries") or ""),
+        cleanup_delay=str(configuration.get("cleanup_delay") or ""),
+    )
 
 
 def _cluster(configuration: Mapping[str, Any], platform: str) -> tuple[str, str]:

@@ -54,7 +54,11 @@ def nothing_active() -> bool:
 
 @in_sentences
 def workload_ready(group: str) -> bool:
-    """Whether a group's workload runs, by EMCO's word and by the edges'."""
+    """Whether a group's workload runs, by EMCO's word and by the edges' own.
+
+    EMCO has to say that all is applied, on every edge where it is wanted; and the status of each object on the edges
+    has to say that it runs: replicas, pods and their conditions, the end of jobs. One without a status does not run.
+    """
     return not stage().groups.not_ready(group)
 
 

@@ -29,6 +29,7 @@ class Loaded:
     experiment: dict[str, Any]
     workload: Path
     max_retries: str
+    cleanup_delay: str
 
 
 def load(file: Path, configuration: Mapping[str, Any]) -> Loaded:
@@ -46,7 +47,7 @@ def load(file: Path, configuration: Mapping[str, Any]) -> Loaded:
     except ChaosException as error:
         raise UsageError(f"{file}: {error}") from error
     workload = file_of(str(known["workload"])) if known.get("workload") else DEFAULT_WORKLOAD
-    return Loaded(experiment, workload, str(known.get("max_retries", "")))
+    return Loaded(experiment, workload, str(known.get("max_retries", "")), str(known.get("cleanup_delay", "")))
 
 
 def run_on(stage: Stage, experiment: dict[str, Any], keeper: Keeper | None = None) -> Mapping[str, Any]:

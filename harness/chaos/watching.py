@@ -22,11 +22,13 @@ Content = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One look. at: seconds of the relay's clock; edges: what each held, looked at after EMCO had answered."""
+    """One look. at: seconds of the relay's clock; edges: what each held, looked at after EMCO had answered; idle: what
+    of the group did not run there, by its own status, a sentence each."""
 
     at: float
     status: GroupStatus
     edges: Mapping[str, Content]
+    idle: tuple[str, ...] = ()
 
 
 class Watch:
@@ -56,8 +58,9 @@ async def look(campaign: Campaign, service: str, path: str) -> Seen:
         status = parse_status(answer.body) if answer.ok else NOTHING_SAID
     except HarnessTrouble:
         status = NOTHING_SAID
-    edges = {name: content_of(objects) for name, objects in (await campaign.lab.edge_objects()).items()}
-    return Seen(campaign.lab.relay.clock(), status, edges)
+    held = await campaign.lab.edge_objects()
+    edges = {name: content_of(objects) for name, objects in held.items()}
+    return Seen(campaign.lab.relay.clock(), status, edges, status.idle_on(held))
 
 
 def content_of(objects: Iterable[Mapping[str, Any]]) -> Content:
@@ -94,7 +97,7 @@ def running(wanted: Sequence[Placed]) -> Goal:
                 return f"{one.kind} {one.name} on {one.edge} is {one.status}"
             if f"{one.kind}/{one.name}" not in seen.edges.get(one.edge, {}):
                 return f"{one.kind} {one.name} is said to be applied, but is not on {one.edge}"
-        return status.not_placed(wanted)
+        return status.not_placed(wanted) or next(iter(seen.idle), "")
 
     return goal
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from harness.emco.placement import Placed
 from harness.emco.records import DEPLOYMENT_LABEL
+from harness.emco.running import not_running
 
 _REPORT = "ResourceBundleState"
 
@@ -25,17 +26,22 @@ class Resource:
     label: str
 
     def is_in(self, there: Collection[tuple[str, str, str, str]]) -> bool:
-        return (self.edge, self.kind, self.name, self.label) in there
+        return self.key in there
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What tells it from others on all edges, as `marked` has it."""
+        return (self.edge, self.kind, self.name, self.label)
 
 
-def marked(edges: Edges) -> frozenset[tuple[str, str, str, str]]:
-    """What edges have that EMCO applied: edge, kind, name, label."""
-    return frozenset(
-        (edge, str(thing.get("kind")), str(metadata.get("name")), str(label))
+def marked(edges: Edges) -> Mapping[tuple[str, str, str, str], Mapping[str, Any]]:
+    """What edges have that EMCO applied, by edge, kind, name, label."""
+    return {
+        (edge, str(thing.get("kind")), str(metadata.get("name")), str(label)): thing
         for edge, things in edges.items()
         for thing in things
         if (label := ((metadata := thing.get("metadata") or {}).get("labels") or {}).get(DEPLOYMENT_LABEL))
-    )
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,15 @@ class GroupStatus:
             if one.status == "Applied" and not one.is_in(there)
         )
 
+    def idle_on(self, edges: Edges) -> tuple[str, ...]:
+        """Resources said to be applied that are there and do not run, by their own status, a sentence each."""
+        there = marked(edges)
+        return tuple(
+            f"{one.kind} {one.name} on {one.edge} {why}"
+            for one in self.resources
+            if one.status == "Applied" and (thing := there.get(one.key)) is not None and (why := not_running(thing))
+        )
+
     def still_on(self, edges: Edges) -> tuple[str, ...]:
         """Resources said to be deleted that the edges still have, a sentence each."""
         there = marked(edges)
@@ -79,6 +94,8 @@ class GroupStatus:
     def not_ready(self, edges: Edges, wanted: Iterable[Placed]) -> str:
         """Why the workload does not run as it should, empty when it does: by EMCO's word and by the edges'.
 
+        The edges' is what each object's own status says; EMCO's is that it was applied.
+
         wanted: where it has to be; EMCO itself names only what it has not forgotten
         """
         if self.deployed != "Instantiated":
@@ -89,7 +106,7 @@ class GroupStatus:
             return f"{other[0].kind} {other[0].name} on {other[0].edge} is {other[0].status}"
         if why := self.not_placed(wanted):
             return why
-        return "; ".join(self.missing_on(edges)[:3])
+        return "; ".join((self.missing_on(edges) or self.idle_on(edges))[:3])
 
     def lacks(self, edge: str, edges: Edges, wanted: Iterable[Placed]) -> str:
         """What EMCO has still to bring to one edge, whatever becomes of the others; empty when everything is there.
@@ -108,6 +125,37 @@ class GroupStatus:
         if missing := [one for one in mine if one.label not in reported]:
             return f"nothing reports on {missing[0].app} on {edge} yet"
         return "" if mine else f"nothing is to be on {edge}"
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What EMCO says of whether a group runs, from what edges report to it.
+
+    word:  `Ready` or `NotReady` for all of it, empty where nothing is said
+    edges: edge -> of each resource there, as `Deployment r1-web`, EMCO's word: Ready, NotReady, NotPresent
+    """
+
+    word: str
+    edges: Mapping[str, Mapping[str, str]]
+
+    def on(self, edge: str) -> str:
+        """`Ready` or `NotReady` for one edge, empty where nothing is said of it."""
+        words = set(self.edges.get(edge, {}).values())
+        return "" if not words else "Ready" if words == {"Ready"} else "NotReady"
+
+
+def parse_readiness(body: Any) -> Readiness:
+    """From the JSON of GET .../status?status=ready&output=all; nothing is said by what is no such answer."""
+    if not isinstance(body, dict):
+        return Readiness("", {})
+    edges: dict[str, dict[str, str]] = {}
+    for app in body.get("apps") or ():
+        for cluster in app.get("clusters") or ():
+            words = edges.setdefault(f"{cluster.get('clusterProvider')}+{cluster.get('cluster')}", {})
+            for one in cluster.get("resources") or ():
+                kind = (one.get("GVK") or {}).get("Kind", "")
+                words[f"{kind} {one.get('name')}"] = str(one.get("readyStatus", ""))
+    return Readiness(str(body.get("readyStatus", "")), edges)
 
 
 NOTHING_SAID = GroupStatus("", "", {}, {}, ())

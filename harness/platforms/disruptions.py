@@ -87,7 +87,8 @@ class Disruptable(Protocol):
         """Let it run again."""
 
     async def make_whole(self, name: str = "*") -> tuple[str, ...]:
-        """Resume what is paused, heal what is broken, start what is down, of all or of one; what was done, in words."""
+        """Resume what is paused, heal what is broken, let workloads run on edges, start what is down, of all or of one;
+        what was done, in words."""
 
     async def partition(self, source: str, target: str, how: Partition) -> int:
         """Break all links from source to target (patterns, `*` for any); how many."""

@@ -18,6 +18,9 @@ DEFAULT_FAULTS = ("crash", "disconnect", "none")
 KIND_EDGES = "kind"
 EDGES = ("emulator", "kube-apiserver", KIND_EDGES)
 NODE_ACCESS = ("auto", "none")
+EMCO_CLEANUP = 120.0
+"""Seconds from a termination until real rsync removes the reports on it (facts, section 6.5)."""
+_LONGEST_DELAY = 3600.0
 PLATFORMS = ("process", "kind", "kubernetes")
 CLUSTER = "emco-chaos"
 """Name of the set of clusters where none is given."""
@@ -117,6 +120,9 @@ class Settings:
                        deleted, and whether they are dead is seen from outside
     edges_image:       kubernetes: what emulated edges run from where images cannot be loaded into the nodes
     kind:              the clusters of the platform kind
+    max_retries:       rsync's setting of that name; empty for none
+    cleanup_delay:     seconds after which the reference's rsync removes the reports of what it terminated; empty for
+                       EMCO's 120; real rsync cannot be told
     isolate:           use a network namespace where the system allows it
     all_services:      start all services for every point, also those that the call has nothing to do with
     state_folder:      undo journals and locks
@@ -149,6 +155,7 @@ class Settings:
     isolate: bool = True
     all_services: bool = False
     max_retries: str = ""
+    cleanup_delay: str = ""
     platform: str = "process"
     kubeconfig: Path | None = None
     context: str = ""
@@ -176,6 +183,7 @@ class Settings:
             raise UsageError(
                 "--reference chooses defects of the reference EMCO; it has no meaning with --emco-bin or --emco"
             )
+        self._check_delay()
         self._check_edges()
         self._check_platform()
         external = bool(self.mongo_uri) or bool(self.etcd_endpoint)
@@ -188,6 +196,23 @@ class Settings:
                 raise UsageError(
                     f"{option} {_without_password(text)}: a host and a port are expected, as in mongodb://127.0.0.1:27017"
                 )
+
+    def _check_delay(self) -> None:
+        if not self.cleanup_delay:
+            return
+        try:
+            seconds = float(self.cleanup_delay)
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds <= _LONGEST_DELAY:
+            raise UsageError(
+                f"cleanup_delay is {self.cleanup_delay!r}: seconds above 0 and up to {_LONGEST_DELAY:g} are expected"
+            )
+        if self.is_real and seconds != EMCO_CLEANUP:
+            raise UsageError(
+                f"cleanup_delay is {self.cleanup_delay}: real rsync waits {EMCO_CLEANUP:g} s before it cleans up, "
+                "and has no setting for it"
+            )
 
     def _check_platform(self) -> None:
         self._check_where()

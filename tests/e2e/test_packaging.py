@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.chaos import actions, backup_actions, cluster_actions, probes, store_actions
+from harness.chaos import actions, backup_actions, cluster_actions, edge_actions, probes, store_actions
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("chaosemco", "fixtures", "harness", "reference")
@@ -72,7 +72,7 @@ def test_reports_are_made_from_the_files_in_a_wheel(wheel: Path, tmp_path: Path)
 
 
 def test_chaos_toolkit_discovers_actions_and_probes_as_what_they_are(wheel: Path, tmp_path: Path) -> None:
-    modules = (actions, backup_actions, cluster_actions, store_actions)
+    modules = (actions, backup_actions, cluster_actions, edge_actions, store_actions)
     expected = {("action", f"{module.__name__}.{name}") for module in modules for name in module.__all__}
     expected |= {("probe", f"harness.chaos.probes.{name}") for name in probes.__all__}
 

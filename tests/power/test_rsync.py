@@ -1,7 +1,8 @@
 """Each defect of rsync that its own boundaries show is found there: crashes beside a call, faults of stores.
 
 The switches stand for what was measured on real rsync (docs/findings.md), X7 for what it does not do. What R3, R8, R17
-and R22 break is found by scenarios (test_partition.py, test_store_outage.py); R16 shows without any fault.
+and R22 break is found by scenarios (test_partition.py, test_store_outage.py), and so is what R10, R11 and R16 break
+(test_restarts.py).
 """
 
 from collections.abc import Mapping

@@ -38,3 +38,28 @@ def test_stores_of_somebody_else_are_kept_from_tests_that_kill_or_freeze_them(
             pytest_runtest_setup(item(platform, mark, kind=kind))
     else:
         pytest_runtest_setup(item(platform, mark, kind=kind))
+
+
+REFERENCE = pytest.mark.emco_reference("real rsync waits 120 s")
+
+
+@pytest.mark.parametrize(
+    "platform, options, skipped",
+    [
+        ("process", {}, False),
+        ("kind", {}, False),
+        ("process", {"emco_bin": "DIR"}, True),
+        ("kind", {"emco_version": "22.09"}, True),
+        ("kubernetes", {}, True),
+    ],
+)
+def test_what_only_the_reference_can_do_is_skipped_with_real_emco(
+    platform: str, options: dict[str, str], skipped: bool
+) -> None:
+    one = item(platform, REFERENCE)
+    cast(Any, one).config.getoption = {"emco_platform": platform, **options}.get
+    if skipped:
+        with pytest.raises(pytest.skip.Exception, match="takes the reference EMCO: real rsync waits 120 s"):
+            pytest_runtest_setup(one)
+    else:
+        pytest_runtest_setup(one)

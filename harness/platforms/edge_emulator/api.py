@@ -37,7 +37,7 @@ class Api:
     ) -> None:
         self.storage = Storage()
         self.registry = Registry()
-        self._ready = ready
+        self.is_ready = ready
         self._now = now
         self._new_uid = new_uid
         self._signer = Signer(name)
@@ -68,7 +68,7 @@ class Api:
 
     def set_ready(self, *, ready: bool) -> None:
         """From now on workloads are ready or not; those that exist change, too."""
-        self._ready = ready
+        self.is_ready = ready
         for key, obj in self.storage.items():
             resource = self.registry.of_kind(obj["apiVersion"], obj["kind"])
             if resource is None or not resource.strategic:
@@ -76,6 +76,13 @@ class Api:
             status = status_of(obj["kind"], obj, ready=ready, now=self._stamp())
             if status is not None and status != obj.get("status"):
                 self.storage.put(key, {**obj, "status": status})
+
+    def delete(self, obj: Json) -> None:
+        """Delete an object as a client would. Raises ValueError when it is not there, or not one of a known kind."""
+        key = _key(self.registry, obj)
+        if self.storage.get(key) is None:
+            raise ValueError(f"there is no {obj['kind']} {key.namespace}/{key.name}")
+        self._remove(key, {})
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
@@ -256,7 +263,7 @@ class Api:
         changed = old is None or _intent(new) != _intent(old)
         if changed and old is not None and "generation" in new["metadata"]:
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
-        if changed and (status := status_of(kind, new, ready=self._ready, now=self._stamp())) is not None:
+        if changed and (status := status_of(kind, new, ready=self.is_ready, now=self._stamp())) is not None:
             new["status"] = status
         return new
 
@@ -450,6 +457,6 @@ def _with_part(old: Json, given: Json, subresource: str) -> Json:
 def _key(registry: Registry, obj: Json) -> Key:
     resource = registry.of_kind(str(obj.get("apiVersion")), str(obj.get("kind")))
     if resource is None:
-        raise ValueError(f"a {obj.get('kind')} of {obj.get('apiVersion')} is not served here and cannot be restored")
+        raise ValueError(f"a {obj.get('kind')} of {obj.get('apiVersion')} is not served here")
     metadata = obj["metadata"]
     return Key(resource.group, resource.plural, metadata.get("namespace", ""), metadata["name"])

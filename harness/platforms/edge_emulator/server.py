@@ -74,6 +74,7 @@ class EdgeEmulator:
     ) -> None:
         self.name = name
         self._now = now
+        self._ready = ready
         self._api = Api(name, ready=ready, monitor=monitor, now=now, new_uid=new_uid)
         self._log: deque[LoggedRequest] = deque(maxlen=_LOG_LENGTH)
         self._watchers: dict[asyncio.Task[Any], Callable[[], None]] = {}
@@ -126,15 +127,26 @@ class EdgeEmulator:
     async def restore(self, objects: list[Json]) -> None:
         """Replace everything by these objects, as `objects` returned them: uids and versions are kept.
 
-        All watches end, and cannot be resumed: their clients list again. Raises ValueError, and changes nothing, for
+        What comes after that becomes ready, or not, as at the start. All watches end, and cannot be resumed: their
+        clients list again. Raises ValueError, and changes nothing, for
         an object of an unknown kind or without uid or version.
         """
         self._api.restore(objects)
+        self._api.is_ready = self._ready
         await self._end_watches()
 
     def set_ready(self, *, ready: bool) -> None:
         """Make workloads ready, or not, from now on: those that exist and those to come."""
         self._api.set_ready(ready=ready)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether workloads become ready."""
+        return self._api.is_ready
+
+    def delete(self, obj: Json) -> None:
+        """Delete an object as a client would, without an entry in the log. Raises ValueError when it is not there."""
+        self._api.delete(obj)
 
     def kubeconfig(self, server_url: str, *, ca_pem: str = "") -> str:
         """A minimal kubeconfig (YAML) for a client that reaches this edge at `server_url`.

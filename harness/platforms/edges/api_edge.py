@@ -122,6 +122,25 @@ class ApiEdge:
                 await self._put(key, thing, None if key in doomed else have.get(key))
             await self._settled()
 
+    @property
+    def runs(self) -> bool:
+        return self._controllers.runs
+
+    async def let_run(self, *, runs: bool) -> None:
+        if not self._controllers.own:
+            raise HarnessTrouble(f"edge {self.name}: the cluster itself decides what runs there, not the harness")
+        async with self._lock:
+            self._controllers.runs = runs
+            await self._settled()
+
+    async def delete(self, thing: Json) -> None:
+        async with self._lock:
+            key = await self._place(thing)
+            self._guard.check([(key, thing)])
+            path = Collection(thing["apiVersion"], key.plural).object_path(key.namespace, key.name)
+            await self._client.ask("DELETE", path)
+            await self._at_rest(lambda found: key not in dict(found), "remove what was deleted")
+
     async def install(self) -> bool:
         """Make the cluster know ResourceBundleStates; False when it does already. Raises HarnessTrouble."""
         definitions = Collection(f"{CRD_GROUP}/v1", CRD_PLURAL).path

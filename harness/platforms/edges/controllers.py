@@ -27,10 +27,13 @@ class Controllers:
     own:     nobody else is at work there: workloads get a status, deletions are brought to their end
     reports: EMCO's monitor is not there: ResourceBundleStates get their status
     now:     wall clock in seconds
+
+    runs: whether workloads come to run, where nobody else decides on it; may be changed
     """
 
     def __init__(self, client: ApiClient, *, own: bool, reports: bool, now: Callable[[], float]) -> None:
         self.own = own
+        self.runs = True
         self._client = client
         self._reports = reports
         self._now = now
@@ -50,11 +53,11 @@ class Controllers:
     async def _own_act(self, key: Key, thing: Json) -> bool:
         if "deletionTimestamp" in thing["metadata"]:
             return await (self._end_namespace(key) if thing["kind"] == "Namespace" else self._end(key, thing))
-        if thing["kind"] not in _RUNNING:
+        if thing["kind"] not in _RUNNING or (not self.runs and _is_over(thing)):
             return False
         now = datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        status = status_of(thing["kind"], thing, ready=True, now=now)
-        if status is not None and thing["kind"] == "Job":  # asked for since Kubernetes 1.31
+        status = status_of(thing["kind"], thing, ready=self.runs, now=now)
+        if status is not None and thing["kind"] == "Job" and self.runs:  # asked for since Kubernetes 1.31
             complete = status["conditions"][0]
             status["conditions"] = [{**complete, "type": "SuccessCriteriaMet"}, complete]
             known = {one["type"]: one for one in (thing.get("status") or {}).get("conditions", ())}
@@ -97,6 +100,12 @@ class Controllers:
             if refused.status != _CONFLICT:
                 raise
         return True
+
+
+def _is_over(thing: Json) -> bool:
+    """Whether a job or pod has come to its end: it stays so, whatever becomes of the nodes."""
+    status = thing.get("status") or {}
+    return thing["kind"] in ("Job", "Pod") and bool(status.get("completionTime") or status.get("phase") == "Succeeded")
 
 
 def _said(value: Any) -> Any:

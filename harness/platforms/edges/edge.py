@@ -1,8 +1,10 @@
 """The seam between the lab and whatever an edge is, and the emulator behind it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
+from harness.faults.victim import HarnessTrouble
 from harness.platforms.edge_emulator import EdgeEmulator, LoggedRequest
 from harness.wire.control import RelayControl
 from harness.wire.links import Address, Tls
@@ -40,11 +42,32 @@ class Edge(Protocol):
     async def restore(self, objects: Sequence[Json]) -> None:
         """Hold exactly these of EMCO's objects, as `objects` returned them. Raises HarnessTrouble."""
 
+    @property
+    def runs(self) -> bool:
+        """Whether workloads run there, as far as the harness has a say in it."""
+
+    async def let_run(self, *, runs: bool) -> None:
+        """Let all workloads run, those that are there and those to come, or none, as where no node is left.
+
+        Raises HarnessTrouble where controllers that are not the harness's decide on that.
+        """
+
+    async def delete(self, thing: Json) -> None:
+        """Delete an object of EMCO's, as anyone may who has access to the cluster. Raises HarnessTrouble."""
+
     def requests(self) -> tuple[LoggedRequest, ...]:
         """What was asked of it, oldest first, without what the harness asked. Raises HarnessTrouble without a log."""
 
     async def stop(self) -> None:
         """Let go of it."""
+
+
+async def let_all_run(edges: Iterable[Edge], name: str = "*") -> list[str]:
+    """Let workloads run again on the edges of this name (a pattern) where they do not; what was done, in words."""
+    idle = [edge for edge in edges if fnmatchcase(edge.name, name) and not edge.runs]
+    for edge in idle:
+        await edge.let_run(runs=True)
+    return [f"workloads run again on {edge.name}" for edge in idle]
 
 
 class EmulatedEdge:
@@ -73,6 +96,19 @@ class EmulatedEdge:
 
     async def restore(self, objects: Sequence[Json]) -> None:
         await self.emulator.restore(list(objects))
+
+    @property
+    def runs(self) -> bool:
+        return self.emulator.is_ready
+
+    async def let_run(self, *, runs: bool) -> None:
+        self.emulator.set_ready(ready=runs)
+
+    async def delete(self, thing: Json) -> None:
+        try:
+            self.emulator.delete(thing)
+        except ValueError as error:
+            raise HarnessTrouble(f"edge {self.name}: {error}") from error
 
     def requests(self) -> tuple[LoggedRequest, ...]:
         return self.emulator.request_log

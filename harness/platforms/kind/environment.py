@@ -167,6 +167,7 @@ async def install_on(
             settings.kind.python_image,
             settings.reference,
             settings.max_retries,
+            settings.cleanup_delay,
             images,
             edge_files=relay_files(clusters, wiring, _authority(settings)) if wiring.clusters else {},
             patches=read_patches(settings.patches),

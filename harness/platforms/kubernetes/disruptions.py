@@ -12,6 +12,7 @@ from harness.emco.services import SERVICES
 from harness.faults.victim import Death, HarnessTrouble, ServiceDown
 from harness.platforms.disruptions import Partition, Volume
 from harness.platforms.edges.client import ApiClient, gone
+from harness.platforms.edges.edge import let_all_run
 from harness.platforms.flapping import Flapping
 from harness.platforms.kind.machine import Machine
 from harness.platforms.kubernetes.hub_machine import Held, held_now, in_touch, switch_off_and_on
@@ -178,6 +179,7 @@ class KubernetesDisruptions:
                 told.append(f"{edge} is denied no more")
         if links := await self._heal([one for one in self._lab.relay.links() if name in ("*", one.source, one.target)]):
             told.append(f"{links} links are healthy again")
+        told += await let_all_run(self._lab.edges.values(), name)
         if name == "*" and self._release.store_classes:
             await self._lab.kill_services()
             self._release = replace(self._release, store_classes={})

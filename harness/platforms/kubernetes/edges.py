@@ -39,6 +39,7 @@ class EdgesPod:
     def __init__(self, names: Sequence[str], address: Address, *, limit: float = 30.0) -> None:
         self.names = tuple(names)
         self._url = "http://{}:{}/edges".format(*address)
+        self._idle: set[str] = set()  # where workloads do not run
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=limit))
 
     def edge(self, name: str) -> Edge:
@@ -58,10 +59,24 @@ class EdgesPod:
     async def restore(self, wanted: Mapping[str, Sequence[Json]]) -> None:
         """Make each of these edges hold exactly this. Raises HarnessTrouble."""
         await self._ask("PUT", {name: list(objects) for name, objects in wanted.items()})
+        self._idle -= set(wanted)
 
-    async def _ask(self, method: str, body: Json | None = None) -> Json:
+    def runs(self, name: str) -> bool:
+        """Whether workloads run on one of them."""
+        return name not in self._idle
+
+    async def let_run(self, name: str, *, runs: bool) -> None:
+        """Let them run there, or not. Raises HarnessTrouble."""
+        await self._ask("PUT", runs, f"/{name}/runs")
+        self._idle = self._idle - {name} if runs else self._idle | {name}
+
+    async def delete(self, name: str, thing: Json) -> None:
+        """Delete an object there. Raises HarnessTrouble."""
+        await self._ask("POST", thing, f"/{name}/delete")
+
+    async def _ask(self, method: str, body: Any = None, path: str = "") -> Json:
         try:
-            async with self._session.request(method, self._url, json=body) as answer:
+            async with self._session.request(method, f"{self._url}{path}", json=body) as answer:
                 if answer.status >= 400:
                     raise HarnessTrouble(f"the emulated edges answer {answer.status}: {(await answer.text())[:200]}")
                 held: Json = await answer.json() if answer.status == 200 else {}
@@ -99,6 +114,16 @@ class PodEdge:
 
     async def restore(self, objects: Sequence[Json]) -> None:
         await self._pod.restore({self.name: objects})
+
+    @property
+    def runs(self) -> bool:
+        return self._pod.runs(self.name)
+
+    async def let_run(self, *, runs: bool) -> None:
+        await self._pod.let_run(self.name, runs=runs)
+
+    async def delete(self, thing: Json) -> None:
+        await self._pod.delete(self.name, thing)
 
     def requests(self) -> tuple[LoggedRequest, ...]:
         raise HarnessTrouble(f"edge {self.name}: emulated edges in a pod show no log of their requests")

@@ -1,7 +1,8 @@
 """Emulated edges in a pod of their own: `python -m harness.platforms.kubernetes.edges_pod NAME...`.
 
 Edge number i listens on port 6443 + i. The harness reads and replaces what they hold on a port of the loopback, which
-only a port-forward reaches: GET /edges, and PUT /edges with what GET returned, for all or for some.
+only a port-forward reaches: GET /edges, and PUT /edges with what GET returned, for all or for some; PUT
+/edges/NAME/runs with true or false, and POST /edges/NAME/delete with an object.
 """
 
 import asyncio
@@ -44,9 +45,29 @@ def _admin(edges: tuple[EdgeEmulator, ...]) -> web.Application:
                 await edge.restore(wanted[edge.name])
         return web.Response(status=204)
 
+    async def runs(request: web.Request) -> web.Response:
+        named(request).set_ready(ready=bool(msgspec.json.decode(await request.read())))
+        return web.Response(status=204)
+
+    async def delete(request: web.Request) -> web.Response:
+        try:
+            named(request).delete(msgspec.json.decode(await request.read()))
+        except ValueError as error:
+            return web.Response(status=404, text=str(error))
+        return web.Response(status=204)
+
+    def named(request: web.Request) -> EdgeEmulator:
+        name = request.match_info["name"]
+        for edge in edges:
+            if edge.name == name:
+                return edge
+        raise web.HTTPNotFound(text=f"there is no edge {name}")
+
     app = web.Application(client_max_size=_LARGEST)
     app.router.add_get("/edges", objects)
     app.router.add_put("/edges", restore)
+    app.router.add_put("/edges/{name}/runs", runs)
+    app.router.add_post("/edges/{name}/delete", delete)
     return app
 
 

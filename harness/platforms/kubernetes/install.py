@@ -60,6 +60,7 @@ class Release:
     python_image: str
     defects: str
     max_retries: str = ""
+    cleanup_delay: str = ""
     images: Mapping[str, str] = field(default_factory=dict)
     services: "Services | None" = None
     stores: "Stores | None" = None
@@ -210,6 +211,7 @@ def _program(release: Release, service: str) -> Mapping[str, object]:
     else:
         image, folder, command = release.image, "/etc/emco", ["python", "-m", "reference", service]
         environment |= {"REFERENCE_EMCO_LISTEN": "0.0.0.0", "REFERENCE_EMCO_DEFECTS": release.defects}  # noqa: S104  the pod's
+        environment |= {"REFERENCE_EMCO_CLEANUP_SECONDS": release.cleanup_delay} if release.cleanup_delay else {}
     listed = [{"name": name, "value": value} for name, value in environment.items()]
     return {
         "image": image,

@@ -12,6 +12,7 @@ import aiohttp
 from harness.emco.services import DATA_KEY, SERVICES
 from harness.faults.victim import Death, HarnessTrouble
 from harness.platforms.disruptions import Partition, Volume
+from harness.platforms.edges.edge import let_all_run
 from harness.platforms.flapping import Flapping
 from harness.platforms.process.lab import ProcessLab
 from harness.platforms.process.programs import reachable
@@ -128,6 +129,7 @@ class ProcessDisruptions:
             self._paused.discard(paused)
         if links := await self._heal("*", name):
             told.append(f"{links} links are healthy again")
+        told += await let_all_run(self._lab.edges.values(), name)
         for small in self._volumes.small if name == "*" else ():
             await self._volumes.enlarge(self._process(small))
             told.append(f"{small} has a large volume again")

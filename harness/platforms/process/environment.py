@@ -143,6 +143,7 @@ async def _service(site: Site, service: str, index: int, binary: Binary | None, 
         binary=binary,
         defects=settings.reference,
         max_retries=settings.max_retries,
+        cleanup_delay=settings.cleanup_delay,
     )
     return Supervised(spec, site.reference, site.journal)
 

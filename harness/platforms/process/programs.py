@@ -174,7 +174,15 @@ def etcd_spec(layout: Layout, folder: Path, ready: Callable[[int], Awaitable[Non
 
 
 def service_spec(
-    service: str, index: int, layout: Layout, folder: Path, *, binary: Binary | None, defects: str, max_retries: str
+    service: str,
+    index: int,
+    layout: Layout,
+    folder: Path,
+    *,
+    binary: Binary | None,
+    defects: str,
+    max_retries: str,
+    cleanup_delay: str = "",
 ) -> ProcessSpec:
     """One EMCO service with its own working directory, config.json and store addresses."""
     work = _folder(folder, service)
@@ -196,6 +204,7 @@ def service_spec(
     ready = _Answers(service, layout, log, schema=service != "rsync")
     if binary is None:
         env |= {"REFERENCE_EMCO_DEFECTS": defects, "REFERENCE_EMCO_LISTEN": "127.0.0.1"}
+        env |= {"REFERENCE_EMCO_CLEANUP_SECONDS": cleanup_delay} if cleanup_delay else {}
         return ProcessSpec(service, work, env, log, ready, call=service)
     for source in binary.folders:
         link = work / source.name

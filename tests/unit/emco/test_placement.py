@@ -84,6 +84,8 @@ def test_an_edge_that_emco_has_forgotten_is_missed() -> None:
     everywhere = Seen(0.0, said(*EDGES), {edge: {"ConfigMap/m": "1"} for edge in EDGES})
     assert running(THREE)(everywhere) == ""
     assert changed({edge: {"ConfigMap/m": "0"} for edge in EDGES}, THREE)(everywhere) == ""
+    idle = replace(everywhere, idle=("Deployment web on p1+c2 has 0 of 1 replicas ready",))
+    assert running(THREE)(idle) == changed({}, THREE)(idle) == idle.idle[0]
 
 
 def test_another_app_on_an_edge_does_not_stand_for_the_one_that_is_wanted() -> None:

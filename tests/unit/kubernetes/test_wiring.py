@@ -177,3 +177,6 @@ def test_without_images_the_reference_runs_with_its_defects() -> None:
     clm = container(RELEASE, "clm")
     assert (clm["image"], clm["command"]) == ("emco:1", ["python", "-m", "reference", "clm"])
     assert {"name": "REFERENCE_EMCO_DEFECTS", "value": "faithful"} in clm["env"]
+    assert "REFERENCE_EMCO_CLEANUP_SECONDS" not in {one["name"] for one in clm["env"]}
+    rsync = container(replace(RELEASE, cleanup_delay="8"), "rsync")
+    assert {"name": "REFERENCE_EMCO_CLEANUP_SECONDS", "value": "8"} in rsync["env"]

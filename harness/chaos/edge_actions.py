@@ -1,0 +1,92 @@
+"""Actions on what runs on an edge, and on what EMCO says of it. As those of harness.chaos.actions, each fails with a
+sentence."""
+
+from typing import Literal
+
+from harness.campaign import Campaign
+from harness.chaos.current import stage
+from harness.chaos.sentences import in_sentences
+from harness.emco.records import DEPLOYMENT_LABEL
+from harness.faults.victim import UsageError
+from harness.platforms.edges.edge import Edge
+
+__all__ = ["spoil", "wait_until_told", "wait_until_unreported"]
+
+_REPORT = "ResourceBundleState"
+_WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod", "Job")
+
+
+@in_sentences
+def spoil(edge: str, how: Literal["not-ready", "deleted"] = "not-ready") -> str:
+    """End what EMCO has running on an edge, without asking EMCO; what was hit. Fails when nothing runs there.
+
+    not-ready: nothing is ready any more, as where no node is left; the rollback `make_whole` lets it run again. Not on
+               a cluster that has controllers of its own
+    deleted:   somebody deletes the workloads by the edge's API, and leaves all else
+    """
+    if how not in ("not-ready", "deleted"):
+        raise UsageError(f"what runs on an edge is spoiled by not-ready or deleted, not by {how!r}")
+
+    async def act(campaign: Campaign) -> list[str]:
+        cluster = _edge(campaign, edge)
+        mine = [
+            thing
+            for thing in await cluster.objects()
+            if thing["kind"] in _WORKLOADS and DEPLOYMENT_LABEL in (thing["metadata"].get("labels") or {})
+        ]
+        if mine and how == "not-ready":
+            await cluster.let_run(runs=False)
+        for thing in mine if how == "deleted" else ():
+            await cluster.delete(thing)
+        return [f"{thing['kind']} {thing['metadata']['name']}" for thing in mine]
+
+    spoiled = stage().act(act)
+    if not spoiled:
+        raise AssertionError(f"EMCO has nothing on {edge} that could run")
+    stage().mark(f"spoiled {edge}")
+    return f"{', '.join(spoiled)} on {edge}: {how}"
+
+
+@in_sentences
+def wait_until_told(group: str, edge: str, says: Literal["Ready", "NotReady"], limit: float = 10.0) -> str:
+    """Wait until EMCO's `status=ready` of a group says of what is on an edge that it is ready, or is not; what it says
+    there. Fails with that when it does not within `limit` seconds."""
+    if says not in ("Ready", "NotReady"):
+        raise UsageError(f"EMCO says Ready or NotReady of what is on an edge, not {says!r}")
+    here = stage()
+    here.within(lambda: here.groups.readiness(group).on(edge) == says, limit=float(limit))
+    now = here.groups.readiness(group)
+    words = ", ".join(f"{name} {word}" for name, word in now.edges.get(edge, {}).items()) or "nothing"
+    if now.on(edge) != says:
+        raise AssertionError(f"EMCO does not say {says} of {edge}, but after {float(limit):g} s: {words}")
+    return f"EMCO says of {edge}: {words}"
+
+
+@in_sentences
+def wait_until_unreported(delay: float = 0.0, limit: float = 10.0) -> str:
+    """Wait until no ResourceBundleState is left on any edge; EMCO removes it some time after a deployment.
+
+    delay: how long EMCO means to wait;  limit: seconds after that. Fails with those that are left.
+    """
+    here = stage()
+    here.within(lambda: not _reports(), limit=float(delay) + float(limit))
+    if left := _reports():
+        raise AssertionError(f"{', '.join(left)} after {float(delay) + float(limit):g} s")
+    return "no edge reports any more"
+
+
+def _reports() -> list[str]:
+    return [
+        f"{edge} has the {_REPORT} {thing['metadata']['name']}"
+        for edge, things in stage().objects().items()
+        for thing in things
+        if thing["kind"] == _REPORT
+    ]
+
+
+def _edge(campaign: Campaign, name: str) -> Edge:
+    for edge in campaign.lab.edges.values():
+        if edge.name == name:
+            return edge
+    known = ", ".join(str(edge) for edge in campaign.lab.edges)
+    raise UsageError(f"there is no edge {name!r}; there are {known}")

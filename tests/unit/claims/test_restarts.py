@@ -1,0 +1,86 @@
+"""What is claimed of an rsync that is killed with no event in hand: each claim holds and breaks."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fixtures import restarts
+from harness.crashpoints.outcomes import Outcome
+from harness.pytest_claims import Claims
+
+from .experiments import TWICE, WHOLE, Case, Outcomes, differing, judged
+
+EDGES_SAY = "the application runs by the word of the edges"
+REST = Case(
+    outputs={
+        "rsync is killed": "SIGKILL reaped",
+        "what runs on another edge ends": "Deployment r1-web on p1+c2: deleted",
+        "EMCO says so": "it says so",
+        "EMCO says so after its restart": "it says so",
+        EDGES_SAY: False,
+    },
+    snapshots={"spoiled": WHOLE},
+)
+ALL = ("told", "told-after-restart", "consistent")
+
+
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        ({}, {}),
+        ({"failed": ["EMCO says so"]}, {"told": Outcome.BROKEN}),
+        ({"failed": ["EMCO says so after its restart"]}, {"told-after-restart": Outcome.BROKEN}),
+        ({"now": TWICE}, {"consistent": Outcome.BROKEN}),
+        ({"now": TWICE, "snapshots": {"spoiled": TWICE}}, {}),  # done by hand, not by EMCO
+        # the fault did not take place: all of it runs
+        ({"outputs": {**REST.outputs, EDGES_SAY: True}}, dict.fromkeys(ALL, Outcome.UNKNOWN)),
+        ({"failed": ["rsync starts again"]}, dict.fromkeys(ALL, Outcome.UNKNOWN)),
+    ],
+)
+def test_what_ends_on_an_edge_is_told(
+    change: Mapping[str, Any], expected: Mapping[str, Outcome], proven: Claims, outcomes: Outcomes
+) -> None:
+    restarts.claim_at_rest(proven, replace(REST, **change).ran(), "deleted")
+    assert differing(outcomes) == expected
+    assert set(judged(outcomes)) == set(ALL)
+
+
+CLEANUP = Case(
+    outputs={
+        "rsync is killed": "SIGKILL reaped",
+        "that is before the clean-up": 0.3,
+        "no edge reports any more": "no edge reports any more",
+        "the application is deployed again": "202",
+        "it runs again": "dig1 is ready",
+        "it is updated, to what it is already": "202",
+        "it is terminated and removed": "DELETE 204",
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        ({}, {}),
+        ({"failed": ["no edge reports any more"]}, {"reports-removed": Outcome.BROKEN}),
+        ({"failed": ["it is terminated and removed"]}, {"works-again": Outcome.STUCK}),
+        ({"failed": ["it is updated, to what it is already"]}, {"works-again": Outcome.STUCK}),
+        ({"now": TWICE}, {"consistent": Outcome.BROKEN}),
+        (
+            {"failed": ["rsync starts again"]},
+            dict.fromkeys(("reports-removed", "works-again", "consistent"), Outcome.UNKNOWN),
+        ),
+    ],
+)
+def test_what_reports_on_an_application_goes_after_it(
+    change: Mapping[str, Any], expected: Mapping[str, Outcome], proven: Claims, outcomes: Outcomes
+) -> None:
+    restarts.claim_cleanup(proven, replace(CLEANUP, **change).ran(), "8s")
+    assert differing(outcomes) == expected
+
+
+def test_a_kill_that_came_after_the_clean_up_proves_nothing(proven: Claims, outcomes: Outcomes) -> None:
+    restarts.claim_cleanup(proven, replace(CLEANUP, failed=["that is before the clean-up"]).ran(), "8s")
+    assert set(judged(outcomes).values()) == {Outcome.UNKNOWN}
