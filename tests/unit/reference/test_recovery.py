@@ -18,6 +18,7 @@ GROUP = "/v2/projects/proj1/composite-apps/ca1/v1/deployment-intent-groups/dig1"
 Side = Literal["before", "after"]
 
 
+@pytest.mark.timeout(300)  # a hundred crashes and restarts: half a minute where nothing else runs
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_rsync_killed_at_its_own_writes_recovers(side: Side) -> None:
     asyncio.run(_campaign(side, step=4))
