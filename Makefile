@@ -53,9 +53,9 @@ smoke: setup ## a selection of the disruptions: rsync crash, namespace wipe, clu
 nightly: setup ## every scenario, all of it, six at a time (half an hour)
 	@$(BIN)/python -m pytest scenarios -n $(or $(WORKERS),6) $(SCENARIO_OPTIONS)
 
-# They wait for processes more than they compute, too.
+# They wait for processes more than they compute, too. The longest come last: who is through takes some from the others.
 test: setup ## the tests of the harness itself, three at a time (ARGS: options of pytest)
-	@$(BIN)/python -m pytest tests -n $(or $(WORKERS),3) $(ARGS)
+	@$(BIN)/python -m pytest tests -n $(or $(WORKERS),3) --dist worksteal $(ARGS)
 
 lint: setup ## style, types and layers: ruff, mypy, import-linter, shellcheck where it is installed
 	@status=0; \

@@ -21,6 +21,8 @@ _TOGETHER = 0.25  # seconds between the two looks of one try
 _FIRST, _LONGEST = 0.8, 30.0  # seconds a watch waits, and twice that at the most
 _ANSWERED = 2.0  # seconds longer than for a connection that one waits for an answer over one that was there
 _ALONE = 3  # knocks
+_ON_TIME, _MUCH = 0.1, 0.5  # seconds of lateness, all pauses together
+_AT_ONCE = 0.3  # seconds after its last try at which who gives up says so
 _STEPS = 7  # of a watch's pauses until they do not become longer
 
 
@@ -76,8 +78,15 @@ def readings(
         return {most: found[most]}
     for number, twice in ((1, False), (1, True), (2, True)):
         if found := _Rules(lasts, ended, after, known, number, twice).read(ordered):
-            return found
+            return _likely(found)
     return {}
+
+
+def _likely(found: Mapping[int, Reading]) -> Mapping[int, Reading]:
+    """Without readings that need much lateness where another one needs none: on a machine that is late, nothing that
+    is read rightly is exact, and on one that is not, nothing is late."""
+    least = min(one.late for one in found.values())
+    return {number: one for number, one in found.items() if least > _ON_TIME or one.late < least + _MUCH}
 
 
 _Count = tuple[int, ...]
@@ -104,7 +113,8 @@ class _Rules:
         def rest(place: int, state: _State) -> Mapping[_Count, _Told]:
             """By the numbers of tries from here on: how late at least, and the tries of each series."""
             if place == len(moments):
-                return {(0,) * self.series: (0.0, ((),) * self.series)} if self._may_end(state) else {}
+                late = self._ends(state)
+                return {} if late is None else {(0,) * self.series: (late, ((),) * self.series)}
             best: dict[_Count, _Told] = {}
             at = moments[place]
             for following, which, late in self._steps(state, at):
@@ -123,10 +133,12 @@ class _Rules:
                 found[number] = Reading(max(tries, key=len), late)
         return found
 
-    def _may_end(self, state: _State) -> bool:
-        if self.ended is None or not state.series:
-            return self.ended is None
-        return any(self.ended - last + _EXACT >= 0.0 and self.ended - last < PAUSE for last in state.series)
+    def _ends(self, state: _State) -> float | None:
+        """How late it was said that it tries no more; None: a try would have followed before."""
+        if self.ended is None:
+            return 0.0
+        lags = [self.ended - last for last in state.series if -_EXACT <= self.ended - last < PAUSE]
+        return max(0.0, min(lags) - _AT_ONCE) if lags else None
 
     def _steps(self, state: _State, at: float) -> list[tuple[_State, int | None, float]]:
         """What a knock may be: the state after it, in which series it is a try, and seconds that it is late."""
