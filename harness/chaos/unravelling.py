@@ -83,10 +83,12 @@ def readings(
 
 
 def _likely(found: Mapping[int, Reading]) -> Mapping[int, Reading]:
-    """Without readings that need much lateness where another one needs none: on a machine that is late, nothing that
-    is read rightly is exact, and on one that is not, nothing is late."""
+    """Without readings that need much lateness where another one, with a series, needs none: on a machine that is late
+    nothing that is read rightly is exact, and on one that is not nothing is late. Two or three moments fit by chance.
+    """
+    exact = any(one.late <= _ON_TIME and len(one.at) >= _ALONE for one in found.values())
     least = min(one.late for one in found.values())
-    return {number: one for number, one in found.items() if least > _ON_TIME or one.late < least + _MUCH}
+    return {number: one for number, one in found.items() if one.late < least + _MUCH} if exact else found
 
 
 _Count = tuple[int, ...]
