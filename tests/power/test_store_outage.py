@@ -72,6 +72,6 @@ def test_a_store_that_fails_at_one_write_shows_who_does_not_look(tmp_path: Path)
     assert outcomes(summary) == {
         f"{deleted}.reset": Outcome.LOST,
         f"{deleted}.error": Outcome.LOST,
-        f"{recorded}.reset": Outcome.NEEDS_REPAIR,
+        f"{recorded}.reset": Outcome.STUCK,
     }
     assert code == 1
