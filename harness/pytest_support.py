@@ -69,7 +69,7 @@ class EmcoSession:
         self._victims = self._handed.victims if self._handed else ()
         self._background: Background | None = None
         self._failed = ""
-        self._terminated: Any = None
+        self._signals: dict[signal.Signals, Any] = {}
         self.today = date.today()  # noqa: DTZ011  expiry dates are local days
         self.ended: Ended | None = None
 
@@ -150,7 +150,7 @@ class EmcoSession:
         if set(victims) - set(self.wide.victims):
             self._victims = (*self._victims, *victims)
             self.close()  # what is open knows nothing of them
-        self._tidy_on_sigterm()
+        self._end_in_order()
         self._plan = self._stored_plan()
         if self._plan is None:
             self._learn()
@@ -301,7 +301,7 @@ class EmcoSession:
             name = getattr(self._config, "workerinput", {}).get("workerid", "pytest")
             settings = dataclasses.replace(self.wide, evidence_folder=self.folder.path.absolute())
             self._background = Background(settings, self.work, name=name)
-            self._tidy_on_sigterm()
+            self._end_in_order()
             try:
                 self._background.open()
             except UsageError as error:
@@ -312,16 +312,18 @@ class EmcoSession:
                 raise
         return self._background
 
-    def _tidy_on_sigterm(self) -> None:
-        """SIGTERM ends pytest like Ctrl-C does: everything is undone, the summary is written."""
-        main = threading.current_thread() is threading.main_thread()
-        if main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            self._terminated = signal.signal(signal.SIGTERM, _interrupt)
+    def _end_in_order(self) -> None:
+        """SIGTERM ends pytest like Ctrl-C does, and both at a moment that pytest can show: everything is undone, the
+        summary is written."""
+        if threading.current_thread() is threading.main_thread():
+            for number, usual in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+                if signal.getsignal(number) is usual:
+                    self._signals[number] = signal.signal(number, interrupt)
 
     @cached_property
     def stages(self) -> Stages:
         """The EMCOs of this process on which experiments are run."""
-        self._tidy_on_sigterm()
+        self._end_in_order()
         worker = getattr(self._config, "workerinput", {}).get("workerid", "pytest")
         settings = dataclasses.replace(self.settings, evidence_folder=self.folder.path.absolute())
         return Stages(settings, worker=worker, make_room=lambda: self._one_at_a_time(self._close_environment))
@@ -356,9 +358,8 @@ class EmcoSession:
     def leave(self) -> None:
         """The last thing of a session: nothing stays up, signals mean what they meant before."""
         self.close()
-        if self._terminated is not None:
-            signal.signal(signal.SIGTERM, self._terminated)
-            self._terminated = None
+        while self._signals:
+            signal.signal(*self._signals.popitem())
 
     # -- results ----------------------------------------------------------------------------------------------------
 
@@ -411,8 +412,9 @@ def _ordered(points: Sequence[CrashPoint], seed: int) -> list[CrashPoint]:
     return sorted(points, key=lambda point: place[point.call])
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    if frame is not None and frame.f_lineno is None:  # inside of code without lines pytest cannot show an interrupt
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Handler of a signal that ends pytest. Inside of code without lines, which pytest cannot show, it comes again."""
+    if frame is not None and frame.f_lineno is None:
         threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
         return
     raise KeyboardInterrupt(f"ended by {signal.Signals(number).name}")

@@ -5,12 +5,13 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.linux import die_with_parent
 
 _MOST_SHOWN = 600
+_LONGEST_LINE = 64 * 1024
 
 
 class CommandFails(HarnessTrouble):
@@ -30,27 +31,39 @@ async def command(*arguments: str, limit: float, environment: Mapping[str, str] 
 
     limit: seconds;  environment: added to the harness's own. Raises CommandFails with the end of what it said.
     """
-    process = await _begun(arguments, {**os.environ, **(environment or {})})
+    process = await begun(arguments, {**os.environ, **(environment or {})})
     try:
         out, err = await asyncio.wait_for(process.communicate(), limit)
     except TimeoutError:
         raise CommandFails(f"`{_said(arguments)}` did not end within {limit:g} s") from None
     finally:
-        await _end(process)
+        await ended(process)
     if process.returncode != 0:
         said = (err or out).decode("utf-8", "backslashreplace").strip()[-_MOST_SHOWN:]
         raise CommandFails(f"`{_said(arguments)}` ended with exit code {process.returncode}: {said or 'no word'}")
     return out.decode("utf-8", "backslashreplace")
 
 
-async def _begun(arguments: tuple[str, ...], environment: Mapping[str, str]) -> asyncio.subprocess.Process:
-    """A program that runs. Whoever is cancelled at this very moment has it ended, which asyncio does by halves."""
+async def begun(
+    arguments: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    stderr: int = asyncio.subprocess.PIPE,
+    longest_line: int = _LONGEST_LINE,
+) -> asyncio.subprocess.Process:
+    """A program that runs, its output to be read. Whoever is cancelled at this very moment has it ended, which asyncio
+    does by halves.
+
+    environment: instead of the harness's own;  stderr: as for asyncio;  longest_line: bytes that one line may have
+    Raises CommandFails when it cannot be run.
+    """
     beginning = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            limit=longest_line,
             env=environment,
             start_new_session=True,  # Ctrl-C in a terminal is for us
             preexec_fn=die_with_parent,
@@ -62,12 +75,12 @@ async def _begun(arguments: tuple[str, ...], environment: Mapping[str, str]) -> 
         raise CommandFails(f"{arguments[0]} cannot be run: {error.strerror}") from error
     except asyncio.CancelledError:
         with contextlib.suppress(OSError):  # there is nothing to end
-            await _end(await beginning)
+            await ended(await beginning)
         raise
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """With what it has started: that would go on without it."""
+async def ended(process: asyncio.subprocess.Process) -> None:
+    """End a program with what it has started, which would go on without it. Says nothing when it is over already."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):  # it ended at this very moment
             os.killpg(process.pid, signal.SIGKILL)

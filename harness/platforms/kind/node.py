@@ -1,14 +1,12 @@
 """What happens on a kind node, as its container runtime tells: who started, who died of what; and killing there."""
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.faults.victim import Death, HarnessTrouble
-from harness.platforms.commands import command
-from harness.platforms.linux import die_with_parent
+from harness.platforms.commands import CommandFails, begun, command, ended
 
 _KILL_LIMIT = 20.0
 _LONGEST_LINE = 1024 * 1024
@@ -63,20 +61,16 @@ class KindNode:
         self._program = follow or ("docker", "exec", name, "ctr", "--namespace", "k8s.io", "events")
         self._exits: dict[str, asyncio.Future[Exit]] = {}
         self._process: asyncio.subprocess.Process | None = None
+        self._followed = False
         self._task: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
         """Follow the runtime's events."""
-        self._process = await self._events()
+        self._process, self._followed = await self._events(), True
         self._task = asyncio.ensure_future(self._follow(self._process))
 
     async def _events(self) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            *self._program,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-            limit=_LONGEST_LINE, start_new_session=True,
-            preexec_fn=die_with_parent,
-        )  # fmt: skip
+        return await begun(self._program, stderr=asyncio.subprocess.DEVNULL, longest_line=_LONGEST_LINE)
 
     async def close(self) -> None:
         if self._task is not None:
@@ -85,20 +79,20 @@ class KindNode:
         await self._end()
 
     async def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is not None and process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):  # it ended at this very moment
-                process.kill()
-            await process.wait()
+        """Also for whoever is asked to end while this is under way: then it is still known what has to be ended."""
+        self._followed = False
+        if self._process is not None:
+            await ended(self._process)
+            self._process = None
 
     async def kill(self, container: str) -> Exit:
         """SIGKILL to a container's process, and what the runtime reaped. Raises HarnessTrouble when it is not there."""
-        if self._process is None:
+        if not self._followed:
             raise HarnessTrouble(f"the events of node {self._name} are not followed now")
-        ended = self._exits.setdefault(container, asyncio.get_running_loop().create_future())
+        end = self._exits.setdefault(container, asyncio.get_running_loop().create_future())
         try:
             await self._ctr("tasks", "kill", "--signal", "SIGKILL", container)
-            return await asyncio.wait_for(ended, _KILL_LIMIT)
+            return await asyncio.wait_for(end, _KILL_LIMIT)
         except TimeoutError:
             raise HarnessTrouble(f"container {container[:12]} got SIGKILL, but its end was not seen") from None
         finally:
@@ -133,9 +127,10 @@ class KindNode:
             await asyncio.sleep(_AGAIN)  # whatever ended it may last; nothing announces its end
             try:
                 process = self._process = await self._events()
-            except OSError as error:
+            except CommandFails as error:
                 self._missed(f"the events of node {self._name} cannot be followed: {error}")
             else:
+                self._followed = True
                 self._missed(f"the events of node {self._name} were not followed for a while")
 
     async def _read(self, process: asyncio.subprocess.Process) -> str:

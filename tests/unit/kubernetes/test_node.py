@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -86,3 +87,29 @@ async def test_nothing_is_killed_while_its_end_would_not_be_seen(tmp_path: Path)
         await asyncio.sleep(0)
         with pytest.raises(HarnessTrouble, match="the events of node n are not followed now"):
             await node.kill("a")
+
+
+class Kept(KindNode):
+    """A node that keeps what it has begun."""
+
+    begun: tuple[asyncio.subprocess.Process, ...] = ()
+
+    async def _events(self) -> asyncio.subprocess.Process:
+        process = await super()._events()
+        self.begun += (process,)
+        return process
+
+
+async def test_who_closes_while_events_that_broke_off_are_ended_leaves_no_process_unwaited_for() -> None:
+    async def close() -> list[int | None]:
+        await node.close()
+        return [process.returncode for process in node.begun]
+
+    closing: list[asyncio.Task[list[int | None]]] = []
+    lives_on = (sys.executable, "-c", "import os, time; os.close(1); time.sleep(60)")
+    node = Kept(
+        "n", ended=lambda _: None, missed=lambda _: closing.append(asyncio.ensure_future(close())), follow=lives_on
+    )
+    await node.begin()
+    await until(lambda: closing != [])
+    assert await closing[0] == [-signal.SIGKILL]
