@@ -6,14 +6,12 @@ from typing import Literal
 from harness.campaign import Campaign
 from harness.chaos.current import stage
 from harness.chaos.sentences import in_sentences
-from harness.emco.records import DEPLOYMENT_LABEL
+from harness.emco.records import DEPLOYMENT_LABEL, REPORT
+from harness.emco.running import RUN
 from harness.faults.victim import UsageError
 from harness.platforms.edges.edge import Edge
 
 __all__ = ["spoil", "wait_until_told", "wait_until_unreported"]
-
-_REPORT = "ResourceBundleState"
-_WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod", "Job")
 
 
 @in_sentences
@@ -32,7 +30,7 @@ def spoil(edge: str, how: Literal["not-ready", "deleted"] = "not-ready") -> str:
         mine = [
             thing
             for thing in await cluster.objects()
-            if thing["kind"] in _WORKLOADS and DEPLOYMENT_LABEL in (thing["metadata"].get("labels") or {})
+            if thing["kind"] in RUN and DEPLOYMENT_LABEL in (thing["metadata"].get("labels") or {})
         ]
         if mine and how == "not-ready":
             await cluster.let_run(runs=False)
@@ -77,10 +75,10 @@ def wait_until_unreported(delay: float = 0.0, limit: float = 10.0) -> str:
 
 def _reports() -> list[str]:
     return [
-        f"{edge} has the {_REPORT} {thing['metadata']['name']}"
+        f"{edge} has the {REPORT} {thing['metadata']['name']}"
         for edge, things in stage().objects().items()
         for thing in things
-        if thing["kind"] == _REPORT
+        if thing["kind"] == REPORT
     ]
 
 

@@ -10,11 +10,12 @@ from typing import Any
 from harness.background import request
 from harness.campaign import Campaign
 from harness.emco.placement import Placed
+from harness.emco.records import REPORT
 from harness.emco.status import NOTHING_SAID, GroupStatus, parse_status
 from harness.faults.victim import HarnessTrouble
 
 _PAUSE = 0.2  # seconds between two looks where nothing is written
-_REPORTS = ("Namespace", "ResourceBundleState")  # not of the workload itself
+_REPORTS = ("Namespace", REPORT)  # not of the workload itself
 
 Content = Mapping[str, str]
 """Objects of the workload on one edge: `Deployment/r1-web` -> a digest of what it is to be."""

@@ -4,16 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.emco.record_checks import Found
+from harness.emco.records import REPORT
 from harness.emco.view import View
-
-# A report of a deployment's status. rsync removes it two minutes after the workload.
-_REPORT = "ResourceBundleState"
 
 
 def owned(view: View) -> Found:
     """An object that EMCO applied belongs to a context that a record names and that was not taken down."""
     for thing in view.things:
-        if thing.kind == _REPORT:
+        if thing.kind == REPORT:
             continue
         context, owners = view.contexts.get(thing.owner), view.owners.get(thing.owner, ())
         if context is None:

@@ -16,6 +16,8 @@ CONTEXT_KEY = re.compile(r"^/context/([0-9]+)/")
 ACTIVE_KEY = re.compile(r"^/activecontext/([0-9]+)/")
 _LONG_NUMBER = re.compile(r"[0-9]{10,}")  # a context's id in the name of an edge's object
 DEPLOYMENT_LABEL = "emco/deployment-id"
+REPORT = "ResourceBundleState"
+"""Kind of what the monitor reports a deployment's status by. rsync removes it two minutes after the workload."""
 _UNFINISHED = frozenset({"Instantiating", "Terminating", "Updating"})
 # After an update EMCO leaves this event in the old context's queue, without any fault; rsync's next start works it off.
 MAY_STAY = frozenset({"UpdateDelete"})
@@ -327,7 +329,7 @@ def without_inert(snapshot: Snapshot) -> tuple[Snapshot, tuple[str, ...]]:
 
 def _stale(thing: Mapping[str, Any], there: set[str]) -> bool:
     owner = applied_by(thing)
-    return thing.get("kind") == "ResourceBundleState" and bool(owner) and owner not in there
+    return thing.get("kind") == REPORT and bool(owner) and owner not in there
 
 
 def without_unowned(snapshot: Snapshot) -> tuple[Snapshot, tuple[str, ...]]:

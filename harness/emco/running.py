@@ -82,6 +82,8 @@ _LOOKS: Mapping[str, Callable[[Thing, Thing], str]] = {
     "Pod": _pod,
     "Job": _job,
 }
+RUN = frozenset(_LOOKS)
+"""The kinds of objects that run something."""
 _OBSERVED = frozenset({_deployment, _stateful_set, _replica_set, _daemon_set})
 """Whose controllers write down which generation they have seen."""
 

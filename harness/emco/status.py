@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.emco.placement import Placed
-from harness.emco.records import DEPLOYMENT_LABEL
+from harness.emco.records import DEPLOYMENT_LABEL, REPORT
 from harness.emco.running import not_running
-
-_REPORT = "ResourceBundleState"
 
 Edges = Mapping[str, Iterable[Mapping[str, Any]]]
 
@@ -121,7 +119,7 @@ class GroupStatus:
         there = marked(edges)
         if missing := [one for one in mine if not one.is_in(there)]:
             return f"{missing[0].kind} {missing[0].name} is said to be applied, but is not on {edge}"
-        reported = {name for at, kind, name, _ in there if (at, kind) == (edge, _REPORT)}
+        reported = {name for at, kind, name, _ in there if (at, kind) == (edge, REPORT)}
         if missing := [one for one in mine if one.label not in reported]:
             return f"nothing reports on {missing[0].app} on {edge} yet"
         return "" if mine else f"nothing is to be on {edge}"
