@@ -37,6 +37,7 @@ from harness.wire.links import Address, RelayError
 from harness.wire.remote import RemoteRelay
 
 _START_LIMIT = 90.0
+_SCHEMA_LIMIT = 30.0  # from the moment it answers: a service looks for it once a second
 _CONTAINER_LIMIT = 30.0
 _KNOWN_LIMIT = 5.0  # until the API server tells where a pod is that is at work already
 _LOG_TAIL = 4000
@@ -334,13 +335,15 @@ class KubernetesLab:
     async def _done_with_schema(self, service: str) -> None:
         """Wait until a service says in its log that it knows the referential schema: before that it refuses every
         create."""
-        deadline = asyncio.get_running_loop().time() + _START_LIMIT
+        deadline = asyncio.get_running_loop().time() + _SCHEMA_LIMIT
         while True:
             pod = await self._parts.pods.running(service, address=self.at(service) or "?", limit=_KNOWN_LIMIT)
             if pod is not None and is_done_with_schema(await self._parts.streams.log(pod.path)):
                 return
             if asyncio.get_running_loop().time() > deadline:
-                raise ServiceDown(service, f"did not load the schema within {_START_LIMIT:g} s", self.log_tail(service))
+                raise ServiceDown(
+                    service, f"did not load the schema within {_SCHEMA_LIMIT:g} s", self.log_tail(service)
+                )
             await asyncio.sleep(_LOG_PAUSE)  # the log is all that tells; bounded by the limit
 
     def all_ended(self) -> None:
