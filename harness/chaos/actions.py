@@ -161,7 +161,8 @@ def pause(name: str) -> str:
 
 @in_sentences
 def resume(name: str) -> str:
-    """Let it run again."""
+    """Let it run again; marks the moment."""
+    stage().mark(f"resume {name}")
     stage().resume(name)
     return f"{name} runs"
 

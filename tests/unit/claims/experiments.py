@@ -88,7 +88,7 @@ class Case:
             if name not in self.failed
         ]
         moments = {"outage mongo": 5.0, "back mongo": 6.0, "outage both": 5.0, "back both": 6.0, "empty": 0.0}
-        moments |= {"outage etcd": 5.0, "back etcd": 6.0, "supervised": 5.2, "rsync up": 6.5}
+        moments |= {"outage etcd": 5.0, "back etcd": 6.0, "supervised": 5.2, "rsync up": 6.5, "resume rsync": 7.0}
         stage = SimpleNamespace(
             snapshots={"begin": WHOLE, **self.snapshots},
             snapshot=lambda: self.now,
@@ -101,6 +101,7 @@ class Case:
             ),
             knocks=self.knocks_at,
             history=lambda _: self.history,
+            seen=lambda *, source, target, since: [one for one in self.history if one.target == target],
             at_rest=lambda: self.restless,
             marked=lambda name: SimpleNamespace(at=moments[name]),
         )
