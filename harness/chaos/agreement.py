@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.chaos.aftermath import disagreements, shown
-from harness.chaos.stage import BEGIN, Stage
+from harness.chaos.observing import BEGIN
+from harness.chaos.stage import Stage
 from harness.crashpoints.outcomes import Grade
 from harness.emco.invariants import INVARIANTS, Violation
 from harness.faults.victim import UsageError

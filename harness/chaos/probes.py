@@ -4,8 +4,8 @@ from typing import Any
 
 from harness.chaos.attempts import tried
 from harness.chaos.current import stage
+from harness.chaos.observing import BEGIN
 from harness.chaos.sentences import in_sentences
-from harness.chaos.stage import BEGIN
 from harness.emco.status import NOTHING_SAID, parse_status
 from harness.faults.victim import HarnessTrouble, UsageError
 

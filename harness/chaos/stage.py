@@ -4,60 +4,44 @@ Actions, probes and pytest fixtures all act through it, so an experiment does th
 Every method blocks until it is done; each wait has a limit.
 """
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, TypeVar
 
 from harness.background import Answer, Background, at_rest, make_empty, request
 from harness.campaign import Campaign
 from harness.chaos import backups
-from harness.chaos.attempts import CONNECTS, Tries, going_on, tries
+from harness.chaos.attempts import going_on
 from harness.chaos.clients import Clients
 from harness.chaos.groups import Groups
-from harness.chaos.linked import must_be_linked
 from harness.chaos.load import Load
 from harness.chaos.moments import Made, Mark, Pending, flaps_mark, held_mark
-from harness.chaos.reading import Reading, read_contexts
+from harness.chaos.observing import BEGIN, Observer
 from harness.chaos.supervision import Supervision
-from harness.chaos.waiting import within
 from harness.chaos.watching import Seen
 from harness.crashpoints.model import Told
 from harness.emco.calls import Call
-from harness.emco.invariants import Violation, broken
-from harness.emco.profile import PROFILE
 from harness.emco.status import NOTHING_SAID
 from harness.faults.victim import Death, HarnessTrouble, UsageError
 from harness.platforms.disruptions import Partition, Volume
-from harness.stores.canonical import Delta, canonical, difference
-from harness.stores.snapshot import Snapshot
-from harness.wire.conditions import BlackHole
-from harness.wire.effects import Observation
-from harness.wire.knocks import Knock
 from harness.work import Work
 
 T = TypeVar("T")
-BEGIN = "begin"
-"""Name of the snapshot of the empty EMCO that an experiment begins with."""
-
 _OVERDUE = 3  # times the period: a next try that has not come by then does not come
 _STAYS = 2.5  # seconds; rsync waits 2 s between two tries (facts, section 6)
 
 
-class Stage:
+class Stage(Observer):
     """One EMCO to experiment with."""
 
     def __init__(self, environment: Background, work: Work) -> None:
-        self._environment = environment
-        self._calls = tuple(subject.call for subject in work.subjects if isinstance(subject.call, Call))
+        calls = tuple(subject.call for subject in work.subjects if isinstance(subject.call, Call))
+        super().__init__(environment, calls)
         self.title = work.title
-        self.marks: list[Mark] = []
         self.made: list[Made] = []
-        self.snapshots: dict[str, Snapshot] = {}
         self._begun: list[Pending] = []
         self._held: dict[str, tuple[str, Partition]] = {}
         self.groups = Groups(environment, self._calls)
@@ -65,17 +49,7 @@ class Stage:
         self.supervision = Supervision(environment)
         self.load = Load(environment)
 
-    # -- who is there -----------------------------------------------------------------------------------------------
-
-    @property
-    def services(self) -> tuple[str, ...]:
-        """Names of the services."""
-        return self._look(lambda campaign: campaign.disruptions.services)
-
-    @property
-    def edges(self) -> tuple[str, ...]:
-        """Names of the edges, `provider+cluster`."""
-        return self._look(lambda campaign: campaign.disruptions.edges)
+    # -- the workload -----------------------------------------------------------------------------------------------
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -244,94 +218,11 @@ class Stage:
         """The same, while the experiment goes on."""
         return self._environment.begin(what)
 
-    # -- what is seen -----------------------------------------------------------------------------------------------
+    # -- what is waited for ------------------------------------------------------------------------------------------
 
-    def mark(self, name: str) -> Mark:
-        """Remember this moment."""
-        mark = self._moment(name)
-        self.marks.append(mark)
-        return mark
-
-    def _moment(self, name: str) -> Mark:
-        return self._look(
-            lambda campaign: Mark(
-                name, campaign.lab.relay.clock(), campaign.lab.relay.seq(), len(campaign.lab.relay.knocks)
-            )
-        )
-
-    def marked(self, name: str) -> Mark:
-        """The latest mark of a name. Raises UsageError when there is none."""
-        for mark in reversed(self.marks):
-            if mark.name == name:
-                return mark
-        raise UsageError(f"nothing was marked {name!r}; there are {', '.join(mark.name for mark in self.marks)}")
-
-    def since(self, name: str) -> float:
-        """Seconds since the latest mark of a name."""
-        return self._now() - self.marked(name).at
-
-    def history(self, since: Mark | None = None) -> tuple[Observation, ...]:
-        """Effects that the relays saw, all or since a mark."""
-        return self._look(lambda campaign: campaign.lab.relay.since(since.seq if since else 0))
-
-    def must_be_linked(self, target: str, *, source: str = "*") -> None:
-        """Raise UsageError with the links that there are unless one leads from a source to a target (patterns)."""
-        services, links = self.services, self._look(lambda campaign: campaign.lab.relay.links())
-        must_be_linked(links, services, source=source, target=target)
-
-    def knocks(
-        self, *, source: str = "*", target: str = "*", since: Mark | None = None, until: Mark | None = None
-    ) -> tuple[Knock, ...]:
-        """Tries to reach a target, all or from a mark to another: connections asked for, what a black hole was sent."""
-        window = slice(since.knock if since else 0, until.knock if until else None)
-        seen = self._look(lambda campaign: tuple(campaign.lab.relay.knocks[window]))
-        return tuple(one for one in seen if fnmatchcase(one.source, source) and fnmatchcase(one.target, target))
-
-    def seen(self, *, source: str = "*", target: str = "*", since: Mark | None = None) -> tuple[Observation, ...]:
-        """Effects from a source on a target (patterns), all or since a mark."""
-        seen = self.history(since)
-        return tuple(one for one in seen if fnmatchcase(one.source, source) and fnmatchcase(one.target, target))
-
-    def tries(self, target: str, *, since: Mark, source: str = "rsync") -> Tries:
-        """Tries of one source to reach one target since a mark."""
-        knocks = self.knocks(source=source, target=target, since=since)
-        return tries(knocks, lasts=CONNECTS if self._is_black_hole(target) else 0.0)
-
-    def _is_black_hole(self, target: str) -> bool:
-        """Whether nobody answers who asks for a connection to it."""
-
-        def look(campaign: Campaign) -> bool:
-            relay = campaign.lab.relay
-            found = [relay.condition(link) for link in relay.links() if link.target == target]
-            return any(isinstance(one, BlackHole) and not one.connects for one in found)
-
-        return self._look(look)
-
-    def _fewest_tries(self, target: str, since: Mark) -> int:
-        """Of the targets that a pattern means, that which was tried least, for certain; 0 where it means none."""
-        links = self._look(lambda campaign: campaign.lab.relay.links())
-        names = {link.target for link in links if fnmatchcase(link.target, target)}
-        return min((self.tries(name, since=since).fewest for name in names), default=0)
-
-    def cuts(self, target: str, *, since: Mark) -> int:
-        """How many connections to a target were cut since a mark."""
-        return self._look(
-            lambda campaign: sum(link.target == target and at >= since.at for at, link in campaign.lab.relay.cuts)
-        )
-
-    def silent(self, *, limit: float = 5.0) -> tuple[str, ...]:
-        """Why services do not answer, a sentence each; nothing when all do."""
-
-        async def ask(campaign: Campaign) -> tuple[str, ...]:
-            disruptions = campaign.disruptions
-            found = await asyncio.gather(*(disruptions.silent(name, limit=limit) for name in disruptions.services))
-            return tuple(why for why in found if why)
-
-        return self._environment.do(ask)
-
-    def reading(self, *, limit: float = 5.0) -> Reading:
-        """What of EMCO can be looked up in etcd, and what cannot; see harness.chaos.reading."""
-        return self._environment.do(lambda campaign: read_contexts(campaign, self._calls, limit=limit))
+    def at_rest(self) -> str:
+        """Wait until EMCO is at rest; why it does not get there, empty when it does."""
+        return self._environment.do(at_rest)
 
     def lifecycle(self, group: str, verb: str) -> Answer:
         """POST one of a group's lifecycle calls, `stop` or `terminate` say, once; marks the moment."""
@@ -362,7 +253,7 @@ class Stage:
             reached = self.within(there, limit=max(0.0, deadline - time.monotonic()))
             if reached is None:
                 raise HarnessTrouble(f"{group} is not {goal} after {limit:g} s: {missing(self.groups.now(group))}")
-            mark = self._moment(f"{goal} {group}")
+            mark = self.moment(f"{goal} {group}")
             # A thread of rsync that was forgotten sleeps, looks like rest, and undoes what another one has done.
             why = self.within(partial(undone, reached), limit=_STAYS)
             if not why and (last := there()):
@@ -377,7 +268,7 @@ class Stage:
         mark = self.marked(since)
 
         def enough() -> int | None:
-            seen = self._fewest_tries(target, mark)
+            seen = self.fewest_tries(target, mark)
             return seen if seen >= times else None
 
         return self.until(enough, limit=limit, what=f"{times} tries to reach {target}")
@@ -396,7 +287,7 @@ class Stage:
 
         def enough() -> str | None:
             self._flap_once_tried(target, mark)
-            if tries and self._fewest_tries(target, mark) >= tries:
+            if tries and self.fewest_tries(target, mark) >= tries:
                 return f"{tries} tries"
             if missing is None or missing(self.groups.now(group)):
                 return None
@@ -406,7 +297,7 @@ class Stage:
         return self.within(enough, limit=seconds) or f"{seconds:g} s"
 
     def _flap_once_tried(self, target: str, since: Mark) -> None:
-        if target not in self._held or not self._fewest_tries(target, since):
+        if target not in self._held or not self.fewest_tries(target, since):
             return
         source, how = self._held.pop(target)
 
@@ -426,7 +317,7 @@ class Stage:
         self.must_be_linked(target)
         mark = self.marked(since)
         before = self.tries(target, since=mark)
-        if not going_on(before, self._now()):
+        if not going_on(before, self.now()):
             return "nothing is tried any more"
 
         def another() -> float | None:
@@ -436,61 +327,5 @@ class Stage:
         latest = self.within(another, limit=_OVERDUE * before.period)
         if latest is None:
             return "nothing is tried any more"
-        self.within(lambda: None, limit=latest + share * before.period - self._now())
+        self.within(lambda: None, limit=latest + share * before.period - self.now())
         return f"{share:.0%} of the time between two tries"
-
-    def _now(self) -> float:
-        """Seconds of the relay's clock."""
-        return self._look(lambda campaign: campaign.lab.relay.clock())
-
-    def objects(self) -> Mapping[str, tuple[dict[str, Any], ...]]:
-        """What the edges hold, by their names; the stores are not asked."""
-        return self._environment.do(lambda campaign: campaign.lab.edge_objects())
-
-    def snapshot(self) -> Snapshot:
-        """What stores and edges hold now."""
-        return self._environment.do(lambda campaign: campaign.lab.snapshot())
-
-    def remember(self, name: str) -> Snapshot:
-        """Take a snapshot and keep it by a name, for what is compared later."""
-        self.snapshots[name] = self.snapshot()
-        return self.snapshots[name]
-
-    def remembered(self, name: str) -> Snapshot:
-        """A snapshot by its name; a backup's is that of its file. Raises UsageError when there is none."""
-        if name not in self.snapshots:
-            raise UsageError(f"no snapshot is named {name!r}; there are {', '.join(self.snapshots)}")
-        return self.snapshots[name]
-
-    def changed_since(self, name: str) -> tuple[Delta, ...]:
-        """Where the canonical state, that of the edges included, is not as in a snapshot that was remembered."""
-        rules = PROFILE.rules(())
-        return difference(canonical(self.remembered(name), rules), canonical(self.snapshot(), rules))
-
-    def broken(self, since: str = BEGIN) -> tuple[Violation, ...]:
-        """Invariants that do not hold now and did in a snapshot that was remembered. EMCO has to be at rest."""
-        return broken(self.snapshot(), before=self.remembered(since))
-
-    def at_rest(self) -> str:
-        """Wait until EMCO is at rest; why it does not get there, empty when it does."""
-        return self._environment.do(at_rest)
-
-    def until(self, holds: Callable[[], T | None], *, limit: float, what: str) -> T:
-        """Ask again after every effect and at least each 0.2 s until `holds` gives something; that.
-
-        Raises HarnessTrouble when it does not within `limit` seconds: `what` says what was waited for.
-        """
-        found = self.within(holds, limit=limit)
-        if found is None:
-            raise HarnessTrouble(f"{what}: not within {limit:g} s")
-        return found
-
-    def within(self, holds: Callable[[], T | None], *, limit: float) -> T | None:
-        """As `until`; None when it does not come to hold."""
-        return within(self._environment, holds, limit=limit)
-
-    def _look(self, at: Callable[[Campaign], T]) -> T:
-        async def read(campaign: Campaign) -> T:
-            return at(campaign)
-
-        return self._environment.do(read)
