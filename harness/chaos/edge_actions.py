@@ -11,7 +11,7 @@ from harness.emco.running import RUN
 from harness.faults.victim import UsageError
 from harness.platforms.edges.edge import Edge
 
-__all__ = ["spoil", "wait_until_told", "wait_until_unreported"]
+__all__ = ["check_reported", "spoil", "wait_until_told", "wait_until_unreported"]
 
 
 @in_sentences
@@ -58,6 +58,15 @@ def wait_until_told(group: str, edge: str, says: Literal["Ready", "NotReady"], l
     if now.on(edge) != says:
         raise AssertionError(f"EMCO does not say {says} of {edge}, but after {float(limit):g} s: {words}")
     return f"EMCO says of {edge}: {words}"
+
+
+@in_sentences
+def check_reported() -> int:
+    """How many ResourceBundleStates edges report by, now. Fails when there is none: then there is nothing to remove."""
+    there = _reports()
+    if not there:
+        raise AssertionError("no edge reports on anything")
+    return len(there)
 
 
 @in_sentences
