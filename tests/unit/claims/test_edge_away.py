@@ -33,6 +33,7 @@ LOST = "p1+c2"
 OLD, NEW, NONE = {"ConfigMap/a": "1"}, {"ConfigMap/a": "2"}, dict[str, str]()
 OTHER = {"Deployment/b": "1"}
 MAPS = "/api/v1/namespaces/n/configmaps"
+REPORTS = "/apis/k8splugin.io/v1alpha1/namespaces/n/resourcebundlestates/1-app1"
 
 
 def look(
@@ -45,8 +46,8 @@ def look(
     return Seen(at, status, dict(zip(EDGES, edges, strict=True)))
 
 
-def wrote(op: str, edge: str = LOST, *, at: float = 1.0) -> Observation:
-    effect = Effect("edge", op, edge, (("path", MAPS),))
+def wrote(op: str, edge: str = LOST, *, at: float = 1.0, path: str = MAPS) -> Observation:
+    effect = Effect("edge", op, edge, (("path", path),))
     return Observation(0, "rsync", edge, effect, at, at + 0.1, forwarded=True, ok=True)
 
 
@@ -161,6 +162,9 @@ AT_REST = replace(
         ({}, {}),
         (seen(*AT_REST.seen, look(4.0, "Instantiated", OLD, OLD, NONE)), {"left-alone": Outcome.LOST}),
         (seen(*AT_REST.seen, look(4.0, "Instantiated", OLD, NEW, OLD), DONE), {"left-alone": Outcome.LOST}),
+        # taken away and put back, and nobody looked in between
+        ({"effects": (wrote("DELETE", "p1+c1", at=9.0), wrote("POST", "p1+c1", at=9.1))}, {"left-alone": Outcome.LOST}),
+        ({"effects": (wrote("PATCH", "p1+c1", path=REPORTS),)}, {}),  # what edges report by is not the application
         (seen(*AT_REST.seen[:1]), {"says-retrying": Outcome.BROKEN}),
         ({"marks": marks(running_dig1=23.1)}, {"runs-afterwards": Outcome.STUCK}),
         ({"marks": marks(running_dig1=None)}, {"runs-afterwards": Outcome.STUCK}),
