@@ -18,8 +18,10 @@ from harness.chaos.recording import Recording
 from harness.chaos.watching import Content, Seen
 from harness.crashpoints.outcomes import Outcome
 from harness.emco.status import NOTHING_SAID, GroupStatus, Resource
+from harness.evidence.run_folder import RunFolder
 from harness.platforms.disruptions import Partition
 from harness.pytest_claims import Claims
+from harness.reporting.claimed import read_claimed
 from harness.stores.snapshot import Snapshot
 from harness.wire.effects import Effect, Observation
 from harness.wire.knocks import Knock
@@ -53,6 +55,11 @@ def wrote(op: str, edge: str = LOST, *, at: float = 1.0, path: str = MAPS) -> Ob
 
 def knocks(*moments: float, target: str = LOST) -> tuple[Knock, ...]:
     return tuple(Knock(at, "rsync", target, "connect") for at in moments)
+
+
+def watched(*moments: float) -> tuple[Knock, ...]:
+    """Those of which it was seen that they are no tries."""
+    return tuple(Knock(at, "rsync", LOST, "connect", "GET /apis/k8splugin.io/v1alpha1") for at in moments)
 
 
 def differing(outcomes: Outcomes) -> Expected:
@@ -92,6 +99,7 @@ def seen(*looks: Seen) -> dict[str, Any]:
         ({"marks": marks(running_dig1=25.1)}, {"resumes": Outcome.STUCK}),  # 15 s and one period of 2 s
         ({"marks": marks(running_dig1=None)}, {"resumes": Outcome.STUCK}),
         ({"knocks": knocks(1.0)}, {"tries-again": Outcome.BROKEN}),
+        ({"knocks": watched(1.0, 2.5)}, {"tries-again": Outcome.STUCK}),
         ({"knocks": knocks(0.8, 2.4, 5.6, 7.9)}, {"tries-again": Outcome.UNKNOWN}),  # a watch knocks so, too
         (seen(BEFORE, replace(AWAY, at=8.5), DONE), {"says-retrying": Outcome.BROKEN, "others-go-on": Outcome.BROKEN}),
         # an edge that is there waits for the one that is away
@@ -123,6 +131,24 @@ def test_retrying_is_said_of_each_edge_that_is_away(proven: Claims, outcomes: Ou
     one_of_them = replace(WELL, target="p1+*", marks={"partition p1+*": 0.0, "heal p1+*": 8.0}, knocks=everywhere)
     while_away(proven, one_of_them, "instantiate")
     assert outcomes()["says-retrying"] == Outcome.BROKEN
+
+
+@pytest.mark.parametrize(
+    "words, seen",
+    [
+        (("Available", "Available"), "it said Available"),
+        (("", "Unknown"), "it never said so: nothing, then Unknown"),
+        (("", "Available"), "it said nothing, then Available"),  # no baseline that accepts the one above accepts this
+        (("Unknown", "Retrying"), "Retrying after 6.9 s"),
+    ],
+)
+def test_what_was_said_instead_of_retrying(
+    words: tuple[str, str], seen: str, proven: Claims, folder: RunFolder
+) -> None:
+    looks = [look(at, "Instantiating", OLD, NONE, OLD, word=word) for at, word in zip((0.0, 6.9), words, strict=True)]
+    while_away(proven, replace(WELL, knocks=knocks(0.1, 0.9), seen=(BEFORE, *looks, DONE)), "instantiate")
+    told = {one.name: one.reason for one in read_claimed(folder).claims}
+    assert told["says-retrying"] == seen
 
 
 @pytest.mark.parametrize(
