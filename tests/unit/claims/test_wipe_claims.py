@@ -26,9 +26,9 @@ PROJECT = {"_id": 1, "project": "p", "keyId": "{project}", "data": {"metadata": 
 LATER = {**PROJECT, "_id": 2, "project": "q"}
 
 
-def thing(name: str, context: str, data: str = "1") -> dict[str, Any]:
-    labels = {"emco/deployment-id": f"{context}-app1"}
-    return {"kind": "ConfigMap", "metadata": {"name": name, "namespace": "n", "labels": labels}, "data": {"k": data}}
+def thing(name: str, context: str, data: str = "1", uid: str = "first") -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "n", "uid": uid, "labels": {"emco/deployment-id": f"{context}-app1"}}
+    return {"kind": "ConfigMap", "metadata": metadata, "data": {"k": data}}
 
 
 def snapshot(*documents: dict[str, Any], contexts: tuple[str, ...] = (), edge: tuple[Any, ...] = ()) -> Snapshot:
@@ -186,6 +186,11 @@ AS_AT = {"records are as at the backup": "yes", "contexts are as at the backup":
         ({}, "contexts are as at the backup", {"contexts": Outcome.LOST}),
         (
             {"restored": replace(RESTORED, edges={"p1+c1": (thing("old", "1", "2"), thing("new", "2"))})},
+            "",
+            {"edges": Outcome.LOST},
+        ),
+        (  # taken away and put back
+            {"restored": replace(RESTORED, edges={"p1+c1": (thing("old", "1", uid="other"), thing("new", "2"))})},
             "",
             {"edges": Outcome.LOST},
         ),
