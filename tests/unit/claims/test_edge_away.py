@@ -442,6 +442,8 @@ GIT = replace(
         ({}, 500, {"terminate-waits": Outcome.NEEDS_REPAIR}),
         (seen(*GIT.seen[:-1], replace(git(12.0, "TerminateFailed"), edges=dict.fromkeys(EDGES, NONE))), 202,
          {"terminate-waits": Outcome.NEEDS_REPAIR}),
+        (seen(*GIT.seen[:-1], replace(git(12.0, "Terminated"), edges=dict.fromkeys(EDGES, NONE))), 202,
+         {"terminate-waits": Outcome.NEEDS_REPAIR}),
     ],
 )  # fmt: skip
 def test_a_git_server_that_is_away(
