@@ -76,7 +76,12 @@ REFUSED = {
     "a file that is not there": "no-file",
     "into stores that are not empty": "not-empty",
 }
-KEY = {"services start with it": "rsync ended: no key", "work is given to EMCO": ["update-dig1 500"]}
+KEY = {
+    "mongo all the same": "9 documents",
+    "etcd all the same": "9 keys",
+    "services start with it": "rsync ended: no key",
+    "work is given to EMCO": ["update-dig1 500"],
+}
 SILENT = {"what the API says": {"status": 400, "said": "", "running": False}}
 RETAINED = {"volumes of claims that are gone": ["a", "b"], "no pod is left": 0}
 BINDING = {"the stores are installed again": "PersistentVolumeClaim is not bound"}
