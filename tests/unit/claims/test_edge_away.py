@@ -267,6 +267,21 @@ def test_a_call_that_is_stopped(
 
 
 @pytest.mark.parametrize(
+    "left, where",
+    [({LOST: OLD}, f"the edge that was away, Terminated ({LOST})"),
+     ({LOST: OLD, "p1+c3": OLD}, f"edges that were there, Terminated ({LOST}, p1+c3)")],
+)  # fmt: skip
+def test_where_something_is_left_is_told_apart(
+    left: Mapping[str, Content], where: str, proven: Claims, folder: RunFolder
+) -> None:
+    last = replace(GONE, edges={**GONE.edges, **left})
+    never = {name: at for name, at in MEANWHILE.items() if name != "gone dig1"}
+    claim_given_up(proven, replace(GIVEN_UP, marks=never, seen=(*GIVEN_UP.seen[:-1], last)), terminated(), "nothing")
+    told = {one.name: one.reason for one in read_claimed(folder).claims}
+    assert told["nothing-left"] == f"left on {where}"
+
+
+@pytest.mark.parametrize(
     "moments, outcome",
     [
         ((1.0, 3.0, 6.0, 6.02, 6.9, 8.3), Outcome.HOLDS),
