@@ -12,6 +12,7 @@ from harness.campaign import Campaign
 from harness.chaos import actions, backup_actions, backups, probes
 from harness.chaos.stage import Stage
 from harness.faults.victim import HarnessTrouble
+from harness.stores.pair import make_backup
 
 EDGE = "p1+c2"
 RECORDS = "mongo/emco.resources.bson"
@@ -60,13 +61,13 @@ def late(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]
     async def here(campaign: Campaign) -> Campaign:
         return campaign
 
-    campaign, make = stage.act(here), backups.make_backup
+    campaign = stage.act(here)
 
     def write(times: int) -> None:
         left = [f"late-{number}" for number in range(times)]
 
         async def make_and_write(*stores: Any, **how: Any) -> Any:
-            backup = await make(*stores, **how)
+            backup = await make_backup(*stores, **how)
             if left:
                 body = {"metadata": {"name": left.pop()}}
                 assert (await request(campaign, "orchestrator", "POST", "/v2/projects", body)).status == 201
