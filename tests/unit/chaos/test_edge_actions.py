@@ -63,8 +63,8 @@ def test_where_nothing_runs_nothing_can_be_spoiled(stage: Stage) -> None:
 def test_reports_are_seen_as_long_as_they_are_there(stage: Stage) -> None:
     assert edge_actions.wait_until_unreported() == "no edge reports any more"
     with pytest.raises(ActivityFailed, match="no edge reports on anything"):
-        edge_actions.check_reported()
+        edge_actions.wait_until_reported(limit=0.1)
     actions.run_workload(until="instantiate-dig1")
-    assert edge_actions.check_reported() == 3
+    assert edge_actions.wait_until_reported() == 3
     with pytest.raises(ActivityFailed, match=r"p1\+c1 has the ResourceBundleState \d+-app1.* after 0\.1 s"):
         edge_actions.wait_until_unreported(limit=0.1)

@@ -51,7 +51,7 @@ CLEANUP = Case(
     outputs={
         "rsync is killed": "SIGKILL reaped",
         "that is before the clean-up": 0.3,
-        "the edges still report on it": 3,
+        "the edges report on it": 3,
         "no edge reports any more": "no edge reports any more",
         "the application is deployed again": "202",
         "it runs again": "dig1 is ready",
@@ -82,7 +82,9 @@ def test_what_reports_on_an_application_goes_after_it(
     assert differing(outcomes) == expected
 
 
-@pytest.mark.parametrize("step", ["that is before the clean-up", "the edges still report on it"])
-def test_a_kill_that_leaves_nothing_to_clean_up_proves_nothing(step: str, proven: Claims, outcomes: Outcomes) -> None:
+@pytest.mark.parametrize("step", ["that is before the clean-up", "the edges report on it"])
+def test_where_nothing_was_to_be_cleaned_up_a_kill_proves_nothing(
+    step: str, proven: Claims, outcomes: Outcomes
+) -> None:
     restarts.claim_cleanup(proven, replace(CLEANUP, failed=[step]).ran(), "8s")
     assert set(judged(outcomes).values()) == {Outcome.UNKNOWN}
