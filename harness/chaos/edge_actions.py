@@ -61,8 +61,8 @@ def wait_until_told(group: str, edge: str, says: Literal["Ready", "NotReady"], l
 def wait_until_reported(limit: float = 10.0) -> int:
     """Wait until each edge that has something of EMCO's reports on it by a ResourceBundleState; how many there are.
 
-    Fails with an edge that does not within `limit` seconds, and where no edge has anything: that later none is left would
-    say nothing.
+    Fails with an edge that does not within `limit` seconds, and where no edge has anything: that later none is left
+    would say nothing.
     """
     here = stage()
 
