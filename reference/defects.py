@@ -258,6 +258,13 @@ DEFECTS: tuple[Defect, ...] = (
         "an Update writes down how an edge is connected in its own context, and status reads the first one's",
         ("rsync Update", "status"),
     ),
+    Defect(
+        "R25",
+        "13, overlap",
+        "two rsyncs at work side by side, as where a pod is replaced, know nothing of each other: both do every event, "
+        "and what one of them is told does not end what the other one does",
+        _RSYNC_ANY,
+    ),
 )
 
 SEEDED: tuple[Defect, ...] = (

@@ -68,7 +68,11 @@ class Notes:
 
 
 class Deployer:
-    """Does events on clusters. `spawn` starts what is to go on by itself."""
+    """Does events on clusters.
+
+    spawn: starts what is to go on by itself
+    check: raises when another rsync is through with what is in hand for a context
+    """
 
     def __init__(
         self,
@@ -78,6 +82,7 @@ class Deployer:
         contexts: Contexts,
         notes: Notes,
         spawn: Callable[[Awaitable[None]], None],
+        check: Callable[[str], Awaitable[None]],
     ) -> None:
         self._config = config
         self._records = records
@@ -86,6 +91,7 @@ class Deployer:
         self._log = notes.log
         self._note = notes.write
         self._spawn = spawn
+        self._check = check
         self._reports = Reports(
             contexts=contexts,
             at_once="R10" not in notes.defects,
@@ -122,6 +128,7 @@ class Deployer:
         while True:
             try:
                 for name in job.resources:
+                    await self._check(job.context)
                     await self._run_resource(job, edge, name)
                 await self._ask_for_report(job, edge)
                 if job.event == events.TERMINATE:
@@ -198,6 +205,7 @@ class Deployer:
         if most is not None and "R18" in self._defects:
             most += 1  # EMCO counts a retry only after it has compared
         while True:
+            await self._check(job.context)
             try:
                 await edge.reach()
             except EdgeUnreachable as error:

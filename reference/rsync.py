@@ -34,11 +34,17 @@ class Stopped(Exception):
     """The context's stopflag was set while an event was worked on."""
 
 
+class Superseded(Exception):
+    """Another rsync is through with the event that is in hand here: it must not be gone on with."""
+
+
 @dataclass(slots=True)
 class Worker:
-    """What this process knows of one context: whether it works on it, and the work that a Terminate interrupts."""
+    """What this process knows of one context: whether it works on it, on which event of its queue, and the work that a
+    Terminate interrupts."""
 
     running: bool = False
+    number: int | None = None
     work: asyncio.Task[None] | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -56,7 +62,7 @@ class RsyncService:
         self._tasks: set[asyncio.Task[None]] = set()
         self._notes = Notes(contexts, defects, log)
         self._deployer = Deployer(
-            config=config, records=records, contexts=contexts, notes=self._notes, spawn=self._spawn
+            config=config, records=records, contexts=contexts, notes=self._notes, spawn=self._spawn, check=self._check
         )
 
     # -- accepting ---------------------------------------------------------------------------------------------------
@@ -127,6 +133,20 @@ class RsyncService:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             self._log.error("work ended by a mistake of this program", exc_info=error)
+
+    # -- one of several ----------------------------------------------------------------------------------------------
+
+    async def _check(self, context: str) -> None:
+        """Raises Superseded when the event in hand is not pending any more. Who cannot find out goes on."""
+        number = self._workers.setdefault(context, Worker()).number
+        if "R25" in self._defects or number is None:
+            return
+        try:
+            queue = await self._contexts.queue(context)
+        except StoreError as error:
+            self._log.info("queue of %s: %s", context, error)
+            return
+        _must_be_pending(context, queue, number)
 
     # -- restarting --------------------------------------------------------------------------------------------------
 
@@ -200,8 +220,8 @@ class RsyncService:
                     self._log.warning("work on context %s: %s", context, error)
                     if "R17" in self._defects:
                         return
-                except Stopped as error:
-                    self._log.warning("work on context %s ended: %s", context, error)
+                except (Stopped, Superseded) as error:
+                    self._log.warning("work on context %s ended: %r", context, error)
                     return
                 else:
                     return
@@ -234,11 +254,21 @@ class RsyncService:
             return True
         if not await self._begin(context, number, item):
             return True
-        worker.work = asyncio.ensure_future(self._work(context, item))
-        failed = await self._outcome(context, worker.work)
-        worker.work = None
-        await self._finish(context, number, status=transition.failure if failed else transition.success, failed=failed)
+        worker.work, worker.number = asyncio.ensure_future(self._work(context, item)), number
+        try:
+            failed = await self._outcome(context, worker.work)
+        finally:
+            worker.work = worker.number = None
+        reached = transition.failure if failed else await self._desired(context, transition.success)
+        await self._finish(context, number, status=reached, failed=failed)
         return True
+
+    async def _desired(self, context: str, success: str) -> str:
+        """What an event that went well has led to. EMCO looks up what is desired by then, whoever has written that."""
+        if "R25" in self._defects:
+            with contextlib.suppress(StoreError):
+                return str((await self._contexts.get(context, _DESIRED))["Status"])
+        return success
 
     async def _begin(self, context: str, number: int, item: QueueItem) -> bool:
         """Note that an event is begun; where that fails EMCO gives the event up (R24)."""
@@ -286,7 +316,10 @@ class RsyncService:
             await self._notes.write(context, _CURRENT, value)
             return
         async with self._workers.setdefault(context, Worker()).lock:
-            queue = _with_status(await self._contexts.queue(context), number, outcome)
+            queue = await self._contexts.queue(context)
+            if "R25" not in self._defects:
+                _must_be_pending(context, queue, number)
+            queue = _with_status(queue, number, outcome)
             prefix = root(context)
             values = {
                 prefix + _QUEUE: _queue_json(queue),
@@ -367,6 +400,11 @@ _INITIAL: Mapping[str, Any] = {
     "status/": {"Status": "Created"},
 }
 """What rsync writes into a context when it first sees it, in this order."""
+
+
+def _must_be_pending(context: str, queue: list[QueueItem], number: int) -> None:
+    if number < len(queue) and queue[number].status != events.PENDING:
+        raise Superseded(context)
 
 
 def _queue_json(queue: list[QueueItem]) -> bytes:

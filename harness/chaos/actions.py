@@ -21,6 +21,7 @@ from harness.platforms.disruptions import Partition, Volume
 
 __all__ = [
     "attempt",
+    "begin_overlap",
     "between_tries",
     "bring_up",
     "call",
@@ -28,6 +29,7 @@ __all__ = [
     "check_time",
     "check_unchanged",
     "crash",
+    "end_overlap",
     "heal",
     "hold",
     "inject",
@@ -134,6 +136,23 @@ def start(name: str) -> str:
 
 
 @in_sentences
+def begin_overlap(name: str) -> str:
+    """Start a second instance of a service beside the one at work, as where a pod is evicted: the older one goes on
+    with what it has in hand and with its connections, new ones are led to the newer one. Marks the moment."""
+    told = stage().begin_overlap(name)
+    stage().mark(f"two {name}")
+    return told
+
+
+@in_sentences
+def end_overlap(name: str) -> str:
+    """SIGKILL the older of two instances. Fails where there are no two."""
+    told = stage().end_overlap(name).describe()
+    stage().mark(f"one {name}")
+    return f"the older {told}"
+
+
+@in_sentences
 def pause(name: str) -> str:
     """Stop a service or a store from running, without ending it: it is there and answers nothing."""
     stage().pause(name)
@@ -142,7 +161,8 @@ def pause(name: str) -> str:
 
 @in_sentences
 def resume(name: str) -> str:
-    """Let it run again."""
+    """Let it run again; marks the moment."""
+    stage().mark(f"resume {name}")
     stage().resume(name)
     return f"{name} runs"
 
@@ -307,21 +327,22 @@ def lifecycle(group: str, verb: str, expect: int = 0) -> dict[str, Any]:
 
 
 @in_sentences
-def meanwhile(group: str, what: Literal["nothing", "stop", "restart-rsync"] = "nothing") -> str:
-    """For experiments that differ in one step only: stop the group, restart rsync, or do nothing; marks the moment.
+def meanwhile(group: str, what: Literal["nothing", "stop", "terminate", "restart-rsync"] = "nothing") -> str:
+    """For experiments that differ in one step only: stop or terminate the group, restart rsync, or do nothing; marks
+    the moment.
 
     Its own mark is `meanwhile`, whatever is done.
     """
     stage().mark("meanwhile")
-    if what == "stop":
-        return f"stop was answered {lifecycle(group, 'stop', expect=202)['status']}"
+    if what in ("stop", "terminate"):
+        return f"{what} was answered {lifecycle(group, what, expect=202)['status']}"
     stage().mark(what)
     if what == "restart-rsync":
         death = crash("rsync")
         start("rsync")
         return f"{death}; rsync answers again"
     if what != "nothing":
-        raise AssertionError(f"meanwhile is nothing, stop or restart-rsync, not {what!r}")
+        raise AssertionError(f"meanwhile is nothing, stop, terminate or restart-rsync, not {what!r}")
     return "nothing"
 
 

@@ -185,6 +185,14 @@ class Stage:
         """Start what is down and wait until it answers."""
         self._environment.do(lambda campaign: campaign.disruptions.start(name))
 
+    def begin_overlap(self, name: str) -> str:
+        """Start a second instance of a service beside the one at work; which two, in words."""
+        return self._environment.do(lambda campaign: campaign.disruptions.begin_overlap(name))
+
+    def end_overlap(self, name: str) -> Death:
+        """End the older one."""
+        return self._environment.do(lambda campaign: campaign.disruptions.end_overlap(name))
+
     def pause(self, name: str) -> None:
         """Stop it from running without ending it."""
         self._environment.do(lambda campaign: campaign.disruptions.pause(name))

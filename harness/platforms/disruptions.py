@@ -86,9 +86,16 @@ class Disruptable(Protocol):
     async def resume(self, name: str) -> None:
         """Let it run again."""
 
+    async def begin_overlap(self, service: str) -> str:
+        """Start a second instance of a service beside the one at work, as where a pod is replaced, and return when it
+        answers: the older one keeps its connections, new ones are led to the newer one. Which two, in words."""
+
+    async def end_overlap(self, service: str) -> Death:
+        """SIGKILL the older of the two."""
+
     async def make_whole(self, name: str = "*") -> tuple[str, ...]:
-        """Resume what is paused, heal what is broken, let workloads run on edges, start what is down, of all or of one;
-        what was done, in words."""
+        """End the older of two instances, resume what is paused, heal what is broken, let workloads run on edges, start
+        what is down, of all or of one; what was done, in words."""
 
     async def partition(self, source: str, target: str, how: Partition) -> int:
         """Break all links from source to target (patterns, `*` for any); how many."""

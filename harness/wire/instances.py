@@ -1,8 +1,8 @@
 """Which instance of a source may talk.
 
 Where a source is replaced rather than restarted, as a pod is, the old instance and the new one live side by side for a
-while. Each has an address of its own. At most one instance of a source is let in at any time; the next one waits, its
-connections accepted and unread, until it is asked for; one that was retired is turned away.
+while. Each has an address of its own. At most one instance of a source is let in at any time, two where that is asked
+for; the next one waits, its connections accepted and unread, until it is; one that was retired is turned away.
 
 The addresses are learned from the links that only one source uses. A source connects to its stores before it does
 anything else, so whoever comes from the same address is known by then.
@@ -22,6 +22,7 @@ _MOST_WAITING = 256
 @dataclass(slots=True)
 class _State:
     present: str = ""
+    older: str = ""  # of two that are let in
     wanted: bool = False
     waiting: list[Arrival] = field(default_factory=list)
 
@@ -40,18 +41,32 @@ class Instances:
         self._changed = changed
 
     def address(self, source: str) -> str:
-        """Where its instance is; empty while there is none."""
+        """Where its instance is, of two the newer one; empty while there is none."""
+        return self._states[source].present or self._states[source].older
+
+    def newest(self, source: str) -> str:
+        """The same; empty also while a second one was asked for and has not come."""
         return self._states[source].present
 
     def source_at(self, address: Address) -> str:
         """Whose instance is at an address; `?` for nobody's."""
-        return next((name for name, state in self._states.items() if state.present == address[0]), UNKNOWN)
+        known = (name for name, state in self._states.items() if address[0] in (state.present, state.older))
+        return next(known, UNKNOWN)
 
     def want(self, source: str) -> None:
         """Let the next instance in: the first one that comes, or that waits still, and was not retired."""
         state = self._states[source]
-        if state.present:
-            return
+        if not state.present:
+            self._await(source, state)
+
+    def beside(self, source: str) -> None:
+        """The same while there is one: that one stays, as the older of two. Does nothing where there are two."""
+        state = self._states[source]
+        if state.present and not state.older:
+            state.older, state.present = state.present, ""
+            self._await(source, state)
+
+    def _await(self, source: str, state: _State) -> None:
         state.wanted = True
         waiting, state.waiting = state.waiting, []
         for arrival in waiting:
@@ -61,12 +76,20 @@ class Instances:
                 arrival.turn_away()
 
     def retire(self, source: str) -> str:
-        """The present instance may talk no more, and none is let in until one is wanted; where it was."""
+        """Neither instance may talk any more, and none is let in until one is wanted; where the newer one was."""
         state = self._states[source]
+        self.retire_older(source)
         address, state.present, state.wanted = state.present, "", False
         if address:
             self._retired[address] = self._clock()
         return address
+
+    def retire_older(self, source: str) -> None:
+        """The older of two may talk no more."""
+        state = self._states[source]
+        if state.older:
+            self._retired[state.older] = self._clock()
+        state.older = ""
 
     def ban(self, address: str) -> None:
         """Whoever is at this address is turned away from now on, also who waits already."""
@@ -107,7 +130,7 @@ class Instances:
         if not state.present and state.wanted:
             state.present, state.wanted = address, False
             self._changed(source)
-        if state.present == address:
+        if address in (state.present, state.older):
             arrival.let_in()
         else:
             state.waiting.append(arrival)

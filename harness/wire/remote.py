@@ -207,6 +207,14 @@ class RemoteRelay:
         """Let the next instance of a source in."""
         self._order("want", source=source)
 
+    def beside(self, source: str) -> None:
+        """Let another instance of a source in while there is one, which stays."""
+        self._order("beside", source=source)
+
+    def retire_older(self, source: str) -> None:
+        """Turn away the older of two."""
+        self._order("retire_older", source=source)
+
     def ban(self, address: str) -> None:
         """Turn away whoever is at this address."""
         self._order("ban", address=address)

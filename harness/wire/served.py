@@ -405,7 +405,7 @@ class ServedRelay:
         deadline = self._relay.clock() + float(order["limit"])
         why = f"no instance of {source} came"
         while self._relay.clock() < deadline:
-            host = self._instances.address(source)
+            host = self._instances.newest(source)
             if host:
                 try:
                     for ask, port in asked:
@@ -482,6 +482,8 @@ _ORDERS: dict[str, Callable[[ServedRelay, _Master, Json], Any]] = {
     "reset_held": lambda relay, _, order: relay._relay.reset_held(order["source"]),  # noqa: SLF001  the same
     "refuse_held": lambda relay, _, order: relay._relay.refuse_held(order["source"]),  # noqa: SLF001  the same
     "want": lambda relay, _, order: relay._instances.want(order["source"]),  # noqa: SLF001  the same
+    "beside": lambda relay, _, order: relay._instances.beside(order["source"]),  # noqa: SLF001  the same
+    "retire_older": lambda relay, _, order: relay._instances.retire_older(order["source"]),  # noqa: SLF001  the same
     "ban": lambda relay, _, order: relay._instances.ban(order["address"]),  # noqa: SLF001  the same
     "answers": lambda relay, _, order: relay._answers(order),  # noqa: SLF001  the same
     "hung_up": lambda relay, _, order: relay._hung_up(order),  # noqa: SLF001  the same

@@ -94,7 +94,7 @@ def test_at_rest(variant: Variant, experiment: Run, claims: "Claims") -> None:
     [
         ("instantiate", "stop"),
         ("instantiate", "restart-rsync"),
-        ("terminate", "stop"),
+        pytest.param("terminate", "stop", marks=SLOW),
         pytest.param("instantiate", "nothing", marks=SLOW),
     ],
 )

@@ -82,6 +82,7 @@ def test_volumes_are_kept(experiment: Run, claims: "Claims") -> None:
     wipe.claim_works(claims, ran)
 
 
+@SLOW
 def test_without_a_backup(experiment: Run, claims: "Claims") -> None:
     ran = experiment("lost.yaml")
     wipe.about(claims, ran, "no-backup", by=("mongo is lost", "etcd is lost"))

@@ -48,10 +48,10 @@ IN_EVENT = [
     ("etcd", "refused", 1, "begun"),
     ("etcd", "refused", 1, "reachable"),
     ("etcd", "crashed", 1, "applied"),
-    ("etcd", "refused", 1, "done"),
     ("mongo", "refused", 1, "accepted"),
 ]
 LONG_IN_EVENT = [
+    ("etcd", "refused", 1, "done"),
     ("etcd", "refused", 10, "begun"),
     ("etcd", "refused", 10, "applied"),
     ("etcd", "black-hole", 10, "applied"),

@@ -34,6 +34,7 @@ def test_etcd_later_than_rsync(kind: str, seconds: int, experiment: Callable[...
     outage.claim_goes_on_later(claims, ran, f"{kind}/{seconds}s")
 
 
+@SLOW
 def test_etcd_fails_when_rsync_asks_what_is_active(experiment: Callable[..., Ran], claims: "Claims") -> None:
     ran = experiment("restore_error.yaml")
     proof = outage.cuts(ran, "it asked in vain", "connections of rsync to etcd were reset at its question")

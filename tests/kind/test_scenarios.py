@@ -9,7 +9,7 @@ from tests.kind.conftest import Run
 # What stands for a whole scenario where each test takes half a minute or more: of each, what is other in pods.
 CHOSEN = {
     "rsync_crash": "instantiate-dig1 and not instantiate-dig1- and after and (configmaps or deployments.crash "
-    "or readystatus or State or AppContextEventQueue or activecontext)",
+    "or readystatus or State or AppContextEventQueue or activecontext) or overlap or test_at_rest and deleted",
     "namespace_wipe": "test_restored and instantiate-dig1 or test_volumes_are_kept",
     "cluster_partition": "while_away and instantiate and (refused and one or reset or slow) "
     "or given_up and (terminate or restart)",

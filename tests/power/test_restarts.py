@@ -1,7 +1,7 @@
 """What rsync holds in memory only is missed after its restart, and what never comes to run is missed always.
 
-R10, R11 and R16 each break the claim that is there for them, and no other one. An edge on which pods never start breaks
-every claim that an application runs, although EMCO says Instantiated and all is applied: stalled.py is that edge.
+R10, R11, R16 and R25 each break the claims that are there for them, and no other one. An edge on which pods never
+start breaks every claim that an application runs, although EMCO says Instantiated and all is applied: stalled.py is it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,11 +15,13 @@ from harness.crashpoints.outcomes import Outcome
 from .runs import claimed
 
 RESTARTS = "scenarios/rsync_crash/test_restarts.py"
-SHORT = (f"{RESTARTS}::test_at_rest[not-ready]", f"{RESTARTS}::test_cleanup[8]")
+SHORT = (f"{RESTARTS}::test_at_rest[not-ready]", f"{RESTARTS}::test_cleanup[8]", f"{RESTARTS}::test_overlap[given-up]")
 BROKEN = {
     "rsync_crash/at-rest/not-ready:told-after-restart": Outcome.BROKEN,  # R10
     "rsync_crash/cleanup/8s:reports-removed": Outcome.BROKEN,  # R11
     "rsync_crash/cleanup/8s:consistent": Outcome.BROKEN,  # R16
+    "rsync_crash/overlap/given-up:lasts": Outcome.ORPHANS,  # R25
+    "rsync_crash/overlap/given-up:consistent": Outcome.BROKEN,  # R25
 }
 IDLE = (
     "scenarios/store_outage/test_store_outage.py::test_in_event[etcd-refused-1-begun]",
@@ -32,8 +34,8 @@ STALLED = {
 
 
 @pytest.mark.timeout(240)
-def test_what_is_held_in_memory_only_is_missed_after_a_restart(tmp_path: Path) -> None:
-    summary = claimed(SHORT, reference="R10,R11,R16", folder=tmp_path, limit=180)
+def test_what_one_rsync_holds_in_memory_is_missed_by_the_next_one(tmp_path: Path) -> None:
+    summary = claimed(SHORT, reference="R10,R11,R16,R25", folder=tmp_path, limit=180)
     reasons = {one.id: one.reason for one in summary.claims if one.outcome is not Outcome.HOLDS}
     assert _broken(summary.claims) == BROKEN, reasons
     assert reasons["rsync_crash/cleanup/8s:consistent"].startswith("I8-idle: etcd /activecontext/")

@@ -152,6 +152,14 @@ class KubernetesDisruptions:
         await self._parts.node.resume(container)
         self._undo.done(number)
 
+    async def begin_overlap(self, service: str) -> str:
+        self._known(service)
+        return await self._lab.begin_overlap(service)
+
+    async def end_overlap(self, service: str) -> Death:
+        self._known(service)
+        return await self._lab.end_overlap(service)
+
     async def shrink(self, store: str, megabytes: int) -> None:  # noqa: ARG002  as the Protocol has it
         raise HarnessTrouble(f"{store} has a volume of the cluster's StorageClass, which is not made smaller")
 
@@ -166,6 +174,10 @@ class KubernetesDisruptions:
         for one in paused:
             await self.resume(one)
         told = [f"{one} runs again" for one in paused]
+        for service in self._lab.overlapping:
+            if fnmatchcase(service, name):
+                await self._lab.end_overlap(service)
+                told.append(f"the older {service} is ended")
         if name == "*" and self._hub_away is not None:
             await self._hub_is_back()
             told.append("the hub is reached again")

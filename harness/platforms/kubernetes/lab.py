@@ -18,7 +18,9 @@ from harness.platforms.kind.node import Exit
 from harness.platforms.kubernetes.edges import EdgeGroup
 from harness.platforms.kubernetes.evidence import ClusterEvidence
 from harness.platforms.kubernetes.exits import Exits
+from harness.platforms.kubernetes.instances import Instance, Start
 from harness.platforms.kubernetes.nodes import NodeAccess
+from harness.platforms.kubernetes.pod_logs import PodLogs
 from harness.platforms.kubernetes.pods import Pod, Pods
 from harness.platforms.kubernetes.streams import Streams
 from harness.platforms.kubernetes.undo import DisruptionUndo
@@ -40,7 +42,6 @@ _START_LIMIT = 90.0
 _SCHEMA_LIMIT = 30.0  # from the moment it answers: a service looks for it once a second
 _CONTAINER_LIMIT = 30.0
 _KNOWN_LIMIT = 5.0  # until the API server tells where a pod is that is at work already
-_LOG_TAIL = 4000
 _LOG_PAUSE = 0.1
 _LOOK_AGAIN = 1.0
 
@@ -74,33 +75,6 @@ class ClusterParts:
     hub: Machine | None = None
 
 
-@dataclass(slots=True)
-class _Instance:
-    """An instance that was let in, and whose pod was not replaced since.
-
-    since: the moment before it was let in, as Exits has moments;  pod: once the API server has told of it
-    """
-
-    address: str
-    since: int
-    pod: Pod | None = None
-
-    def containers(self, pods: tuple[Pod, ...]) -> tuple[str, ...]:
-        """Every container that it may be, those that ended included."""
-        there = [pod for pod in pods if pod.address == self.address]
-        known = [*there, *([self.pod] if self.pod is not None else [])]
-        return tuple(one for pod in known for one in (pod.container, pod.ended) if one)
-
-
-@dataclass(slots=True)
-class _Start:
-    """What is seen of a service's pods while one is to come up. has_run: whether any of their programs ever ran."""
-
-    since: int
-    has_run: bool = False
-    log: str = ""
-
-
 class KubernetesLab:
     """Implements the Lab protocol.
 
@@ -124,11 +98,12 @@ class KubernetesLab:
         self._missed = ""
         # whoever was let in before, by somebody else, counts as running: it must not go on with what it knows
         self._instances = {
-            name: _Instance(address, self._exits.now) for name, address in parts.relay.instances.items() if address
+            name: Instance(address, self._exits.now) for name, address in parts.relay.instances.items() if address
         }
         self._running = {name for name in self.services if name in self._instances}
         self._edges_refused = False
-        self._logs: set[asyncio.Task[None]] = set()
+        self._logs = PodLogs(parts.pods, parts.streams, parts.logs)
+        self._older: dict[str, Instance] = {}
         self._rest = RestClient(self.http, parts.endpoints, limit=limits.answer)
         parts.pods.follow(self._look)
 
@@ -179,12 +154,7 @@ class KubernetesLab:
         return _Victim(service, self)
 
     def log_tail(self, service: str) -> str:
-        path = self._log(service)
-        if not path.exists():
-            return ""
-        with path.open("rb") as log:
-            log.seek(max(0, path.stat().st_size - _LOG_TAIL))
-            return log.read().decode("utf-8", "backslashreplace")
+        return self._logs.tail(service)
 
     async def clean_slate(self, snapshot: Snapshot, *, only: frozenset[str] | None = None) -> None:
         if snapshot.environment != self.environment:
@@ -205,30 +175,35 @@ class KubernetesLab:
         Also those that count as ended or never came up: whoever was let in has a memory, whatever became of it since.
         """
         await self.relay.synced()
-        killed = [name for name in self.services if name in self._instances or self.relay.instances.get(name)]
+        killed = [name for name in self.services if self._was_let_in(name)]
         for name in killed:
             self._part_with(name)
         self._missed = ""
         await self.relay.synced()
         await all_of(self._replace(name) for name in killed)
 
+    def _was_let_in(self, service: str) -> bool:
+        """Whether an instance of it was, that has not been replaced since."""
+        return service in self._instances or service in self._older or bool(self.relay.instances.get(service))
+
     def _part_with(self, service: str) -> None:
         """Its instance, if there is one, talks no more; its pod is still to be replaced."""
         self._running.discard(service)
         address = self.relay.instances.get(service)
         if address and self.at(service) != address:
-            self._instances[service] = _Instance(address, self._exits.now)
+            self._instances[service] = Instance(address, self._exits.now)
         self.relay.drop(service)
 
     async def _replace(self, service: str) -> None:
-        """Delete the pod that was let in; one that is gone already is fine."""
-        one = self._instances.get(service)
-        if one is None:
-            return
-        pod = one.pod or await self._parts.pods.at(service, one.address, limit=_KNOWN_LIMIT)
-        if pod is not None:
-            await self._parts.pods.delete(pod)
-        del self._instances[service]
+        """Delete the pod that was let in, of two both; one that is gone already is fine."""
+        for known in (self._older, self._instances):
+            one = known.get(service)
+            if one is None:
+                continue
+            pod = one.pod or await self._parts.pods.at(service, one.address, limit=_KNOWN_LIMIT)
+            if pod is not None:
+                await self._parts.pods.delete(pod)
+            del known[service]
 
     async def start_services(self, *, empty: bool = False, only: frozenset[str] | None = None) -> None:
         """Let all in together; on empty stores the orchestrator first: the others wait for the schema it stores.
@@ -245,11 +220,21 @@ class KubernetesLab:
 
         Raises ServiceDown with its log, and HarnessTrouble where the cluster brought no program of it to run.
         """
-        if service not in self._running and (service in self._instances or self.relay.instances.get(service)):
+        if service not in self._running and self._was_let_in(service):
             self._part_with(service)
             await self._replace(service)
-        start = _Start(self._exits.now)
+        start = Start(self._exits.now)
         self.relay.want(service)
+        await self._comes(service, start)
+        if service not in self._running:
+            self._instances[service] = Instance(self.relay.instances[service], start.since)
+            self._running.add(service)
+            self._logs.follow(service, self._instances[service], known=self._look)
+        if service != "rsync":
+            await self._done_with_schema(service)
+
+    async def _comes(self, service: str, start: Start) -> None:
+        """Wait until the instance that was asked for answers. Raises as let_in does."""
         renewing = asyncio.ensure_future(self._renew(service, start))
         try:
             why = await self.relay.answers(service, self._parts.wiring.ports(service), limit=_START_LIMIT)
@@ -263,16 +248,42 @@ class KubernetesLab:
             raise HarnessTrouble(f"{service}: {why}; its pods could not be looked after: {trouble}") from trouble
         if why:
             raise await self._not_up(service, why, start)
-        if service not in self._running:
-            self._instances[service] = _Instance(self.relay.instances[service], start.since)
-            self._running.add(service)
-            following = asyncio.ensure_future(self._follow_log(service, self._instances[service]))
-            self._logs.add(following)
-            following.add_done_callback(self._logs.discard)
-        if service != "rsync":
-            await self._done_with_schema(service)
 
-    async def _renew(self, service: str, start: _Start) -> None:
+    async def begin_overlap(self, service: str) -> str:
+        """Let a second instance in beside the one at work, and return when it answers; which two, in words.
+
+        Raises as let_in does: then neither is at work any more.
+        """
+        if service not in self._running:
+            raise HarnessTrouble(f"{service} does not run: there is nothing that another one could run beside")
+        if service in self._older:
+            raise HarnessTrouble(f"two instances of {service} are at work already")
+        if missing := self._parts.node.missing:
+            raise HarnessTrouble(f"the death of one of two instances of {service} could not be proven: {missing}")
+        start, older = Start(self._exits.now), self._instances[service]
+        self._older[service] = older
+        self.relay.beside(service)
+        await self._comes(service, start)
+        newer = self._instances[service] = Instance(self.relay.instances[service], start.since)
+        self._logs.follow(service, newer, known=self._look)
+        return f"two instances of {service} are at work, at {older.address} and {newer.address}"
+
+    async def end_overlap(self, service: str) -> Death:
+        """SIGKILL the older of two on its node; the newer one goes on."""
+        older = self._older.get(service)
+        if older is None:
+            raise HarnessTrouble(f"there is no older instance of {service} to be killed")
+        death = await self._kill(service, await self._pod_at(service, older.address))
+        self.relay.retire_older(service)
+        del self._older[service]
+        return death
+
+    @property
+    def overlapping(self) -> tuple[str, ...]:
+        """Services of which two are at work."""
+        return tuple(self._older)
+
+    async def _renew(self, service: str, start: Start) -> None:
         """Delete pods whose container ended, since nobody knows when kubelet starts it again: those that waited too
         long and gave up, and one that was let in and gave up; the next one is let in in its place."""
         pods = self._parts.pods
@@ -290,7 +301,7 @@ class KubernetesLab:
                     self.relay.ban(pod.address)
                 await self.relay.synced()
                 if pod.address and pod.address == self.relay.instances.get(service):
-                    start.log = await self._words(pod)
+                    start.log = await self._logs.words(pod)
                     self._part_with(service)
                     self.relay.want(service)
                 elif not pod.is_stale:  # it waits again, and has seen nothing
@@ -301,7 +312,7 @@ class KubernetesLab:
                     del self._instances[service]
             await self._news.wait(_LOOK_AGAIN)  # no bell is rung when the relay lets somebody in
 
-    async def _not_up(self, service: str, why: str, start: _Start) -> ServiceDown | HarnessTrouble:
+    async def _not_up(self, service: str, why: str, start: Start) -> ServiceDown | HarnessTrouble:
         """Why a start failed, with what the service said; and whose fault it is. Its instance is let in no more."""
         await self.relay.synced()
         pods, address = self._parts.pods.of(service), self.relay.instances.get(service) or "?"
@@ -309,28 +320,14 @@ class KubernetesLab:
             (pod for pod in pods if pod.has_run or pod.address == address),
             key=lambda pod: (pod.address == address, pod.made),
         )
-        log = (await self._words(newest[-1]) if newest else "") or start.log
-        with self._log(service).open("a", encoding="utf-8") as file:
-            file.write(log)
+        log = (await self._logs.words(newest[-1]) if newest else "") or start.log
+        self._logs.add(service, log)
         self._part_with(service)
         said = await self._parts.why_not_ready(service)
         sentence = f"did not answer within {_START_LIMIT:g} s of its start: {why}; the cluster says: {said}"
         if not start.has_run and not newest:
             return HarnessTrouble(f"{service} {sentence}; no program of it was started, so it is not to blame")
         return ServiceDown(service, sentence, log)
-
-    async def _words(self, pod: Pod) -> str:
-        """The end of a pod's log."""
-        return (await self._parts.streams.log(pod.path))[-_LOG_TAIL:].decode("utf-8", "backslashreplace")
-
-    async def _follow_log(self, service: str, instance: _Instance) -> None:
-        pods, address = self._parts.pods, instance.address
-        pod = await pods.running(service, address=address, limit=_KNOWN_LIMIT)
-        pod = pod or await pods.at(service, address, limit=0)
-        if pod is not None:
-            instance.pod = pod
-            self._look()  # its end may be known already
-            self._parts.streams.follow_log(pod.path, self._log(service))
 
     async def _done_with_schema(self, service: str) -> None:
         """Wait until a service says in its log that it knows the referential schema: before that it refuses every
@@ -350,6 +347,7 @@ class KubernetesLab:
         """Everything has ended at once, as on a machine that is switched off: nothing of it has to be replaced."""
         self._running.clear()
         self._instances.clear()
+        self._older.clear()
 
     def all_seen(self) -> None:
         """Whatever was missed was of those that have ended: who runs from now on is let in from now on."""
@@ -387,14 +385,23 @@ class KubernetesLab:
         """
         if service not in self._running:
             raise HarnessTrouble(f"{service} was to be killed, but it does not run: {self.log_tail(service)[-400:]}")
-        await self.relay.synced()
-        pod = await self._parts.pods.running(service, address=self.at(service), limit=_CONTAINER_LIMIT)
-        if pod is None:
-            raise HarnessTrouble(f"{service} was to be killed, but its pod at {self.at(service)} is not known")
+        pod = await self._pod_at(service, self.at(service))
         self._running.discard(service)
+        death = await self._kill(service, pod)
+        del self._instances[service]
+        return death
+
+    async def _pod_at(self, service: str, address: str) -> Pod:
+        """The pod that is to be killed."""
+        await self.relay.synced()
+        pod = await self._parts.pods.running(service, address=address, limit=_CONTAINER_LIMIT)
+        if pod is None:
+            raise HarnessTrouble(f"{service} was to be killed, but its pod at {address} is not known")
+        return pod
+
+    async def _kill(self, service: str, pod: Pod) -> Death:
         ended = await self._parts.node.kill(pod.container)
         told = await self._parts.pods.delete(pod)
-        del self._instances[service]
         check_exit(service, pod, ended, told)
         return ended.death(service)
 
@@ -438,13 +445,8 @@ class KubernetesLab:
     async def close(self) -> None:
         """Let go of it; what was installed stays for whoever owns the cluster."""
         self._parts.pods.unfollow(self._look)
-        for task in tuple(self._logs):
-            task.cancel()
-        await asyncio.gather(*self._logs, return_exceptions=True)
+        await self._logs.close()
         await self._rest.close()
-
-    def _log(self, service: str) -> Path:
-        return self._parts.logs / f"{service}.log"
 
 
 def check_exit(name: str, pod: Pod, ended: Exit, told: Mapping[str, int]) -> None:

@@ -88,11 +88,11 @@ class ProcessDisruptions:
         if not path:
             info = SERVICES.get(name)
             if info is not None and info.grpc_port is not None:
-                await ping(*self._lab.layout.grpc(name))
+                await ping(*self._lab.at_work.grpc(name))
             else:
-                await reachable(self._lab.layout.http(name))
+                await reachable(self._lab.http(name))
             return ""
-        host, port = self._lab.layout.http(name)
+        host, port = self._lab.http(name)
         try:
             async with aiohttp.request("GET", f"http://{host}:{port}{path}") as answer:
                 return "" if answer.status < 400 else f"{name} answers GET {path} with {answer.status}"
@@ -111,6 +111,12 @@ class ProcessDisruptions:
         self._process(name).resume()
         self._paused.discard(name)
 
+    async def begin_overlap(self, service: str) -> str:
+        return await self._lab.at_work.begin_overlap(service)
+
+    async def end_overlap(self, service: str) -> Death:
+        return await self._lab.at_work.end_overlap(service)
+
     async def shrink(self, store: str, megabytes: int) -> None:
         await self._volumes.shrink(self._process(store), megabytes)
 
@@ -122,6 +128,11 @@ class ProcessDisruptions:
 
     async def make_whole(self, name: str = "*") -> tuple[str, ...]:
         told = []
+        for service in self._lab.at_work.overlapping:
+            if not fnmatchcase(service, name):
+                continue
+            await self.end_overlap(service)
+            told.append(f"the older {service} is ended")
         for paused in sorted(one for one in self._paused if fnmatchcase(one, name)):
             if self._process(paused).pid is not None:
                 self._process(paused).resume()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from harness.faults.victim import UsageError
 from harness.platforms.edges.edge import Edge
 from harness.platforms.edges.running import CLUSTER_UNDOERS
 from harness.platforms.linux import become_subreaper, enter_network_namespace, own_mounts
+from harness.platforms.process.at_work import AtWork, Placed
 from harness.platforms.process.edges import Site, open_edges
 from harness.platforms.process.lab import EdgeName, Parts, ProcessLab
 from harness.platforms.process.layout import (
@@ -74,12 +76,14 @@ async def open_lab(
         stores, mongo, etcd = await _stores(site, stack)
         relay, owners = Relay(), SocketOwners()
         clusters = await open_edges(site, edges, stack)
-        supervised = {
-            service: await _service(site, service, index, binaries.get(service), relay)
-            for index, service in enumerate(services)
-        }
-        endpoints = await _links(layout, services, clusters, relay, owners)
-        parts = Parts(layout, folder, supervised, stores, mongo, etcd, clusters, relay, owners, endpoints)
+        make = _Services(site, services, binaries)
+        stack.callback(make.close)
+        for index, service in enumerate(services):
+            await _own_links(site, service, index, relay)
+        first = {service: make.usual(service) for service in services}
+        at_work = AtWork(first, beside=make.beside, owners=owners)
+        endpoints = await _links(layout, at_work, clusters, relay, owners)
+        parts = Parts(layout, folder, at_work, stores, mongo, etcd, clusters, relay, endpoints)
         lab = ProcessLab(settings, limits, parts)
         stack.push_async_callback(lab.close)
         yield lab
@@ -126,8 +130,8 @@ def _listens(address: Address) -> Callable[[int], Awaitable[None]]:
     return ready
 
 
-async def _service(site: Site, service: str, index: int, binary: Binary | None, relay: Relay) -> Supervised:
-    """One service with its own relay addresses for both stores."""
+async def _own_links(site: Site, service: str, index: int, relay: Relay) -> None:
+    """A service's own relay addresses for both stores."""
     settings, layout = site.settings, site.layout
     mongo = settings.store_address("mongo") or layout.store(MONGO_PORT)
     etcd = settings.store_address("etcd") or layout.store(ETCD_PORT)
@@ -135,33 +139,65 @@ async def _service(site: Site, service: str, index: int, binary: Binary | None, 
     await relay.open(Link(service, "etcd", "etcd", layout.store_relay(index, ETCD_PORT), etcd))
     if service == "rsync":
         await relay.open(Link(service, "git", "tcp", layout.git_relay, layout.git))
-    spec = service_spec(
-        service,
-        index,
-        layout,
-        site.folder,
-        binary=binary,
-        defects=settings.reference,
-        max_retries=settings.max_retries,
-        cleanup_delay=settings.cleanup_delay,
-    )
-    return Supervised(spec, site.reference, site.journal)
+
+
+class _Services:
+    """Makes the processes of services."""
+
+    def __init__(self, site: Site, services: tuple[str, ...], binaries: Mapping[str, Binary]) -> None:
+        self._site = site
+        self._services = services
+        self._binaries = binaries
+        self._block: Block | None = None
+        self._beside: dict[str, Placed] = {}
+
+    def usual(self, service: str) -> Placed:
+        """The one that there is without an overlap."""
+        return self._made(service, self._site.folder, self._site.layout)
+
+    def beside(self, service: str) -> Placed:
+        """Another one of it, the same each time, at ports of a block of its own."""
+        if self._block is None:
+            self._block = Block()
+        if service not in self._beside:
+            layout = replace(self._site.layout, shift=self._block.layout.shift)
+            self._beside[service] = self._made(service, self._site.folder / "beside", layout)
+        return self._beside[service]
+
+    def _made(self, service: str, folder: Path, ports: Layout) -> Placed:
+        site = self._site
+        spec = service_spec(
+            service,
+            self._services.index(service),
+            site.layout,
+            folder,
+            ports=ports,
+            binary=self._binaries.get(service),
+            settings=site.settings,
+        )
+        return Placed(Supervised(spec, site.reference, site.journal), ports)
+
+    def close(self) -> None:
+        """Give the ports back."""
+        if self._block is not None:
+            self._block.close()
 
 
 async def _links(
     layout: Layout,
-    services: tuple[str, ...],
+    at_work: AtWork,
     edges: Mapping[EdgeName, Edge],
     relay: Relay,
     owners: SocketOwners,
 ) -> Endpoints:
     """Relays before every service that others call by gRPC and before every edge; how workloads have to name them."""
     grpc = {}
-    for service in services:
+    for service in at_work.processes:
         if SERVICES[service].grpc_port is not None:
             listen = layout.grpc_relay(service)
-            who = partial(owners.of, local=listen)
-            await relay.open(Link("?", service, "grpc", listen, layout.grpc(service), streams=_STREAMS, identify=who))
+            who, where = partial(owners.of, local=listen), partial(at_work.grpc, service)
+            usual = layout.grpc(service)
+            await relay.open(Link("?", service, "grpc", listen, usual, streams=_STREAMS, identify=who, locate=where))
             grpc[service] = listen
     kubeconfigs = {}
     for index, (name, edge) in enumerate(edges.items()):

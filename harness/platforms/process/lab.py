@@ -12,7 +12,8 @@ from harness.crashpoints.model import Told
 from harness.emco.endpoints import Endpoints
 from harness.faults.victim import HarnessTrouble, Victim
 from harness.platforms.edges.edge import Edge
-from harness.platforms.process.layout import Layout, SocketOwners
+from harness.platforms.process.at_work import AtWork
+from harness.platforms.process.layout import Layout
 from harness.platforms.rest import RestClient
 from harness.platforms.settings import Settings
 from harness.platforms.supervisor import Supervised
@@ -37,7 +38,7 @@ class EdgeName:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an environment is made of: the processes of its services, its stores, edges, relay and addresses.
+    """What an environment is made of: its services, stores, edges, relay and addresses.
 
     folder: logs and data of the environment; it goes with it
     stores: the processes of the stores that were started here; those of the user's own are not among them
@@ -45,13 +46,12 @@ class Parts:
 
     layout: Layout
     folder: Path
-    services: Mapping[str, Supervised]
+    at_work: AtWork
     stores: Mapping[str, Supervised]
     mongo: Mongo
     etcd: Etcd
     edges: Mapping[EdgeName, Edge]
     relay: Relay
-    owners: SocketOwners
     endpoints: Endpoints
 
 
@@ -62,7 +62,7 @@ class ProcessLab:
         self.settings = settings
         self.layout = parts.layout
         self.folder = parts.folder
-        self.services = parts.services
+        self.at_work = parts.at_work
         self.stores = parts.stores
         self.mongo = parts.mongo
         self.etcd = parts.etcd
@@ -72,7 +72,6 @@ class ProcessLab:
         self._edges_refused = False
         self._limits = limits
         self._relay = parts.relay
-        self._owners = parts.owners
         self._rest = RestClient(self.http, parts.endpoints, limit=limits.answer)
 
     @property
@@ -86,7 +85,12 @@ class ProcessLab:
 
     def http(self, service: str) -> Address:
         """Where a service has its API."""
-        return self.layout.http(service)
+        return self.at_work.http(service)
+
+    @property
+    def services(self) -> Mapping[str, Supervised]:
+        """The process of each service; of two that are at work side by side the newer one."""
+        return self.at_work.processes
 
     @property
     def relay(self) -> Relay:
@@ -130,7 +134,7 @@ class ProcessLab:
         """SIGKILL to all; what they had sent is either with the store or gone."""
         for name in self.services:
             self._relay.freeze(name)
-        await asyncio.gather(*(service.stop() for service in self.services.values()))
+        await self.at_work.stop()
         for name in self.services:
             self._relay.drop(name)
 
@@ -144,7 +148,7 @@ class ProcessLab:
             if service.pid is None and (only is None or name in only):
                 service.launch()
                 waiting.append(service.answering())
-        self._owners.pids = {name: service.pid for name, service in self.services.items()}
+        self.at_work.known()
         await asyncio.gather(*waiting)
 
     async def snapshot(self) -> Snapshot:
@@ -187,5 +191,5 @@ class _Victim:
 
     async def start(self) -> None:
         self._process.launch()
-        self._lab._owners.pids[self.name] = self._process.pid  # noqa: SLF001  same module
+        self._lab.at_work.known()
         await self._process.answering()

@@ -4,6 +4,7 @@ snapshot, which holds addresses, fits every worker; otherwise each takes a block
 import errno
 import os
 import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,13 +130,13 @@ class SocketOwners:
     """
 
     def __init__(self) -> None:
-        self.pids: dict[str, int | None] = {}
+        self.pids: Mapping[str, Sequence[int]] = {}
 
     def of(self, peer: Address, local: Address) -> str:
         """Name of the service whose socket is connected from `peer` to `local`; `?` when it is none of them."""
         inode = str(socket_inode(peer, local))
-        for service, pid in self.pids.items():
-            if pid is not None and inode in _sockets(pid):
+        for service, pids in self.pids.items():
+            if any(inode in _sockets(pid) for pid in pids):
                 return service
         return "?"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.emco.services import SERVICES
 from harness.faults.victim import UsageError
 from harness.platforms.process.layout import ETCD_PORT, MONGO_PORT, Address, Layout
+from harness.platforms.settings import Settings
 from harness.platforms.supervisor import ProcessSpec
 
 REFERENCE_SERVICES = ("orchestrator", "clm", "dcm", "rsync")
@@ -179,18 +180,20 @@ def service_spec(
     layout: Layout,
     folder: Path,
     *,
+    ports: Layout,
     binary: Binary | None,
-    defects: str,
-    max_retries: str,
-    cleanup_delay: str = "",
+    settings: Settings,
 ) -> ProcessSpec:
-    """One EMCO service with its own working directory, config.json and store addresses."""
+    """One EMCO service with its own working directory, config.json and store addresses.
+
+    layout: whose links it takes;  ports: whose ports it listens on
+    """
     work = _folder(folder, service)
     stores = layout.store_relay(index, MONGO_PORT)[0]
     config = {"database-type": "mongo", "database-ip": stores, "etcd-ip": stores,
-              "service-port": str(layout.http(service)[1]), "log-level": "info", "db-schema-backoff": 1}  # fmt: skip
-    if service == "rsync" and max_retries:
-        config["max-retries"] = max_retries
+              "service-port": str(ports.http(service)[1]), "log-level": "info", "db-schema-backoff": 1}  # fmt: skip
+    if service == "rsync" and settings.max_retries:
+        config["max-retries"] = settings.max_retries
     (work / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     env = _environment(work)
     if service == "rsync":  # GitOps: what it asks of github.com is to be seen, and must not leave the machine
@@ -199,12 +202,12 @@ def service_spec(
     env["EMCO_METRICS_POLLING_INTERVAL_SECS"] = "-1"  # else every service reads all of mongo every 15 s
     for name, info in SERVICES.items():
         if info.grpc_port is not None and name == service:
-            env[info.grpc_port_env] = str(layout.grpc(service)[1])
+            env[info.grpc_port_env] = str(ports.grpc(service)[1])
     log = folder / f"{service}.log"
-    ready = _Answers(service, layout, log, schema=service != "rsync")
+    ready = _Answers(service, ports, log, schema=service != "rsync")
     if binary is None:
-        env |= {"REFERENCE_EMCO_DEFECTS": defects, "REFERENCE_EMCO_LISTEN": "127.0.0.1"}
-        env |= {"REFERENCE_EMCO_CLEANUP_SECONDS": cleanup_delay} if cleanup_delay else {}
+        env |= {"REFERENCE_EMCO_DEFECTS": settings.reference, "REFERENCE_EMCO_LISTEN": "127.0.0.1"}
+        env |= {"REFERENCE_EMCO_CLEANUP_SECONDS": settings.cleanup_delay} if settings.cleanup_delay else {}
         return ProcessSpec(service, work, env, log, ready, call=service)
     for source in binary.folders:
         link = work / source.name

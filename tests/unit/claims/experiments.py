@@ -88,7 +88,7 @@ class Case:
             if name not in self.failed
         ]
         moments = {"outage mongo": 5.0, "back mongo": 6.0, "outage both": 5.0, "back both": 6.0, "empty": 0.0}
-        moments |= {"outage etcd": 5.0, "back etcd": 6.0, "supervised": 5.2, "rsync up": 6.5}
+        moments |= {"outage etcd": 5.0, "back etcd": 6.0, "supervised": 5.2, "rsync up": 6.5, "resume rsync": 7.0}
         moments |= {f"returns {store}": 5.9 for store in ("mongo", "etcd", "both")}
         stage = SimpleNamespace(
             snapshots={"begin": WHOLE, **self.snapshots},
@@ -102,6 +102,7 @@ class Case:
             ),
             knocks=self.knocks_at,
             history=lambda _: self.history,
+            seen=lambda *, source, target, since: [one for one in self.history if one.target == target],
             at_rest=lambda: self.restless,
             marked=lambda name: SimpleNamespace(at=moments[name]),
         )

@@ -1,4 +1,4 @@
-"""What is claimed of an rsync that is killed with no event in hand: each claim holds and breaks."""
+"""What is claimed of an rsync that is killed with no event in hand, and of two at work: each claim holds and breaks."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -87,4 +87,52 @@ def test_where_nothing_was_to_be_cleaned_up_a_kill_proves_nothing(
     step: str, proven: Claims, outcomes: Outcomes
 ) -> None:
     restarts.claim_cleanup(proven, replace(CLEANUP, failed=[step]).ran(), "8s")
+    assert set(judged(outcomes).values()) == {Outcome.UNKNOWN}
+
+
+OVERLAP = Case(
+    outputs={
+        "a second rsync is started": "two instances of rsync are at work",
+        "both try to reach the edge": "2 tries",
+        "the newer rsync is paused": "rsync is paused",
+        "the goal is reached": "dig1 is gone",
+        "it stays so": "dig1 is gone",
+        "the older rsync is killed": "the older SIGKILL reaped",
+        "it is as before": "dig1 is gone",
+    }
+)
+OVERLAPPED = ("reaches-goal", "lasts", "consistent")
+
+
+@pytest.mark.parametrize("goal, left", [("gone", Outcome.ORPHANS), ("running", Outcome.STUCK)])
+@pytest.mark.parametrize(
+    "failed, expected",
+    [
+        ((), ()),
+        (("the goal is reached",), ("reaches-goal",)),
+        (("it stays so",), ("lasts",)),
+        (("it is as before",), ("lasts",)),
+    ],
+)
+def test_two_that_are_at_work_reach_one_goal(
+    failed: tuple[str, ...],
+    expected: tuple[str, ...],
+    goal: str,
+    left: Outcome,
+    proven: Claims,
+    outcomes: Outcomes,
+) -> None:
+    restarts.claim_overlap(proven, replace(OVERLAP, failed=failed).ran(), "given-up", goal)
+    assert differing(outcomes) == dict.fromkeys(expected, left)
+    assert set(judged(outcomes)) == set(OVERLAPPED)
+
+
+def test_two_that_leave_stores_and_edges_at_odds(proven: Claims, outcomes: Outcomes) -> None:
+    restarts.claim_overlap(proven, replace(OVERLAP, now=TWICE).ran(), "given-up", "gone")
+    assert differing(outcomes) == {"consistent": Outcome.BROKEN}
+
+
+@pytest.mark.parametrize("failed", ["a second rsync is started", "the newer rsync is paused", "the edge is back"])
+def test_where_there_were_no_two_nothing_is_known(failed: str, proven: Claims, outcomes: Outcomes) -> None:
+    restarts.claim_overlap(proven, replace(OVERLAP, failed=[failed]).ran(), "given-up", "gone")
     assert set(judged(outcomes).values()) == {Outcome.UNKNOWN}

@@ -167,6 +167,12 @@ class SmallRelay:
         assert not self.is_lost
         self._gates.want(source)
 
+    def beside(self, source: str) -> None:
+        self._gates.beside(source)
+
+    def retire_older(self, source: str) -> None:
+        self._gates.retire_older(source)
+
     def drop(self, source: str) -> None:
         self.instances[source] = ""
         self._gates.retire(source)
@@ -199,6 +205,7 @@ class SmallNode:
 
     def __init__(self) -> None:
         self.trouble = ""
+        self.missing = ""
         self.killed: list[str] = []
         self.asked: list[str] = []
 

@@ -100,7 +100,9 @@ class Bench:
             assert not counted
 
         relay = SimpleNamespace(links=lambda: (), count_unaccepted=count_unaccepted)
-        lab = SimpleNamespace(relay=relay, services=("clm",), running={"clm"}, at=lambda _: "", edges={})
+        lab = SimpleNamespace(
+            relay=relay, services=("clm",), running={"clm"}, at=lambda _: "", edges={}, overlapping=()
+        )
         undo = DisruptionUndo(journal, "hub-control-plane", (self.kubeconfig, "hub"))
         release = Release(Wiring(("clm",), ()), "i", "p", "faithful", is_foreign=self._is_foreign)
         streams = SimpleNamespace(log=None)  # nobody tries out policies here

@@ -1,6 +1,7 @@
 """Disruptions of services in pods: what failed halfway is no end, and no edge stays off the network."""
 
 import asyncio
+import signal
 from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
@@ -38,6 +39,51 @@ async def test_a_service_whose_kill_failed_is_started_as_another_instance(tmp_pa
         await made.start("dcm")
         assert cluster.relay.instances["dcm"] not in ("", before)
         assert await made.down() == ("clm",)
+
+
+async def test_of_two_instances_the_older_one_is_killed_and_the_newer_one_goes_on(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path) as cluster:
+        made = disruptions(cluster)
+        await made.start("dcm")
+        older = cluster.relay.instances["dcm"]
+        told = await made.begin_overlap("dcm")
+        newer = cluster.relay.instances["dcm"]
+        assert newer not in ("", older)
+        assert older in told
+        assert newer in told
+        with pytest.raises(HarnessTrouble, match="at work already"):
+            await made.begin_overlap("dcm")
+        before = set(cluster.api.pods)
+        assert (await made.end_overlap("dcm")).signal == signal.SIGKILL
+        assert len(before - set(cluster.api.pods)) == 1
+        assert (cluster.relay.instances["dcm"], await made.down()) == (newer, ("clm",))
+        with pytest.raises(HarnessTrouble, match="no older instance"):
+            await made.end_overlap("dcm")
+
+
+async def test_what_is_made_whole_has_one_instance_and_a_restart_lets_in_neither_of_two(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path) as cluster:
+        made = disruptions(cluster)
+        await made.start("dcm")
+        await made.begin_overlap("dcm")
+        assert await made.make_whole("dcm") == ("the older dcm is ended",)
+        await made.begin_overlap("dcm")
+        two = {pod for pod in cluster.api.pods if pod.startswith("dcm")}
+        await made.crash("dcm")
+        await made.start("dcm")
+        assert not two & {cluster.pod_at_work("dcm")["metadata"]["name"]}
+        assert await made.make_whole("dcm") == ()
+
+
+async def test_a_second_instance_takes_one_that_runs_and_nodes_within_reach(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path) as cluster:
+        made = disruptions(cluster)
+        with pytest.raises(HarnessTrouble, match="dcm does not run"):
+            await made.begin_overlap("dcm")
+        await made.start("dcm")
+        cluster.node.missing = "the nodes are out of reach"
+        with pytest.raises(HarnessTrouble, match="could not be proven: the nodes are out of reach"):
+            await made.begin_overlap("dcm")
 
 
 async def test_an_edge_that_is_off_the_network_at_the_end_is_put_back(

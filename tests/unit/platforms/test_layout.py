@@ -152,9 +152,9 @@ def test_a_connection_is_known_by_the_process_that_holds_it(listener: socket.soc
     ):
         accepted = [listener.accept() for _ in (one, two)]
         owners = SocketOwners()
-        owners.pids = {"down": None, "dcm": one.pid, "rsync": two.pid}
+        owners.pids = {"down": (), "dcm": (one.pid,), "rsync": (two.pid,)}
         assert sorted(owners.of(peer, local) for _, peer in accepted) == ["dcm", "rsync"]
-        owners.pids = {"down": None}
+        owners.pids = {"down": ()}
         assert owners.of(accepted[0][1], local) == "?"
         for sock, _ in accepted:
             sock.close()
@@ -166,7 +166,7 @@ def test_a_process_that_is_gone_owns_nothing(listener: socket.socket) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait(10)
     owners = SocketOwners()
-    owners.pids = {"gone": gone.pid}
+    owners.pids = {"gone": (gone.pid,)}
     with socket.create_connection(listener.getsockname()) as mine:
         assert owners.of(mine.getsockname(), listener.getsockname()) == "?"
 

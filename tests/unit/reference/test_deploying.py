@@ -54,6 +54,7 @@ async def test_a_terminate_that_loses_its_edge_begins_again(lost_at: str, monkey
         contexts=cast("Any", contexts),
         notes=cast("Any", notes),
         spawn=lambda _: None,
+        check=nothing,
     )
     monkeypatch.setattr(deployer, "_connect", connect)
     monkeypatch.setattr(deployer, "_reports", SimpleNamespace(close=nothing))

@@ -129,3 +129,48 @@ def test_no_more_than_so_many_wait() -> None:
     for _ in range(300):
         door.come("10.0.0.1")
     assert door.told == ["10.0.0.1 away"] * 44
+
+
+def test_a_second_instance_is_let_in_beside_the_first_when_that_is_wanted_and_both_are_known() -> None:
+    door = Door()
+    door.instances.want("dcm")
+    door.come("10.0.0.1")
+    door.instances.beside("dcm")
+    assert (door.instances.address("dcm"), door.instances.newest("dcm")) == ("10.0.0.1", "")
+    door.come("10.0.0.2")
+    door.come("10.0.0.1")
+    door.come("10.0.0.3")
+    assert door.told == ["10.0.0.1 in", "10.0.0.2 in", "10.0.0.1 in"]
+    assert door.instances.address("dcm") == door.instances.newest("dcm") == "10.0.0.2"
+    assert [door.instances.source_at((f"10.0.0.{number}", 5)) for number in (1, 2, 3)] == ["dcm", "dcm", UNKNOWN]
+
+
+def test_of_two_the_older_one_is_turned_away_and_the_newer_one_stays() -> None:
+    door = Door()
+    door.instances.want("dcm")
+    door.come("10.0.0.1")
+    door.instances.beside("dcm")
+    door.come("10.0.0.2")
+    door.instances.retire_older("dcm")
+    door.come("10.0.0.1")
+    door.come("10.0.0.2")
+    assert door.told[2:] == ["10.0.0.1 away", "10.0.0.2 in"]
+
+
+def test_both_are_turned_away_when_the_source_is() -> None:
+    door = Door()
+    door.instances.want("dcm")
+    door.come("10.0.0.1")
+    door.instances.beside("dcm")
+    door.come("10.0.0.2")
+    assert door.instances.retire("dcm") == "10.0.0.2"
+    door.come("10.0.0.1")
+    door.come("10.0.0.2")
+    assert door.told[2:] == ["10.0.0.1 away", "10.0.0.2 away"]
+
+
+def test_beside_nobody_nobody_is_let_in() -> None:
+    door = Door()
+    door.come("10.0.0.1")
+    door.instances.beside("dcm")
+    assert door.told == []
