@@ -89,6 +89,7 @@ class Case:
         ]
         moments = {"outage mongo": 5.0, "back mongo": 6.0, "outage both": 5.0, "back both": 6.0, "empty": 0.0}
         moments |= {"outage etcd": 5.0, "back etcd": 6.0, "supervised": 5.2, "rsync up": 6.5, "resume rsync": 7.0}
+        moments |= {"two rsync": 3.0, "meanwhile": 4.0}
         moments |= {f"returns {store}": 5.9 for store in ("mongo", "etcd", "both")}
         stage = SimpleNamespace(
             snapshots={"begin": WHOLE, **self.snapshots},
