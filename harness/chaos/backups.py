@@ -5,6 +5,7 @@ wrote: the API's clients, which here is the experiment itself, and rsync. That t
 times over: nothing is pending, both stores read the same twice, and no write passed the relays in between.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -31,6 +32,7 @@ T = TypeVar("T")
 DATA_KEY = "data-key"
 """The name under which a backup holds EMCO's data key, as `emco-chaos backup` calls it."""
 _FOLDER = "backups"
+_LIMIT = 10.0  # seconds until the stores have to be at rest
 _TROUBLE = (NotAtRest, RestoreRefused, RestoreFailed, BackupError, StoreError, PyMongoError)
 
 
@@ -55,21 +57,8 @@ async def _back_up(campaign: Campaign, *, file: str, even_pending: bool) -> tupl
     lab = campaign.lab
     if not even_pending and (why := await at_rest(campaign)):
         raise HarnessTrouble(f"a backup needs writers at rest: {why}")
-    rest = Rest(pause=0.2, limit=10.0, label=document_label, at_work=lambda now: () if even_pending else pending(now))
-    key = campaign.disruptions.data_key
-    began = lab.relay.seq()
     try:
-        backup = await make_backup(
-            lab.mongo,
-            lab.etcd,
-            clock=lambda: datetime.now(UTC),
-            versions={"emco-chaos": version("emco-chaos")},
-            rest=rest,
-            extras={DATA_KEY: key.encode()} if key else None,
-        )
-        written = [seen for seen in lab.relay.since(began) if seen.target in campaign.disruptions.stores]
-        if written:
-            raise HarnessTrouble(f"a backup needs writers at rest, and meanwhile {written[0].source} wrote to a store")
+        backup = await _unwritten(campaign, at_work=_nothing if even_pending else pending)
         path = _path(campaign, file)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         write_backup(path, backup)
@@ -77,6 +66,33 @@ async def _back_up(campaign: Campaign, *, file: str, even_pending: bool) -> tupl
         raise HarnessTrouble(str(error)) from error
     edges = (await lab.snapshot()).edges
     return str(path), Snapshot(lab.environment, backup.mongo, backup.etcd, edges)
+
+
+async def _unwritten(campaign: Campaign, *, at_work: Callable[[Snapshot], tuple[str, ...]]) -> Backup:
+    """A backup during which no write passed the relays. One that did makes it begin again, for as long as it may wait
+    for rest at all: rsync may note at any moment what an edge reports. Raises HarnessTrouble with who wrote."""
+    lab, key = campaign.lab, campaign.disruptions.data_key
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + _LIMIT
+    while True:
+        began = lab.relay.seq()
+        backup = await make_backup(
+            lab.mongo,
+            lab.etcd,
+            clock=lambda: datetime.now(UTC),
+            versions={"emco-chaos": version("emco-chaos")},
+            rest=Rest(pause=0.2, limit=_LIMIT, label=document_label, at_work=at_work),
+            extras={DATA_KEY: key.encode()} if key else None,
+        )
+        written = [seen for seen in lab.relay.since(began) if seen.target in campaign.disruptions.stores]
+        if not written:
+            return backup
+        if clock() >= deadline:
+            raise HarnessTrouble(f"a backup needs writers at rest, and meanwhile {written[0].source} wrote to a store")
+
+
+def _nothing(_: Snapshot) -> tuple[str, ...]:
+    return ()
 
 
 def restore(stage: "Stage", file: str) -> Restored:

@@ -1,7 +1,8 @@
 """Actions on what runs on an edge, and on what EMCO says of it. As those of harness.chaos.actions, each fails with a
 sentence."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from harness.campaign import Campaign
 from harness.chaos.current import stage
@@ -11,7 +12,7 @@ from harness.emco.running import RUN
 from harness.faults.victim import UsageError
 from harness.platforms.edges.edge import Edge
 
-__all__ = ["spoil", "wait_until_told", "wait_until_unreported"]
+__all__ = ["spoil", "wait_until_reported", "wait_until_told", "wait_until_unreported"]
 
 
 @in_sentences
@@ -27,11 +28,7 @@ def spoil(edge: str, how: Literal["not-ready", "deleted"] = "not-ready") -> str:
 
     async def act(campaign: Campaign) -> list[str]:
         cluster = _edge(campaign, edge)
-        mine = [
-            thing
-            for thing in await cluster.objects()
-            if thing["kind"] in RUN and DEPLOYMENT_LABEL in (thing["metadata"].get("labels") or {})
-        ]
+        mine = [thing for thing in await cluster.objects() if thing["kind"] in RUN and _is_emcos(thing)]
         if mine and how == "not-ready":
             await cluster.let_run(runs=False)
         for thing in mine if how == "deleted" else ():
@@ -61,6 +58,28 @@ def wait_until_told(group: str, edge: str, says: Literal["Ready", "NotReady"], l
 
 
 @in_sentences
+def wait_until_reported(limit: float = 10.0) -> int:
+    """Wait until each edge that has something of EMCO's reports on it by a ResourceBundleState; how many there are.
+
+    Fails with an edge that does not within `limit` seconds, and where no edge has anything: that later none is left
+    would say nothing.
+    """
+    here = stage()
+
+    def lacking() -> list[str]:
+        mine = {edge: [one["kind"] for one in things if _is_emcos(one)] for edge, things in here.objects().items()}
+        return [edge for edge, kinds in mine.items() if kinds and REPORT not in kinds]
+
+    here.within(lambda: not lacking() and bool(_reports()), limit=float(limit))
+    if without := lacking():
+        raise AssertionError(f"{without[0]} does not report within {float(limit):g} s")
+    there = _reports()
+    if not there:
+        raise AssertionError("no edge reports on anything")
+    return len(there)
+
+
+@in_sentences
 def wait_until_unreported(delay: float = 0.0, limit: float = 10.0) -> str:
     """Wait until no ResourceBundleState is left on any edge; EMCO removes it some time after a deployment.
 
@@ -80,6 +99,10 @@ def _reports() -> list[str]:
         for thing in things
         if thing["kind"] == REPORT
     ]
+
+
+def _is_emcos(thing: Mapping[str, Any]) -> bool:
+    return DEPLOYMENT_LABEL in (thing["metadata"].get("labels") or {})
 
 
 def _edge(campaign: Campaign, name: str) -> Edge:

@@ -172,6 +172,7 @@ def end(stage: Stage, store: str, *, after: float = 0.0, since: str = "") -> str
     """
     mark = stage.marked(since or began_mark(store))
     stage.act(_until(mark.at + after))
+    stage.mark(returns_mark(store))  # from here on whoever tries may reach it
     done = [what for one in _stores(store) for what in stage.make_whole(one)]
     now = stage.mark(ended_mark(store))
     if not done:
@@ -204,6 +205,11 @@ def began_mark(store: str) -> str:
 def ended_mark(store: str) -> str:
     """Name of the mark at its end."""
     return f"back {store}"
+
+
+def returns_mark(store: str) -> str:
+    """Name of the mark right before it is brought back: until then it was away for everybody."""
+    return f"returns {store}"
 
 
 def away_for(stage: Stage, store: str, *, since: str = "") -> float:

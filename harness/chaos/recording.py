@@ -105,6 +105,14 @@ class Recording:
             one for one in self.effects if one.target == edge and self.broke <= one.requested < last and one.forwarded
         )
 
+    def written(self) -> tuple[Observation, ...]:
+        """Writes that reached any edge since the links broke, but for those of what edges report by."""
+        return tuple(
+            one
+            for one in self.effects
+            if one.target in self.edges and one.forwarded and _REPORT not in dict(one.effect.key).get("path", "")
+        )
+
     def proof(self) -> str:
         """Why we may say that the links were broken and something ran into it; empty when we may not."""
         if self.healed is None:

@@ -34,7 +34,6 @@ __all__ = [
     "end_outage",
     "fill_disk",
     "free_disk",
-    "keep_snapshot",
     "outage_in_call",
     "reach_goal",
     "remove_group",
@@ -342,11 +341,3 @@ def wait_until_serving(store: str, limit: float = 30.0) -> float:
     if store != "mongo" and not last.read:
         raise AssertionError("no group and no logical cloud has a context: nothing shows whether EMCO can read etcd")
     return here.mark(f"serving after {store}").at - back
-
-
-@in_sentences
-def keep_snapshot(name: str) -> str:
-    """Remember what stores and edges hold now, for assertions."""
-    snapshot = stage().remember(name)
-    documents = sum(len(found) for found in snapshot.mongo.values())
-    return f"{documents} documents, {len(snapshot.etcd)} keys"

@@ -113,7 +113,8 @@ async def fresh(
 
 
 ENDLESS = "effects go on"
-"""How settle() begins to say that something never stops, though what is there may look finished at every moment."""
+"""How settle() says, alone or behind what is still to be done, that something never stops, though what is there may
+look finished at every moment."""
 
 
 async def settle(

@@ -243,7 +243,7 @@ class Replayer:
             point.fault == "crash"
             and not match(at_crash, case.expected, self._profile, case.rules, wanted=wanted).clean
         )
-        endless = why.startswith(ENDLESS)
+        endless = ENDLESS in why
         verdict = None if endless else judge_whole(injected.told, found, self_healed=healed)
         attempts: tuple[Attempt, ...] = ()
         if verdict is None:
@@ -380,7 +380,7 @@ class Replayer:
         if dead := sorted(case.lesson.services - self._lab.running):
             found, why = Match(""), f"{dead[0]} ended by itself: {self._lab.log_tail(dead[0])[-300:]}"
         # What still runs unowned is no way back, nor is what never stops.
-        reached = "" if found.orphans or why.startswith(ENDLESS) else found.reached
+        reached = "" if found.orphans or ENDLESS in why else found.reached
         left = () if reached else nearest(state, case.expected, case.rules, names=wanted)[1]
         more = f"{len(left) - _MOST_CHANGES} more differences" if len(left) > _MOST_CHANGES else ""
         note = "; ".join(text for text in (why, *found.leaks, *found.orphans, more) if text)

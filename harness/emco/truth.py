@@ -11,12 +11,13 @@ from harness.stores.snapshot import Snapshot
 def untruths(body: Any, snapshot: Snapshot) -> tuple[str, ...]:
     """What the JSON of GET .../status?status=deployed&output=all says that is not so, a sentence each.
 
-    An answer that says nothing of a deployment, as before the first instantiate, says nothing untrue.
+    An answer that says nothing of a deployment, as before the first instantiate, says nothing untrue, unless it names
+    the context of one.
     """
     said = parse_status(body)
-    if not said.deployed:
-        return ()
     kept = {context.id: context.status for context in contexts(snapshot)}.get(_latest(body), "")
+    if not said.deployed:
+        return (f"the API says nothing, the AppContext is {kept}",) if kept else ()
     found = []
     if kept and kept != said.deployed:
         found.append(f"the API says {said.deployed}, the AppContext is {kept}")

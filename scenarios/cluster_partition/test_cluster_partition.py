@@ -69,7 +69,8 @@ def test_while_away(variant: Variant, experiment: Run, claims: "Claims") -> None
 
 
 def resting(kind: str, target: str = "p1+c2") -> Variant:
-    return Variant("rest", kind, {}, target)
+    # A watch that was cut off asks again after 0.8 to 1.6 s: what flaps has to refuse for longer, or chance decides.
+    return Variant("rest", kind, {}, target, seconds=2.3 if kind == "flapping" else 1.0)
 
 
 # Of the other kinds nobody would know: at rest nothing crosses a link but a watch that waits, and it would wait on.

@@ -85,6 +85,6 @@ def test_volumes_are_kept(experiment: Run, claims: "Claims") -> None:
 @SLOW
 def test_without_a_backup(experiment: Run, claims: "Claims") -> None:
     ran = experiment("lost.yaml")
-    wipe.about(claims, ran, "no-backup", by="mongo is lost")
+    wipe.about(claims, ran, "no-backup", by=("mongo is lost", "etcd is lost"))
     wipe.claim_lost(claims, ran)
     wipe.claim_works(claims, ran)

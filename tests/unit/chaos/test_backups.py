@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from chaoslib.exceptions import ActivityFailed
 
+from harness.background import request
 from harness.campaign import Campaign
 from harness.chaos import actions, backup_actions, backups, probes
 from harness.chaos.stage import Stage
 from harness.faults.victim import HarnessTrouble
+from harness.stores.pair import make_backup
 
 EDGE = "p1+c2"
 RECORDS = "mongo/emco.resources.bson"
@@ -50,6 +52,47 @@ def test_a_backup_while_rsync_is_at_work_is_refused_unless_it_is_wanted(stage: S
 
     backup_actions.back_up("b", even_pending=True)
     assert any(b'"status":"Pending"' in value for value in stage.remembered("b").etcd.values())
+
+
+@pytest.fixture
+def late(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let a client write right when a backup was made, the first so many times."""
+
+    async def here(campaign: Campaign) -> Campaign:
+        return campaign
+
+    campaign = stage.act(here)
+
+    def write(times: int) -> None:
+        left = [f"late-{number}" for number in range(times)]
+
+        async def make_and_write(*stores: Any, **how: Any) -> Any:
+            backup = await make_backup(*stores, **how)
+            if left:
+                body = {"metadata": {"name": left.pop()}}
+                assert (await request(campaign, "orchestrator", "POST", "/v2/projects", body)).status == 201
+            return backup
+
+        monkeypatch.setattr(backups, "make_backup", make_and_write)
+
+    return write
+
+
+def test_a_backup_during_which_somebody_wrote_is_made_again(stage: Stage, late: Callable[[int], None]) -> None:
+    late(2)
+    backup_actions.back_up("b")
+    assert stage.snapshot().mongo == stage.remembered("b").mongo
+    assert {"late-0", "late-1"} <= {one.get("project") for one in stage.remembered("b").documents("emco.resources")}
+
+
+def test_a_backup_during_which_somebody_always_writes_is_refused(
+    stage: Stage, late: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late(100)
+    monkeypatch.setattr(backups, "_LIMIT", 1.0)
+    with pytest.raises(ActivityFailed, match="needs writers at rest, and meanwhile orchestrator wrote to a store"):
+        backup_actions.back_up("b")
+    assert "b" not in stage.snapshots
 
 
 def test_a_backup_while_a_call_is_under_way_is_refused(stage: Stage) -> None:

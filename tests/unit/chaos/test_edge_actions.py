@@ -3,6 +3,7 @@
 import pytest
 from chaoslib.exceptions import ActivityFailed
 
+from harness.campaign import Campaign
 from harness.chaos import actions, edge_actions, probes
 from harness.chaos.stage import Stage
 from harness.faults.victim import HarnessTrouble
@@ -62,6 +63,19 @@ def test_where_nothing_runs_nothing_can_be_spoiled(stage: Stage) -> None:
 
 def test_reports_are_seen_as_long_as_they_are_there(stage: Stage) -> None:
     assert edge_actions.wait_until_unreported() == "no edge reports any more"
+    with pytest.raises(ActivityFailed, match="no edge reports on anything"):
+        edge_actions.wait_until_reported(limit=0.1)
     actions.run_workload(until="instantiate-dig1")
+    assert edge_actions.wait_until_reported() == 3
     with pytest.raises(ActivityFailed, match=r"p1\+c1 has the ResourceBundleState \d+-app1.* after 0\.1 s"):
         edge_actions.wait_until_unreported(limit=0.1)
+
+    async def unreport(campaign: Campaign) -> None:
+        edge = next(one for one in campaign.lab.edges.values() if one.name == EDGE)
+        for thing in await edge.objects():
+            if thing["kind"] == "ResourceBundleState":
+                await edge.delete(thing)
+
+    stage.act(unreport)
+    with pytest.raises(ActivityFailed, match=r"p1\+c2 does not report within 0\.1 s"):
+        edge_actions.wait_until_reported(limit=0.1)

@@ -50,7 +50,7 @@ def knock(at: float, source: str = "rsync", target: str = "mongo") -> Knock:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An experiment. The store goes away at 5.0 and is back at 6.0.
+    """An experiment. The store goes away at 5.0, is brought back from 5.9 on, and is back at 6.0.
 
     outputs, failed: of activities;  asked, load: what clients were told;  there: whether what they asked for is
     knocks: at stores;  restless: why EMCO does not come to rest
@@ -89,6 +89,8 @@ class Case:
         ]
         moments = {"outage mongo": 5.0, "back mongo": 6.0, "outage both": 5.0, "back both": 6.0, "empty": 0.0}
         moments |= {"outage etcd": 5.0, "back etcd": 6.0, "supervised": 5.2, "rsync up": 6.5, "resume rsync": 7.0}
+        moments |= {"two rsync": 3.0, "meanwhile": 4.0}
+        moments |= {f"returns {store}": 5.9 for store in ("mongo", "etcd", "both")}
         stage = SimpleNamespace(
             snapshots={"begin": WHOLE, **self.snapshots},
             snapshot=lambda: self.now,

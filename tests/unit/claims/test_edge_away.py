@@ -18,8 +18,10 @@ from harness.chaos.recording import Recording
 from harness.chaos.watching import Content, Seen
 from harness.crashpoints.outcomes import Outcome
 from harness.emco.status import NOTHING_SAID, GroupStatus, Resource
+from harness.evidence.run_folder import RunFolder
 from harness.platforms.disruptions import Partition
 from harness.pytest_claims import Claims
+from harness.reporting.claimed import read_claimed
 from harness.stores.snapshot import Snapshot
 from harness.wire.effects import Effect, Observation
 from harness.wire.knocks import Knock
@@ -33,6 +35,7 @@ LOST = "p1+c2"
 OLD, NEW, NONE = {"ConfigMap/a": "1"}, {"ConfigMap/a": "2"}, dict[str, str]()
 OTHER = {"Deployment/b": "1"}
 MAPS = "/api/v1/namespaces/n/configmaps"
+REPORTS = "/apis/k8splugin.io/v1alpha1/namespaces/n/resourcebundlestates/1-app1"
 
 
 def look(
@@ -45,13 +48,18 @@ def look(
     return Seen(at, status, dict(zip(EDGES, edges, strict=True)))
 
 
-def wrote(op: str, edge: str = LOST, *, at: float = 1.0) -> Observation:
-    effect = Effect("edge", op, edge, (("path", MAPS),))
+def wrote(op: str, edge: str = LOST, *, at: float = 1.0, path: str = MAPS) -> Observation:
+    effect = Effect("edge", op, edge, (("path", path),))
     return Observation(0, "rsync", edge, effect, at, at + 0.1, forwarded=True, ok=True)
 
 
 def knocks(*moments: float, target: str = LOST) -> tuple[Knock, ...]:
     return tuple(Knock(at, "rsync", target, "connect") for at in moments)
+
+
+def watched(*moments: float) -> tuple[Knock, ...]:
+    """Those of which it was seen that they are no tries."""
+    return tuple(Knock(at, "rsync", LOST, "connect", "GET /apis/k8splugin.io/v1alpha1") for at in moments)
 
 
 def differing(outcomes: Outcomes) -> Expected:
@@ -91,6 +99,7 @@ def seen(*looks: Seen) -> dict[str, Any]:
         ({"marks": marks(running_dig1=25.1)}, {"resumes": Outcome.STUCK}),  # 15 s and one period of 2 s
         ({"marks": marks(running_dig1=None)}, {"resumes": Outcome.STUCK}),
         ({"knocks": knocks(1.0)}, {"tries-again": Outcome.BROKEN}),
+        ({"knocks": watched(1.0, 2.5)}, {"tries-again": Outcome.STUCK}),
         ({"knocks": knocks(0.8, 2.4, 5.6, 7.9)}, {"tries-again": Outcome.UNKNOWN}),  # a watch knocks so, too
         (seen(BEFORE, replace(AWAY, at=8.5), DONE), {"says-retrying": Outcome.BROKEN, "others-go-on": Outcome.BROKEN}),
         # an edge that is there waits for the one that is away
@@ -122,6 +131,24 @@ def test_retrying_is_said_of_each_edge_that_is_away(proven: Claims, outcomes: Ou
     one_of_them = replace(WELL, target="p1+*", marks={"partition p1+*": 0.0, "heal p1+*": 8.0}, knocks=everywhere)
     while_away(proven, one_of_them, "instantiate")
     assert outcomes()["says-retrying"] == Outcome.BROKEN
+
+
+@pytest.mark.parametrize(
+    "words, seen",
+    [
+        (("Available", "Available"), "it said Available"),
+        (("", "Unknown"), "it never said so: nothing, then Unknown"),
+        (("", "Available"), "it said nothing, then Available"),  # no baseline that accepts the one above accepts this
+        (("Unknown", "Retrying"), "Retrying after 6.9 s"),
+    ],
+)
+def test_what_was_said_instead_of_retrying(
+    words: tuple[str, str], seen: str, proven: Claims, folder: RunFolder
+) -> None:
+    looks = [look(at, "Instantiating", OLD, NONE, OLD, word=word) for at, word in zip((0.0, 6.9), words, strict=True)]
+    while_away(proven, replace(WELL, knocks=knocks(0.1, 0.9), seen=(BEFORE, *looks, DONE)), "instantiate")
+    told = {one.name: one.reason for one in read_claimed(folder).claims}
+    assert told["says-retrying"] == seen
 
 
 @pytest.mark.parametrize(
@@ -161,6 +188,9 @@ AT_REST = replace(
         ({}, {}),
         (seen(*AT_REST.seen, look(4.0, "Instantiated", OLD, OLD, NONE)), {"left-alone": Outcome.LOST}),
         (seen(*AT_REST.seen, look(4.0, "Instantiated", OLD, NEW, OLD), DONE), {"left-alone": Outcome.LOST}),
+        # taken away and put back, and nobody looked in between
+        ({"effects": (wrote("DELETE", "p1+c1", at=9.0), wrote("POST", "p1+c1", at=9.1))}, {"left-alone": Outcome.LOST}),
+        ({"effects": (wrote("PATCH", "p1+c1", path=REPORTS),)}, {}),  # what edges report by is not the application
         (seen(*AT_REST.seen[:1]), {"says-retrying": Outcome.BROKEN}),
         ({"marks": marks(running_dig1=23.1)}, {"runs-afterwards": Outcome.STUCK}),
         ({"marks": marks(running_dig1=None)}, {"runs-afterwards": Outcome.STUCK}),
@@ -234,6 +264,21 @@ def test_a_call_that_is_stopped(
 ) -> None:
     claim_given_up(proven, replace(GIVEN_UP, **change), terminated(status), "stop")
     assert differing(outcomes) == expected
+
+
+@pytest.mark.parametrize(
+    "left, where",
+    [({LOST: OLD}, f"the edge that was away, Terminated ({LOST})"),
+     ({LOST: OLD, "p1+c3": OLD}, f"edges that were there, Terminated ({LOST}, p1+c3)")],
+)  # fmt: skip
+def test_where_something_is_left_is_told_apart(
+    left: Mapping[str, Content], where: str, proven: Claims, folder: RunFolder
+) -> None:
+    last = replace(GONE, edges={**GONE.edges, **left})
+    never = {name: at for name, at in MEANWHILE.items() if name != "gone dig1"}
+    claim_given_up(proven, replace(GIVEN_UP, marks=never, seen=(*GIVEN_UP.seen[:-1], last)), terminated(), "nothing")
+    told = {one.name: one.reason for one in read_claimed(folder).claims}
+    assert told["nothing-left"] == f"left on {where}"
 
 
 @pytest.mark.parametrize(
@@ -411,6 +456,8 @@ GIT = replace(
          {"pushed-as-said": Outcome.UNKNOWN}),
         ({}, 500, {"terminate-waits": Outcome.NEEDS_REPAIR}),
         (seen(*GIT.seen[:-1], replace(git(12.0, "TerminateFailed"), edges=dict.fromkeys(EDGES, NONE))), 202,
+         {"terminate-waits": Outcome.NEEDS_REPAIR}),
+        (seen(*GIT.seen[:-1], replace(git(12.0, "Terminated"), edges=dict.fromkeys(EDGES, NONE))), 202,
          {"terminate-waits": Outcome.NEEDS_REPAIR}),
     ],
 )  # fmt: skip

@@ -153,6 +153,7 @@ def test_a_machine_that_was_not_switched_off_proves_nothing(proven: Claims, outc
         ([knock(5.5)], AT_REST.asked, True),
         ([], AT_REST.asked, False),
         ([knock(4.9), knock(6.1)], AT_REST.asked, False),  # only before and after it
+        ([knock(5.95)], AT_REST.asked, False),  # it was on its way back, and may have been there
         ([knock(5.5, target="p1+c1")], AT_REST.asked, False),
         ([], (post(201, began=5.1, ended=6.2),), True),  # its links are whole, and nobody answers over them
         ([], (post(201, began=5.1, ended=5.9),), False),
@@ -263,7 +264,7 @@ def test_services_that_start_before_their_stores(
     assert len(judged(outcomes)) == 4
 
 
-@pytest.mark.parametrize("at, proof", [(5.5, True), (5.1, False), (6.1, False)])
+@pytest.mark.parametrize("at, proof", [(5.5, True), (5.1, False), (5.95, False), (6.1, False)])
 def test_services_that_found_their_stores_did_not_start_before_them(
     at: float, proof: bool, proven: Claims, outcomes: Outcomes
 ) -> None:
@@ -310,6 +311,7 @@ def test_an_rsync_that_starts_without_etcd(
         (knock(5.5, "clm", "etcd"), False),
         (knock(5.5), False),
         (knock(5.1, target="etcd"), False),
+        (knock(5.95, target="etcd"), False),
         (knock(6.1, target="etcd"), False),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from fixtures import restarts
 from harness.crashpoints.outcomes import Outcome
 from harness.pytest_claims import Claims
+from harness.wire.effects import Effect, Observation
 
 from .experiments import TWICE, WHOLE, Case, Outcomes, differing, judged
 
@@ -51,6 +52,7 @@ CLEANUP = Case(
     outputs={
         "rsync is killed": "SIGKILL reaped",
         "that is before the clean-up": 0.3,
+        "the edges report on it": 3,
         "no edge reports any more": "no edge reports any more",
         "the application is deployed again": "202",
         "it runs again": "dig1 is ready",
@@ -81,12 +83,22 @@ def test_what_reports_on_an_application_goes_after_it(
     assert differing(outcomes) == expected
 
 
-def test_a_kill_that_came_after_the_clean_up_proves_nothing(proven: Claims, outcomes: Outcomes) -> None:
-    restarts.claim_cleanup(proven, replace(CLEANUP, failed=["that is before the clean-up"]).ran(), "8s")
+@pytest.mark.parametrize("step", ["that is before the clean-up", "the edges report on it"])
+def test_where_nothing_was_to_be_cleaned_up_a_kill_proves_nothing(
+    step: str, proven: Claims, outcomes: Outcomes
+) -> None:
+    restarts.claim_cleanup(proven, replace(CLEANUP, failed=[step]).ran(), "8s")
     assert set(judged(outcomes).values()) == {Outcome.UNKNOWN}
 
 
+def noted(at: float, edge: str = "p1+c2") -> Observation:
+    """rsync notes whether it reaches an edge."""
+    key = f"/context/1/app/app1/cluster/{edge}/readystatus/"
+    return Observation(0, "rsync", "etcd", Effect("etcd", "Put", "kv", (("key", key),)), at, at + 0.1, True, True)
+
+
 OVERLAP = Case(
+    history=(noted(3.5),),
     outputs={
         "a second rsync is started": "two instances of rsync are at work",
         "both try to reach the edge": "2 tries",
@@ -95,9 +107,9 @@ OVERLAP = Case(
         "it stays so": "dig1 is gone",
         "the older rsync is killed": "the older SIGKILL reaped",
         "it is as before": "dig1 is gone",
-    }
+    },
 )
-OVERLAPPED = ("reaches-goal", "lasts", "consistent")
+OVERLAPPED = ("taken-up", "reaches-goal", "lasts", "consistent")
 
 
 @pytest.mark.parametrize("goal, left", [("gone", Outcome.ORPHANS), ("running", Outcome.STUCK)])
@@ -126,6 +138,14 @@ def test_two_that_are_at_work_reach_one_goal(
 def test_two_that_leave_stores_and_edges_at_odds(proven: Claims, outcomes: Outcomes) -> None:
     restarts.claim_overlap(proven, replace(OVERLAP, now=TWICE).ran(), "given-up", "gone")
     assert differing(outcomes) == {"consistent": Outcome.BROKEN}
+
+
+@pytest.mark.parametrize("history", [(), (noted(4.5),), (noted(3.5, "p1+c1"),)], ids=["never", "later", "elsewhere"])
+def test_a_newer_one_that_has_nothing_in_hand_is_told(
+    history: tuple[Observation, ...], proven: Claims, outcomes: Outcomes
+) -> None:
+    restarts.claim_overlap(proven, replace(OVERLAP, history=history).ran(), "update", "changed")
+    assert differing(outcomes) == {"taken-up": Outcome.BROKEN}
 
 
 @pytest.mark.parametrize("failed", ["a second rsync is started", "the newer rsync is paused", "the edge is back"])

@@ -86,6 +86,9 @@ def test_a_loss_is_told_by_an_answer_only(
     assert outcomes()["told"] == outcome
 
 
+RESTORED_ALL_THE_SAME = {"mongo all the same": "9 documents", "etcd all the same": "9 keys"}
+
+
 @pytest.mark.parametrize(
     "started, tried, outcome",
     [
@@ -100,6 +103,20 @@ def test_a_loss_is_told_by_an_answer_only(
 def test_that_a_key_does_not_fit_is_told_by_a_refusal_or_not_to_start(
     started: str | None, tried: list[str] | None, outcome: Outcome, proven: Claims, outcomes: Outcomes
 ) -> None:
-    given = {"services start with it": started, "work is given to EMCO": tried}
+    given = {**RESTORED_ALL_THE_SAME, "services start with it": started, "work is given to EMCO": tried}
     claim_key(proven, ran({name: one for name, one in given.items() if one is not None}))
     assert outcomes()["unreadable-told"] == outcome
+
+
+@pytest.mark.parametrize("failed", RESTORED_ALL_THE_SAME)
+def test_an_emco_without_its_records_refuses_all_and_says_nothing_of_its_key(
+    failed: str, proven: Claims, outcomes: Outcomes
+) -> None:
+    given = {
+        **RESTORED_ALL_THE_SAME,
+        "services start with it": "EMCO is up",
+        "work is given to EMCO": ["update-dig1 404"],
+    }
+    del given[failed]
+    claim_key(proven, ran(given, failed))
+    assert outcomes()["unreadable-told"] == Outcome.UNKNOWN

@@ -26,9 +26,9 @@ PROJECT = {"_id": 1, "project": "p", "keyId": "{project}", "data": {"metadata": 
 LATER = {**PROJECT, "_id": 2, "project": "q"}
 
 
-def thing(name: str, context: str, data: str = "1") -> dict[str, Any]:
-    labels = {"emco/deployment-id": f"{context}-app1"}
-    return {"kind": "ConfigMap", "metadata": {"name": name, "namespace": "n", "labels": labels}, "data": {"k": data}}
+def thing(name: str, context: str, data: str = "1", uid: str = "first") -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "n", "uid": uid, "labels": {"emco/deployment-id": f"{context}-app1"}}
+    return {"kind": "ConfigMap", "metadata": metadata, "data": {"k": data}}
 
 
 def snapshot(*documents: dict[str, Any], contexts: tuple[str, ...] = (), edge: tuple[Any, ...] = ()) -> Snapshot:
@@ -43,7 +43,12 @@ def ran(
     made: tuple[Made, ...] = (),
 ) -> Ran:
     run = [
-        {"activity": {"name": name}, "status": "failed" if name in failed else "succeeded", "output": output}
+        {
+            "activity": {"name": name},
+            "status": "failed" if name in failed else "succeeded",
+            "output": output,
+            "duration": 0.0,
+        }
         for name, output in outputs.items()
     ]
     kept = dict(snapshots or {})
@@ -71,7 +76,12 @@ REFUSED = {
     "a file that is not there": "no-file",
     "into stores that are not empty": "not-empty",
 }
-KEY = {"services start with it": "rsync ended: no key", "work is given to EMCO": ["update-dig1 500"]}
+KEY = {
+    "mongo all the same": "9 documents",
+    "etcd all the same": "9 keys",
+    "services start with it": "rsync ended: no key",
+    "work is given to EMCO": ["update-dig1 500"],
+}
 SILENT = {"what the API says": {"status": 400, "said": "", "running": False}}
 RETAINED = {"volumes of claims that are gone": ["a", "b"], "no pod is left": 0}
 BINDING = {"the stores are installed again": "PersistentVolumeClaim is not bound"}
@@ -181,6 +191,11 @@ AS_AT = {"records are as at the backup": "yes", "contexts are as at the backup":
         ({}, "contexts are as at the backup", {"contexts": Outcome.LOST}),
         (
             {"restored": replace(RESTORED, edges={"p1+c1": (thing("old", "1", "2"), thing("new", "2"))})},
+            "",
+            {"edges": Outcome.LOST},
+        ),
+        (  # taken away and put back
+            {"restored": replace(RESTORED, edges={"p1+c1": (thing("old", "1", uid="other"), thing("new", "2"))})},
             "",
             {"edges": Outcome.LOST},
         ),
@@ -319,18 +334,25 @@ PENDING = {
 
 
 @pytest.mark.parametrize(
-    "failed, restored, expected",
+    "failed, restored, wiped, expected",
     [
-        ("", snapshot(SCHEMA), {}),
-        ("a backup is refused", snapshot(SCHEMA), {"refused-at-work": Outcome.BROKEN}),
-        ("the application runs again", snapshot(SCHEMA), {"taken-up": Outcome.STUCK, "invariants": Outcome.BROKEN}),
-        ("", snapshot(), {"invariants": Outcome.BROKEN}),  # without a schema
+        ("", snapshot(SCHEMA), EMPTY, {}),
+        ("a backup is refused", snapshot(SCHEMA), EMPTY, {"refused-at-work": Outcome.BROKEN}),
+        (
+            "the application runs again",
+            snapshot(SCHEMA),
+            EMPTY,
+            {"taken-up": Outcome.STUCK, "invariants": Outcome.BROKEN},
+        ),
+        ("", snapshot(), EMPTY, {"invariants": Outcome.BROKEN}),  # without a schema
+        # What nobody undid is there without rsync.
+        ("", snapshot(SCHEMA), snapshot(edge=(thing("old", "1"),)), {"taken-up": Outcome.UNKNOWN}),
     ],
 )
 def test_a_backup_with_something_pending(
-    failed: str, restored: Snapshot, expected: Expected, proven: Claims, outcomes: Outcomes
+    failed: str, restored: Snapshot, wiped: Snapshot, expected: Expected, proven: Claims, outcomes: Outcomes
 ) -> None:
-    wipe.claim_pending(proven, ran(PENDING, failed, snapshots={"restored": restored}))
+    wipe.claim_pending(proven, ran(PENDING, failed, snapshots={"restored": restored, "wiped": wiped}))
     assert differing(outcomes) == expected
     assert len(outcomes()) == 4
 
@@ -348,21 +370,59 @@ def test_what_was_terminated_is_brought_back(failed: str, proven: Claims, outcom
     assert outcomes()["absent-named"] == Outcome.BROKEN  # nothing is gone
 
 
+def violation(edge: str, name: str, invariant: str = "edge-applied") -> Any:
+    """As the invariants of the edges have it."""
+    where, sentence = f"etcd /context/1/app/app1/cluster/{edge}/", f"ConfigMap {name} is Applied, but not on the edge"
+    return SimpleNamespace(invariant=invariant, where=where, sentence=sentence)
+
+
 @pytest.mark.parametrize(
-    "names, outcome",
+    "found, outcome",
     [
-        (("edge-applied",), Outcome.HOLDS),
+        ((violation("p1+c1", "old"),), Outcome.HOLDS),
         ((), Outcome.BROKEN),
-        (("edge-applied", "edge-applied"), Outcome.BROKEN),
-        (("edge-owned",), Outcome.BROKEN),
-        (("edge-applied", "I4-dangling"), Outcome.BROKEN),
+        ((violation("p1+c1", "other"),), Outcome.BROKEN),  # as many as are gone, and not those
+        ((violation("p1+c2", "old"),), Outcome.BROKEN),
+        ((violation("p1+c1", "old"), violation("p1+c2", "old")), Outcome.BROKEN),
+        ((violation("p1+c1", "old", "edge-owned"),), Outcome.BROKEN),
+        ((violation("p1+c1", "old"), violation("p1+c1", "old", "I4-dangling")), Outcome.BROKEN),
     ],
 )
 def test_each_object_that_is_gone_is_named(
-    names: tuple[str, ...], outcome: Outcome, proven: Claims, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
+    found: tuple[Any, ...], outcome: Outcome, proven: Claims, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = tuple(SimpleNamespace(invariant=name, where="somewhere", sentence="is broken") for name in names)
     monkeypatch.setattr("harness.emco.invariants.broken", lambda *_, **__: found)
     kept = {"backup": BACKUP, "restored": replace(BACKUP, edges={})}
     wipe.claim_terminated(proven, ran(TERMINATED, snapshots=kept))
     assert outcomes()["absent-named"] == outcome
+
+
+def test_an_object_is_called_alike_by_the_edges_and_by_their_invariants(proven: Claims, outcomes: Outcomes) -> None:
+    place = "/context/1111111111/app/app1/cluster/p1+c1/resource/old+ConfigMap/"
+    keys = {place.encode(): b'""', f"{place}status/".encode(): b'{"Status":"Applied"}'}
+    before = snapshot(SCHEMA, group("1111111111"), contexts=("1111111111",), edge=(thing("old", "1111111111"),))
+    before = replace(before, etcd={**before.etcd, **keys})
+    kept = {"backup": before, "restored": replace(before, edges={"p1+c1": ()})}
+    wipe.claim_terminated(proven, ran(TERMINATED, snapshots=kept))
+    assert outcomes()["absent-named"] == Outcome.HOLDS
+
+
+@pytest.mark.parametrize(
+    "failed, outcome", [("", Outcome.HOLDS), ("mongo is lost", Outcome.UNKNOWN), ("etcd is lost", Outcome.UNKNOWN)]
+)
+def test_a_loss_is_proven_by_each_of_its_steps(
+    failed: str, outcome: Outcome, proven: Claims, outcomes: Outcomes
+) -> None:
+    lost = ("mongo is lost", "etcd is lost")
+    one = ran(dict.fromkeys(lost, "SIGKILL reaped"), failed, snapshots={"end": EMPTY})
+    not_mended = {"activity": {"name": "mend"}, "status": "failed"}  # of what comes after the end others speak
+    one = Ran({**one.journal, "rollbacks": [not_mended]}, one.stage)
+    wipe.about(proven, one, "no-backup", by=lost)
+    wipe.claim_reclaimed(proven, one)
+    assert outcomes()["reclaimed"] == outcome
+
+
+def test_of_records_that_were_not_restored_nothing_is_claimed(proven: Claims, outcomes: Outcomes) -> None:
+    kept = {"restored": snapshot(SCHEMA, contexts=("2",)), "left": snapshot(SCHEMA, contexts=("2",))}
+    wipe.claim_mixed(proven, ran({}, snapshots=kept))
+    assert "api-repairs" not in outcomes()

@@ -84,6 +84,14 @@ async def test_a_whole_state_in_which_something_is_written_for_ever_is_no_pass(p
     assert "effects go on" in result.reason
 
 
+async def test_what_never_stops_is_no_pass_either_where_something_is_to_be_done_that_no_state_shows() -> None:
+    hidden = replace(PROFILE, at_work=lambda *_: ("p is pending",))
+    lab = FakeLab(Script(partial=BOTH, endless=True))
+    result = await Replayer(lab.as_lab(), hidden, LIMITS, {"create": CASE}, Memory()).run(point())
+    assert result.outcome is Outcome.STUCK
+    assert "p is pending; effects go on" in result.reason
+
+
 async def test_the_first_rung_that_helps_is_enough_and_named() -> None:
     rungs = (rung("put", {"a": "other"}), rung("approve again", BOTH), rung("terminate", BOTH))
     case = case_of(replace(CREATE, rungs=rungs), before={}, after=BOTH, undone={})

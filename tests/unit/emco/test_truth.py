@@ -36,6 +36,8 @@ def said(deployed: str, **resources: str) -> dict[str, Any]:
         (said("Terminated", cm="Deleted"), state("Terminated"), ()),
         (None, state("Instantiated"), ()),
         ({"states": {"actions": []}}, state("Instantiated"), ()),
+        (said(""), state("Instantiated", "cm"), ("the API says nothing, the AppContext is Instantiated",)),
+        (said(""), state(""), ()),
         (
             said("Instantiating", cm="Applied"),
             state("Instantiated", "cm"),
@@ -58,7 +60,19 @@ def said(deployed: str, **resources: str) -> dict[str, Any]:
         ),
         (said("Terminated", cm="Deleted"), state("Terminated", "cm", label="77-app1"), ()),
     ],
-    ids=["true", "gone", "no answer", "not deployed", "status", "applied", "deleted", "other's", "other's gone"],
+    ids=[
+        "true",
+        "gone",
+        "no answer",
+        "not deployed",
+        "silent",
+        "not begun",
+        "status",
+        "applied",
+        "deleted",
+        "other's",
+        "other's gone",
+    ],
 )
 def test_what_is_said_and_is_not_so(body: Any, snapshot: Snapshot, expected: tuple[str, ...]) -> None:
     assert untruths(body, snapshot) == expected
