@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, TypeVar
 
@@ -189,7 +190,7 @@ class Stage(Observer):
 
     def heal(self, target: str = "*", *, source: str = "*") -> int:
         """Make broken links healthy again; how many were broken."""
-        self._held.clear()
+        self._held = {name: held for name, held in self._held.items() if not fnmatchcase(name, target)}
         return self._environment.do(lambda campaign: campaign.disruptions.heal(source, target))
 
     def wipe(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from harness.chaos.load import with_ballast
 from harness.chaos.reading import Reading
 from harness.chaos.sentences import in_sentences
 from harness.chaos.supervision import Restarts
-from harness.faults.victim import UsageError
+from harness.faults.victim import HarnessTrouble, UsageError
 
 __all__ = [
     "ask",
@@ -219,11 +219,19 @@ def ask_again(limit: float = 30.0) -> list[str]:
     for one in clients.asked:
         if one.told.kind == "acknowledged":
             continue
-        last = clients.ask_until(one.ask, lambda now: clients.took_place(now.ask), limit=float(limit))
+        last = clients.ask_until(one.ask, lambda now: _is_there(now.ask), limit=float(limit))
         told.append(last.describe())
         if not clients.took_place(one.ask):
             raise AssertionError(f"what was refused during the outage does not work after it: {last.describe()}")
     return told
+
+
+def _is_there(ask: Ask) -> bool:
+    """Whether it certainly is: an answer that tells nothing, as right after an outage, is no reason to stop asking."""
+    try:
+        return stage().clients.took_place(ask)
+    except HarnessTrouble:
+        return False
 
 
 @in_sentences
