@@ -109,10 +109,8 @@ def test_given_up(call: str, meanwhile: str, experiment: Run, claims: "Claims") 
     partition.claim_given_up(claims, partition.recorded(claims, ran, variant), ran, meanwhile)
 
 
-@pytest.mark.parametrize(
-    "call, failed",
-    [("instantiate", "InstantiateFailed"), pytest.param("terminate", "TerminateFailed", marks=SLOW)],
-)
+@SLOW
+@pytest.mark.parametrize("call, failed", [("instantiate", "InstantiateFailed"), ("terminate", "TerminateFailed")])
 def test_max_retries(call: str, failed: str, experiment: Run, claims: "Claims") -> None:
     variant = Variant(
         call,

@@ -24,11 +24,9 @@ def test_before_start(store: str, seconds: int, experiment: Callable[..., Ran], 
     outage.claim_before_start(claims, ran, store, f"{store}/{seconds}s")
 
 
+@SLOW
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "kind,seconds",
-    [("refused", 1), *(pytest.param(kind, 10, marks=SLOW) for kind in ("refused", "black-hole"))],
-)
+@pytest.mark.parametrize("kind,seconds", [("refused", 1), ("refused", 10), ("black-hole", 10)])
 def test_etcd_later_than_rsync(kind: str, seconds: int, experiment: Callable[..., Ran], claims: "Claims") -> None:
     ran = experiment("restore.yaml", kind=kind, seconds=seconds)
     outage.claim_goes_on_later(claims, ran, f"{kind}/{seconds}s")
@@ -42,9 +40,7 @@ def test_etcd_fails_when_rsync_asks_what_is_active(experiment: Callable[..., Ran
     outage.claim_goes_on(claims, ran, "errors", proof=proof, measured=measured)
 
 
-@pytest.mark.parametrize(
-    "service,path",
-    [("clm", "/v2/cluster-providers"), pytest.param("orchestrator", "/v2/projects", marks=SLOW)],
-)
+@SLOW
+@pytest.mark.parametrize("service,path", [("clm", "/v2/cluster-providers"), ("orchestrator", "/v2/projects")])
 def test_mongo_fails_at_the_schema(service: str, path: str, experiment: Callable[..., Ran], claims: "Claims") -> None:
     outage.claim_schema(claims, experiment("schema.yaml", service=service, path=path), service)
