@@ -304,7 +304,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     emco = _existing(session.config) or _of_workers(session.config)
     if emco is not None:
         emco.close()
-        if not _is_worker(session.config):
+        if not _is_worker(session.config) and exitstatus != pytest.ExitCode.USAGE_ERROR:  # then nothing was begun
             emco.finish(int(exitstatus))
 
 

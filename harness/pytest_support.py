@@ -28,6 +28,7 @@ from harness.evidence.redaction import Redactor
 from harness.evidence.run_folder import RunFolder, create_run_folder, run_id
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.planning import stored_plan
+from harness.platforms.linux import die_with_parent
 from harness.platforms.settings import EDGES, FAULTS, PLATFORMS, KindSettings, Settings, as_path
 from harness.pytest_ending import PLAN, Ended, Run, end_run, is_to_be_judged, show
 from harness.pytest_options import file as _file
@@ -314,7 +315,9 @@ class EmcoSession:
 
     def _end_in_order(self) -> None:
         """SIGTERM ends pytest like Ctrl-C does, and both at a moment that pytest can show: everything is undone, the
-        summary is written."""
+        summary is written. A worker of pytest-xdist ends with who started it, at once, whatever it does."""
+        if hasattr(self._config, "workerinput"):
+            die_with_parent()
         if threading.current_thread() is threading.main_thread():
             for number, usual in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
                 if signal.getsignal(number) is usual:

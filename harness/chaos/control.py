@@ -20,6 +20,7 @@ Where a stage is set already (a pytest fixture did it) that one is used. Beyond 
 """
 
 import contextlib
+import logging
 import signal
 import threading
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ from harness.chaos import current
 from harness.chaos.agreement import accepted_of, agreement
 from harness.chaos.guarding import own_namespaces, wrong_targets
 from harness.chaos.judging import failed_steps
-from harness.chaos.opening import Opened, open_stage
+from harness.chaos.opening import Opened, check_keys, open_stage
 from harness.chaos.stage import Stage
 from harness.faults.victim import HarnessTrouble, ServiceDown, UsageError
 
@@ -45,6 +46,7 @@ __all__ = [
     "cleanup_control",
 ]
 
+_LOGGER = logging.getLogger("chaostoolkit")  # what a person sees at the terminal
 _LEAVE_AND_ROLL_BACK = 20  # chaoslib.exit: what it makes of SIGUSR1
 _OPENED: list[Opened] = []  # at most one: what this control has started and has to end (see harness.chaos.current)
 
@@ -60,9 +62,11 @@ def before_experiment_control(
     if not current.is_set():
         try:
             accepted_of(configuration or {})
+            check_keys(context)
             _OPENED.append(open_stage(configuration or {}, title=str(context.get("title", ""))))
         except (HarnessTrouble, ServiceDown, UsageError) as error:
             raise InterruptExecution(f"there is no EMCO to experiment with: {error}") from error
+        _LOGGER.info("%s; what is seen is kept in %s", _OPENED[-1].stage.title, _OPENED[-1].keeper.folder.path)
     if wrong := wrong_targets(context, configuration or {}, own=own_namespaces(current.stage())):
         raise InterruptExecution(f"the experiment is not begun: {'; '.join(wrong)}")
 
@@ -104,8 +108,19 @@ def after_experiment_control(
         if problems and state["status"] == "completed":
             state["status"] = "failed"
         state["problems"] = problems
+        _say(problems)
         current.keep({"status": state["status"], "deviated": state.get("deviated"), "problems": problems})
         cleanup_control()
+
+
+def _say(problems: list[str]) -> None:
+    """What chaoslib has said last is that the experiment is completed."""
+    for problem in problems:
+        _LOGGER.error(problem)
+    if problems:
+        _LOGGER.error("the experiment failed: %d problem%s", len(problems), "s" if len(problems) > 1 else "")
+    if _OPENED and _OPENED[-1].on_reference:
+        _LOGGER.info("this run was on the reference EMCO: it can never be a sign-off")
 
 
 def _problems(

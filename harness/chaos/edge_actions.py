@@ -23,8 +23,6 @@ def spoil(edge: str, how: Literal["not-ready", "deleted"] = "not-ready") -> str:
                a cluster that has controllers of its own
     deleted:   somebody deletes the workloads by the edge's API, and leaves all else
     """
-    if how not in ("not-ready", "deleted"):
-        raise UsageError(f"what runs on an edge is spoiled by not-ready or deleted, not by {how!r}")
 
     async def act(campaign: Campaign) -> list[str]:
         cluster = _edge(campaign, edge)
@@ -46,8 +44,6 @@ def spoil(edge: str, how: Literal["not-ready", "deleted"] = "not-ready") -> str:
 def wait_until_told(group: str, edge: str, says: Literal["Ready", "NotReady"], limit: float = 10.0) -> str:
     """Wait until EMCO's `status=ready` of a group says of what is on an edge that it is ready, or is not; what it says
     there. Fails with that when it does not within `limit` seconds."""
-    if says not in ("Ready", "NotReady"):
-        raise UsageError(f"EMCO says Ready or NotReady of what is on an edge, not {says!r}")
     here = stage()
     here.within(lambda: here.groups.readiness(group).on(edge) == says, limit=float(limit))
     now = here.groups.readiness(group)

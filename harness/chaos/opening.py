@@ -1,9 +1,12 @@
 """Starting an EMCO for an experiment that was given none, from the experiment's configuration."""
 
 import contextlib
+import difflib
+import json
 import os
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,12 +32,51 @@ class Opened:
 
     stage: Stage
     keeper: Keeper
+    on_reference: bool
     _stack: contextlib.ExitStack
 
     def close(self) -> None:
         """Write down what was seen, and take everything down."""
         with self._stack:
             self.keeper.history(self.stage)
+
+
+_SETTINGS = frozenset(
+    {"workload", "values", "emco_bin", "reference", "mongo_uri", "etcd_endpoint", "isolate", "edges", "max_retries"}
+    | {"cleanup_delay", "platform", "cluster", "node_access", "kubeconfig", "context", "out", "accepted"}
+)
+"""Keys of an experiment's configuration that say something by themselves."""
+
+
+def check_keys(experiment: Mapping[str, Any], *, where: str = "the experiment") -> None:
+    """Raise UsageError for a key of an experiment's configuration that nothing reads: it is misspelled.
+
+    Read are those of `settings_of`, `accepted` and `out`, and what the experiment itself names as `${key}`. Where
+    activities of other extensions take part they may read any. where: whose configuration it is, for the sentence
+    """
+    rest = {name: value for name, value in experiment.items() if name != "configuration"}
+    modules = {str(one.get("module", "")) for one in _providers(rest)}
+    if any(module and not module.startswith("harness.") for module in modules):
+        return
+    named = set(re.findall(r"\$\{?(\w[\w-]*)", json.dumps(rest)))
+    for key in experiment.get("configuration") or {}:
+        if key in _SETTINGS or key in named:
+            continue
+        meant = difflib.get_close_matches(key, _SETTINGS, n=1)
+        raise UsageError(
+            f"{where}: its configuration has {key!r}, which nothing in it reads"
+            + (f": is {meant[0]!r} meant?" if meant else "")
+        )
+
+
+def _providers(value: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(value, Mapping):
+        if isinstance(provider := value.get("provider"), Mapping):
+            yield provider
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from _providers(one)
 
 
 def open_stage(configuration: Mapping[str, Any], *, title: str) -> Opened:
@@ -54,7 +96,7 @@ def open_stage(configuration: Mapping[str, Any], *, title: str) -> Opened:
         )
         keeper = Keeper(folder)
         stack.enter_context(acting_on(stage, keep=keeper.activity))
-        opened = Opened(stage, keeper, stack.pop_all())
+        opened = Opened(stage, keeper, not settings.emco_bin and settings.platform != "kubernetes", stack.pop_all())
     keeper.activity({"experiment": title, "on": work.title, "settings": dict(settings.as_json())})
     return opened
 
@@ -62,10 +104,9 @@ def open_stage(configuration: Mapping[str, Any], *, title: str) -> Opened:
 def settings_of(configuration: Mapping[str, Any]) -> Settings:
     """Settings from an experiment's configuration. Raises UsageError for what is wrong in it.
 
-    Read are workload, values, emco_bin, reference, mongo_uri, etcd_endpoint, isolate, edges, max_retries,
-    cleanup_delay, platform, cluster, node_access, kubeconfig and context; other keys are the experiment's own, for its
-    activities. Where platform, cluster, edges or node_access are missing the environment variables EMCO_CHAOS_PLATFORM,
-    EMCO_CHAOS_CLUSTER, EMCO_CHAOS_EDGES and EMCO_CHAOS_NODE_ACCESS say it, and on the platform kubernetes
+    Read are those of _SETTINGS; other keys are the experiment's own, for its activities. Where platform, cluster, edges
+    or node_access are missing the environment variables EMCO_CHAOS_PLATFORM, EMCO_CHAOS_CLUSTER, EMCO_CHAOS_EDGES and
+    EMCO_CHAOS_NODE_ACCESS say it, and on the platform kubernetes
     EMCO_CHAOS_KUBECONFIG and EMCO_CHAOS_CONTEXT; clusters that were left are used.
     """
     platform, cluster, edges, node_access = (

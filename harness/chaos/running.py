@@ -14,7 +14,7 @@ from chaoslib.loader import load_experiment
 from harness.chaos.current import acting_on
 from harness.chaos.guarding import own_namespaces, wrong_targets
 from harness.chaos.keeping import Keeper
-from harness.chaos.opening import DEFAULT_WORKLOAD, file_of
+from harness.chaos.opening import DEFAULT_WORKLOAD, check_keys, file_of
 from harness.chaos.stage import Stage
 from harness.faults.victim import UsageError
 
@@ -46,6 +46,7 @@ def load(file: Path, configuration: Mapping[str, Any]) -> Loaded:
         ensure_experiment_is_valid(experiment)
     except ChaosException as error:
         raise UsageError(f"{file}: {error}") from error
+    check_keys(experiment, where=str(file))
     workload = file_of(str(known["workload"])) if known.get("workload") else DEFAULT_WORKLOAD
     return Loaded(experiment, workload, str(known.get("max_retries", "")), str(known.get("cleanup_delay", "")))
 

@@ -6,6 +6,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from chaoslib.exceptions import ActivityFailed
 
+from harness.chaos.arguments import checked
 from harness.faults.victim import HarnessTrouble, ServiceDown, UsageError
 
 NO_REST = "EMCO does not come to rest"
@@ -17,11 +18,13 @@ T = TypeVar("T")
 
 
 def in_sentences(activity: Callable[P, T]) -> Callable[P, T]:
-    """An activity whose failures are ActivityFailed with the sentence of what went wrong."""
+    """An activity whose failures are ActivityFailed with the sentence of what went wrong, wrong arguments included."""
+    check = checked(activity)
 
     @functools.wraps(activity)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
+            check(*args, **kwargs)
             return activity(*args, **kwargs)
         except (HarnessTrouble, ServiceDown, UsageError, AssertionError) as error:
             raise ActivityFailed(str(error)) from error

@@ -323,7 +323,7 @@ class Settings:
         return _host_and_port(text) if text else None
 
     def replay(self, point_id: str) -> str:
-        """The command that runs one point under the same settings; passwords are left to the environment."""
+        """The command that runs one point under the same settings; a URI with a password is for the environment."""
         options: list[str] = []
         if self.workload.resolve().parts[-3:] != ("fixtures", "workloads", "golden.yaml"):
             options += ["--workload", shown(self.workload)]
@@ -340,6 +340,8 @@ class Settings:
         elif self.emco_bin:
             options += ["--emco-bin", shown(self.emco_bin)]
         options += ["--reference", self.reference] if self.reference != "faithful" else []
+        with_password = _without_password(self.mongo_uri) != self.mongo_uri
+        options += ["--mongo-uri", self.mongo_uri] if self.mongo_uri and not with_password else []
         options += ["--etcd-endpoint", self.etcd_endpoint] if self.etcd_endpoint else []
         options += ["--platform", self.platform] if self.platform != PLATFORMS[0] else []
         options += ["--patches", shown(self.patches)] if self.patches else []

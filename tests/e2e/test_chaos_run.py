@@ -82,6 +82,12 @@ def test_what_stores_and_edges_disagree_on_afterwards_fails_unless_it_is_accepte
     assert journal["agreement"]["broken"] == ["I4-inert"]
     assert done.returncode == code
     assert ["stores and edges do not agree" in problem for problem in journal["problems"]] == [True] * code
+    said = (done.stdout + done.stderr).splitlines()
+    assert "on the reference EMCO (faithful); what is seen is kept in" in "".join(said)
+    assert [
+        line for line in said[-4:] if "stores and edges do not agree afterwards: I4-inert" in line
+    ] != [] or not code
+    assert said[-1].endswith("this run was on the reference EMCO: it can never be a sign-off")
 
 
 def test_an_invariant_that_is_accepted_has_to_be_one(home: Path) -> None:
@@ -99,6 +105,15 @@ def test_wrong_settings_are_refused_before_anything_starts(home: Path, homes: di
     assert "there is no EMCO to experiment with: --emco-bin /nowhere" in done.stdout + done.stderr
     assert not (home / "reports").exists()
     assert undo_files(homes) == []
+
+
+def test_a_misspelled_setting_is_refused_before_anything_starts(home: Path) -> None:
+    done = chaos("run", changed(home, EXPERIMENT, **{"emco-bin": "/nowhere"}), cwd=home)
+
+    assert done.returncode == 1
+    assert "has 'emco-bin', which nothing in it reads: is 'emco_bin' meant?" in done.stdout + done.stderr
+    assert "needs the control" not in done.stdout + done.stderr
+    assert not (home / "reports").exists()
 
 
 def test_sigterm_undoes_everything(home: Path, homes: dict[str, Path]) -> None:

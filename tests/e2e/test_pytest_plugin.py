@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -435,6 +436,30 @@ def test_an_interrupted_session_undoes_everything_and_writes_its_summary(
     assert len(summary.results) >= 1
     assert list(homes["XDG_STATE_HOME"].rglob("*.undo")) == []
     assert [each for each in Path("/proc").glob("[0-9]*") if session_of(each) == process.pid] == []
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("sessions")
+def test_workers_of_a_session_that_was_killed_end_with_it(
+    pytester: pytest.Pytester, tmp_path: Path, homes: dict[str, Path]
+) -> None:
+    arguments = ("-c", str(ROOT / "pytest.ini"), str(SCENARIO), "--emco-out", str(tmp_path / "out"), "-v", "-n", "1")
+    with subprocess.Popen(
+        (sys.executable, "-m", "pytest", *arguments),
+        stdout=subprocess.PIPE, text=True, cwd=pytester.path, start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "%]" in line:
+                break
+        os.kill(process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while alive := [each.name for each in Path("/proc").glob("[0-9]*") if session_of(each) == process.pid]:
+        assert time.monotonic() < deadline, alive
+        time.sleep(0.1)  # nobody tells of the end of somebody else's child
+    undo = (sys.executable, "-m", "harness.cli", "rollback")
+    assert subprocess.run(undo, capture_output=True, timeout=60, check=False).returncode == 0
+    assert list(homes["XDG_STATE_HOME"].rglob("*.undo")) == []
 
 
 def session_of(process: Path) -> int:

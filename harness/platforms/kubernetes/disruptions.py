@@ -153,6 +153,8 @@ class KubernetesDisruptions:
         self._undo.done(number)
 
     async def begin_overlap(self, service: str) -> str:
+        if service in STORES:
+            raise HarnessTrouble(f"{service} is a store: a second instance of it would be another store")
         self._known(service)
         return await self._lab.begin_overlap(service)
 

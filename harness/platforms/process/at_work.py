@@ -75,6 +75,7 @@ class AtWork:
 
         Raises HarnessTrouble where none is at work, or two are; ServiceDown when the newer one does not come up.
         """
+        self._layout(service)
         older = self._now.get(service)
         if older is None or older.process.pid is None:
             raise HarnessTrouble(f"{service} does not run: there is nothing that another one could run beside")

@@ -112,6 +112,8 @@ class ProcessDisruptions:
         self._paused.discard(name)
 
     async def begin_overlap(self, service: str) -> str:
+        if service in self.stores:
+            raise HarnessTrouble(f"{service} is a store: a second instance of it would be another store")
         return await self._lab.at_work.begin_overlap(service)
 
     async def end_overlap(self, service: str) -> Death:

@@ -65,7 +65,7 @@ def check_defects(setting: str) -> None:
 def find_binaries(folder: Path, wanted: tuple[str, ...]) -> Mapping[str, Binary]:
     """Find services under DIR/<service>/<service> or DIR/<service>. Raises UsageError for what is missing."""
     if not folder.is_dir():
-        raise UsageError(f"--emco-bin {folder}: no such folder")
+        raise UsageError(f"--emco-bin {folder}: {'no folder' if folder.exists() else 'no such folder'}")
     found = {}
     for service in wanted:
         for program in (folder / service / service, folder / service):

@@ -42,6 +42,49 @@ def test_what_is_not_there_cannot_be_hit(stage: Stage, act: object) -> None:
         act("nobody")  # type: ignore[operator]  # all take a name
 
 
+def test_two_instances_are_at_work_and_new_connections_are_led_to_the_newer_one(stage: Stage) -> None:
+    actions.run_workload(until="create-p1")
+    path = "/v2/cluster-providers/p1"
+
+    told = actions.begin_overlap("clm")
+
+    assert told.startswith("two instances of clm are at work, pids ")
+    actions.pause("clm")  # the newer one
+    assert stage.silent(limit=0.3) == ("clm does not answer within 0.3 s",)
+    actions.resume("clm")
+    actions.request("clm", "GET", path, expect=200)
+    with pytest.raises(ActivityFailed, match="two instances of clm are at work already"):
+        actions.begin_overlap("clm")
+    older = told.partition("pids ")[2].partition(" ")[0]
+    assert actions.end_overlap("clm") == f"the older SIGKILL reaped (pid {older})"
+    actions.request("clm", "GET", path, expect=200)
+    with pytest.raises(ActivityFailed, match="there is no older instance of clm"):
+        actions.end_overlap("clm")
+
+
+def test_of_two_instances_what_is_made_whole_ends_the_older_one_and_a_new_emco_has_one(stage: Stage) -> None:
+    actions.begin_overlap("clm")
+    assert actions.make_whole() == ["the older clm is ended"]
+    assert actions.make_whole() == []
+    actions.begin_overlap("clm")  # where the first one was
+    actions.crash("clm")
+    assert stage.silent() == ("clm does not run",)
+    stage.empty()
+    assert stage.silent() == ()
+    with pytest.raises(ActivityFailed, match="there is no older instance of clm"):
+        actions.end_overlap("clm")
+
+
+@pytest.mark.parametrize(
+    "name, why",
+    [("mongo", "mongo is a store"), ("nobody", "nobody is not among the services"), ("clm", "does not run")],
+)
+def test_there_are_no_two_of_what_is_a_store_or_not_there(stage: Stage, name: str, why: str) -> None:
+    actions.crash("clm")
+    with pytest.raises(ActivityFailed, match=why):
+        actions.begin_overlap(name)
+
+
 def test_a_paused_service_is_there_and_answers_nothing(stage: Stage) -> None:
     actions.pause("orchestrator")
 

@@ -203,7 +203,7 @@ def test_one_store_is_read_back_after_its_restore(stage: Stage, store: str, monk
 
 
 def test_what_is_no_store_is_not_restored(stage: Stage) -> None:
-    with pytest.raises(ActivityFailed, match="a store is mongo or etcd, not 'mongodb'"):
+    with pytest.raises(ActivityFailed, match="store is 'mongodb'; it is mongo or etcd"):
         backup_actions.restore_store("mongodb", "b")  # type: ignore[arg-type]
 
 

@@ -95,7 +95,7 @@ def test_a_probe_of_the_method_that_gives_what_is_tolerated_fails_nothing(
 ) -> None:
     probe = {**step("probe", "context_status", group="dig1"), "tolerance": tolerance}
 
-    journal = run_on(stage, write([probe], configuration={"nothing": ""}).experiment)
+    journal = run_on(stage, write([probe], configuration={"nothing": ""} if "${" in str(tolerance) else {}).experiment)
 
     assert (journal["status"], journal["problems"]) == ("completed", [])
     assert journal["run"][0]["tolerance_met"] is True
