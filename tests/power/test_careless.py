@@ -31,6 +31,7 @@ BROKEN = {
     "namespace_wipe/at-work:contexts": Outcome.LOST,
     "namespace_wipe/at-work:invariants": Outcome.BROKEN,
     "namespace_wipe/encrypted/another:refused": Outcome.BROKEN,
+    "namespace_wipe/encrypted/another:unreadable-told": Outcome.UNKNOWN,  # nor can it be restored by force then
     "store_outage/crash-under-load/mongo:acknowledged-kept": Outcome.LOST,
 }
 

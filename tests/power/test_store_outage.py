@@ -37,7 +37,8 @@ TESTS = (
 
 @pytest.mark.timeout(360)
 def test_switches_break_their_claims_and_no_others(tmp_path: Path) -> None:
-    claims = run(reference=",".join(BROKEN), folder=tmp_path)
+    # R25 as well: without it rsync looks at its queue at every try, and uses up the resets of R8's question.
+    claims = run(reference=",".join((*BROKEN, "R25")), folder=tmp_path)
     expected = {name: outcome for broken in BROKEN.values() for name, outcome in broken.items()}
     assert {name: outcome for name, outcome in claims.items() if outcome is not Outcome.HOLDS} == expected
 
