@@ -463,8 +463,9 @@ def test_workers_of_a_session_that_was_killed_end_with_it(
 
 
 def session_of(process: Path) -> int:
-    """Session id of a process in /proc; 0 when it is gone."""
+    """Session id of a process in /proc; 0 when it is gone, or has ended and waits for who adopted it."""
     try:
-        return int((process / "stat").read_text().rpartition(")")[2].split()[3])
+        state, _, _, session = (process / "stat").read_text().rpartition(")")[2].split()[:4]
     except OSError:
         return 0
+    return 0 if state == "Z" else int(session)
