@@ -266,6 +266,8 @@ class KubernetesLab:
         await self._comes(service, start)
         newer = self._instances[service] = Instance(self.relay.instances[service], start.since)
         self._logs.follow(service, newer, known=self._look)
+        if service != "rsync":
+            await self._done_with_schema(service)
         return f"two instances of {service} are at work, at {older.address} and {newer.address}"
 
     async def end_overlap(self, service: str) -> Death:

@@ -60,7 +60,7 @@ class AtWork:
             raise HarnessTrouble(f"{service} is not among the services of this environment: {', '.join(self._now)}")
         return self._now[service].layout
 
-    def known(self) -> None:
+    def tell_owners(self) -> None:
         """Whoever tells from which service a connection comes is told of the processes that there are now."""
         there = {name: [one.process] for name, one in self._now.items()}
         for name, older in self._older.items():
@@ -85,7 +85,7 @@ class AtWork:
         _share_key(older.process, newer.process)
         newer.process.launch()
         self._older[service], self._now[service] = older, newer
-        self.known()
+        self.tell_owners()
         try:
             await newer.process.answering()
         except BaseException:
@@ -101,13 +101,15 @@ class AtWork:
         return await self._older.pop(service).process.crash()
 
     async def stop(self) -> None:
-        """End all; the next ones are at their usual ports again."""
+        """End all; the next ones are at their usual ports again, with the data key that is set now."""
         await asyncio.gather(*(one.process.stop() for one in (*self._now.values(), *self._older.values())))
+        for name, first in self._first.items():
+            _share_key(self._now[name].process, first.process)
         self._now, self._older = dict(self._first), {}
 
 
-def _share_key(older: Supervised, newer: Supervised) -> None:
-    """Give one the data key of the other."""
-    without = {name: value for name, value in newer.spec.env.items() if name != DATA_KEY}
-    key = {name: value for name, value in older.spec.env.items() if name == DATA_KEY}
-    newer.spec = replace(newer.spec, env=without | key)
+def _share_key(one: Supervised, other: Supervised) -> None:
+    """Give the other the data key that one has, or none."""
+    without = {name: value for name, value in other.spec.env.items() if name != DATA_KEY}
+    key = {name: value for name, value in one.spec.env.items() if name == DATA_KEY}
+    other.spec = replace(other.spec, env=without | key)

@@ -148,7 +148,7 @@ class ProcessLab:
             if service.pid is None and (only is None or name in only):
                 service.launch()
                 waiting.append(service.answering())
-        self.at_work.known()
+        self.at_work.tell_owners()
         await asyncio.gather(*waiting)
 
     async def snapshot(self) -> Snapshot:
@@ -191,5 +191,5 @@ class _Victim:
 
     async def start(self) -> None:
         self._process.launch()
-        self._lab.at_work.known()
+        self._lab.at_work.tell_owners()
         await self._process.answering()

@@ -3,17 +3,21 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import chain, cycle, repeat
+from typing import cast
 
 import pytest
 from chaoslib.exceptions import ActivityFailed
 
+from harness.campaign import Campaign
 from harness.chaos import actions, probes
 from harness.chaos.attempts import tries
 from harness.chaos.stage import Stage
 from harness.chaos.watching import Seen, gone
+from harness.emco.services import DATA_KEY
 from harness.emco.status import NOTHING_SAID
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.disruptions import PARTITIONS
+from harness.platforms.process.lab import ProcessLab
 
 EDGE = "p1+c2"
 
@@ -73,6 +77,22 @@ def test_of_two_instances_what_is_made_whole_ends_the_older_one_and_a_new_emco_h
     assert stage.silent() == ()
     with pytest.raises(ActivityFailed, match="there is no older instance of clm"):
         actions.end_overlap("clm")
+
+
+def test_a_second_instance_has_the_data_key_of_the_first_one_and_the_next_emco_that_of_then(stage: Stage) -> None:
+    async def keys(campaign: Campaign) -> tuple[str, str]:
+        env = cast("ProcessLab", campaign.lab).services["clm"].spec.env
+        return env.get(DATA_KEY, ""), campaign.disruptions.data_key
+
+    async def give(campaign: Campaign) -> None:
+        campaign.disruptions.set_data_key("a")
+
+    stage.act(give)
+    actions.begin_overlap("clm")
+    assert stage.act(keys) == ("a", "a")
+    actions.end_overlap("clm")
+    stage.empty()
+    assert stage.act(keys) == ("", "")
 
 
 @pytest.mark.parametrize(
