@@ -88,10 +88,18 @@ class Stores:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What `check` found in a live EMCO. certain: it was at rest, so that every invariant could be judged."""
+    """What `check` found in a live EMCO.
+
+    empty:   there is nothing at all: so a wiped database looks, and a wrong address, too
+    certain: it was at rest, so that every invariant could be judged
+    """
 
     reading: Reading
     violations: tuple[Violation, ...]
+
+    @property
+    def empty(self) -> bool:
+        return not any(self.reading.snapshot.mongo.values()) and not self.reading.snapshot.etcd
 
     @property
     def certain(self) -> bool:

@@ -1,5 +1,6 @@
 """Options of the pytest plugin, and how a run is named in all its processes; loads nothing heavy."""
 
+import re
 import secrets
 import time
 from dataclasses import dataclass
@@ -53,6 +54,19 @@ def option(config: pytest.Config, name: str) -> Any:
 def option_flag(name: str) -> str:
     """How an option is written on the command line."""
     return "--emco" if name == "version" else f"--emco-{name.replace('_', '-')}"
+
+
+_FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
+
+
+def usage_error(config: pytest.Config, error: Exception, about: str = "") -> pytest.UsageError:
+    """An error of the harness as one of pytest's, with its options named as pytest's command line has them."""
+
+    def as_here(flag: re.Match[str]) -> str:
+        name = flag[1].replace("-", "_")
+        return option_flag(name) if hasattr(config.option, f"emco_{name}") else flag[0]
+
+    return pytest.UsageError(about + _FLAG.sub(as_here, str(error)))
 
 
 def file(config: pytest.Config, name: str) -> Path | None:

@@ -9,7 +9,7 @@ from harness.crashpoints.model import CALLED
 from harness.defaults import GOLDEN, make_settings
 from harness.faults.victim import UsageError
 from harness.platforms.settings import CLUSTER, DEFAULT_FAULTS, EDGES, NODE_ACCESS, PLATFORMS, Settings
-from harness.pytest_options import file, option, option_flag
+from harness.pytest_options import file, option, option_flag, usage_error
 
 
 def settings_of(config: pytest.Config) -> Settings:
@@ -48,7 +48,7 @@ def settings_of(config: pytest.Config) -> Settings:
             edge_kubeconfigs=option(config, "edge_kubeconfig") or (),
         )
     except UsageError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise usage_error(config, error) from error
 
 
 def _workers(config: pytest.Config) -> int:

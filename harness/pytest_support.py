@@ -33,7 +33,7 @@ from harness.platforms.settings import EDGES, FAULTS, PLATFORMS, KindSettings, S
 from harness.pytest_ending import PLAN, Ended, Run, end_run, is_to_be_judged, show
 from harness.pytest_options import file as _file
 from harness.pytest_options import option as _option
-from harness.pytest_options import origin, out_folder
+from harness.pytest_options import origin, out_folder, usage_error
 from harness.pytest_settings import replay_line, settings_of, worker_number
 from harness.pytest_stages import Stages
 from harness.pytest_verdicts import KnownFinding, Replay, judge
@@ -89,7 +89,7 @@ class EmcoSession:
             victims = tuple(dict.fromkeys((CALLED, *self.settings.victims, *self._victims)))
             return dataclasses.replace(self.settings, victims=victims, faults=FAULTS)
         except UsageError as error:
-            raise pytest.UsageError(str(error)) from error
+            raise usage_error(self._config, error) from error
 
     @cached_property
     def work(self) -> Work:
@@ -97,7 +97,7 @@ class EmcoSession:
         try:
             work = prepare(self.wide)
         except UsageError as error:
-            raise pytest.UsageError(str(error)) from error
+            raise usage_error(self._config, error) from error
         # A worker goes by what was learned before it started, also when a source file was changed since.
         return dataclasses.replace(work, digest=self._handed.digest) if self._handed else work
 
@@ -110,7 +110,7 @@ class EmcoSession:
         try:
             return read_baseline(path) if path else Baseline()
         except UsageError as error:
-            raise pytest.UsageError(str(error)) from error
+            raise usage_error(self._config, error) from error
 
     @cached_property
     def redactor(self) -> Redactor:
@@ -184,7 +184,7 @@ class EmcoSession:
             else:
                 self.environment.do(lambda campaign: campaign.learn(told))
         except (HarnessTrouble, UsageError) as trouble:
-            raise pytest.UsageError(f"the workload cannot be learned: {trouble}") from trouble
+            raise usage_error(self._config, trouble, "the workload cannot be learned: ") from trouble
         if reporter is not None and reporter.isatty:
             reporter.rewrite("", erase=True)
 
@@ -248,7 +248,7 @@ class EmcoSession:
             of_kind = only(self.plan, {point.id for point in self.plan.points() if wanted.covers(point.id)})
             points = Chosen(tuple(patterns)).of(of_kind)
         except UsageError as error:
-            raise pytest.UsageError(str(error)) from error
+            raise usage_error(self._config, error) from error
         return [
             pytest.param(point, id=point.id, marks=self._marks(point)) for point in _ordered(points, self.settings.seed)
         ]
@@ -307,7 +307,7 @@ class EmcoSession:
                 self._background.open()
             except UsageError as error:
                 self._failed = str(error)
-                raise pytest.UsageError(str(error)) from error
+                raise usage_error(self._config, error) from error
             except Exception as error:
                 self._failed = f"there is no environment: {error}"
                 raise

@@ -235,6 +235,7 @@ def _hidden(hide: Redactor) -> Iterator[None]:
 def _health_document(health: operators.Health) -> dict[str, Any]:
     return {
         "at_rest": health.certain,
+        "empty": health.empty,
         "why_not": health.reading.why(),
         "documents": sum(map(len, health.reading.snapshot.mongo.values())),
         "keys": len(health.reading.snapshot.etcd),
@@ -269,6 +270,8 @@ def _print_health(health: operators.Health, hide: Redactor) -> None:
     found = [f"{grades[grade]} {grade.value}" for grade in (Grade.BLOCKER, Grade.FAIL, Grade.WARN) if grades[grade]]
     seen = f"{documents} in mongo, {counted(len(snapshot.etcd), 'key')} in etcd: {', '.join(found) or 'consistent'}"
     _say(seen)
+    if health.empty:
+        _say("both stores are empty: they were wiped, EMCO was never used, or this is not EMCO's database")
     if not health.certain:
         why = f"not at rest, so only what holds at any time was judged: {health.reading.why()}"
         _say(hide.text(why))

@@ -18,6 +18,7 @@ from harness.reporting.export import export_markdown
 from harness.reporting.findings import judged
 from harness.reporting.summary import read_summary
 from harness.reporting.table import print_comparison
+from harness.reporting.words import counted
 
 
 def compare(
@@ -65,4 +66,7 @@ def baseline(
     results = judged(read_summary(run_folder))
     made = baselines.from_run(results, previous, today=today, reason=reason, owner=owner, expires=until)
     baselines.write_baseline(file, made)
-    typer.echo(f"{file}: {len(made.entries)} accepted findings")
+    had, has = {one.id for one in previous.entries}, {one.id for one in made.entries}
+    kept = f"{len(has - had)} new" if had else "all new"
+    gone = f"; {counted(len(had - has), 'that passes', 'that pass')} left the file" if had - has else ""
+    typer.echo(f"{file}: {counted(len(has), 'accepted finding')}, {kept}{gone}")

@@ -238,10 +238,14 @@ def at_work(snapshot: Snapshot, running: frozenset[str], *, restarted: bool) -> 
 
     restarted: rsync was just started; then it has to work off all that is active. Without a restart an UpdateDelete
     stays in the queue of the old context after each update, and rsync does nothing about it.
+
+    What is queued comes first; each kind in the order of its words, so that a sentence begins the same whatever ids the
+    contexts of this run have.
     """
     if "rsync" not in running:
         return ()
-    reasons = [*pending(snapshot, stays=frozenset() if restarted else MAY_STAY)]
+    queued = pending(snapshot, stays=frozenset() if restarted else MAY_STAY)
+    reasons = []
     for raw_key, value in sorted(snapshot.etcd.items()):
         key = raw_key.decode("utf-8", "replace")
         if CONTEXT_KEY.match(key) and key.count("/") == 4 and key.endswith("/status/"):  # /context/ID/status/
@@ -250,7 +254,11 @@ def at_work(snapshot: Snapshot, running: frozenset[str], *, restarted: bool) -> 
                 reasons.append(f"{key} is {status}")
         elif restarted and (active := ACTIVE_KEY.match(key)) and _is_there(active.group(1), snapshot):
             reasons.append(f"rsync has not worked off {key}")
-    return tuple(reasons)
+    return (*sorted(queued, key=_by_words), *sorted(reasons, key=_by_words))
+
+
+def _by_words(reason: str) -> tuple[str, str]:
+    return _LONG_NUMBER.sub("", reason), reason
 
 
 def between_tries(snapshot: Snapshot) -> bool:

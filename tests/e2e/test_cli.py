@@ -370,7 +370,9 @@ def test_the_replay_of_a_finding_shows_what_is_known_of_it(replayed: tuple[Ended
 def test_an_accepted_finding_makes_no_failure(cli: Cli, workload: Path, replayed: tuple[Ended, Path]) -> None:
     file = cli.folder / "accepted.yaml"
     ended = cli.inside("baseline", replayed[1], file, "--reason", "known", "--owner", "me")
-    assert ended == Ended(0, f"{file}: 1 accepted findings\n", "")
+    assert ended == Ended(0, f"{file}: 1 accepted finding, all new\n", "")
+    again = cli.inside("baseline", replayed[1], file, "--reason", "known", "--owner", "me")
+    assert again == Ended(0, f"{file}: 1 accepted finding, 0 new\n", "")
     ended = cli("run", FINDING, "-w", workload, "-n", "1", "--out", cli.out, "--baseline", file)
     assert ended.code == 0, ended
 

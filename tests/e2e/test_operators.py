@@ -150,6 +150,20 @@ def test_a_warning_alone_is_no_failure(database: Database) -> None:
     assert (ended.code, ended.out.splitlines()[-1]) == (0, "15 documents in mongo, 30 keys in etcd: 1 warn")
 
 
+def test_empty_stores_are_said_to_be_empty(database: Database) -> None:
+    database.hold(EMPTY)
+    ended = database("check", *database.options, *QUICK)
+    assert (ended.code, ended.out.splitlines()[-2:]) == (
+        1,
+        [
+            "0 documents in mongo, 0 keys in etcd: 1 blocker",
+            "both stores are empty: they were wiped, EMCO was never used, or this is not EMCO's database",
+        ],
+    )
+    document = json.loads(database("check", *database.options, *QUICK, "--json").out)
+    assert (document["empty"], [one["invariant"] for one in document["violations"]]) == (True, ["I12-schema"])
+
+
 def pending(emco: Emco) -> None:
     emco.put(DIG, QUEUE, {"AcQueue": [{"event": "Terminate", "status": "Pending"}]})
     emco.status(DIG, "Terminating")

@@ -85,12 +85,12 @@ def test_showing_fixtures_plans_nothing(scenario: Run, tmp_path: Path) -> None:
     "arguments, sentence",
     [
         (("--emco-bin", "/nowhere"), "*/nowhere*"),
-        (("--emco-workload", "missing.yaml"), "*--workload *missing.yaml: no such file*"),
-        (("--emco-values", "missing.yaml"), "*--values *missing.yaml: no such file*"),
+        (("--emco-workload", "missing.yaml"), "--emco-workload *missing.yaml: no such file*"),
+        (("--emco-values", "missing.yaml"), "--emco-values *missing.yaml: no such file*"),
         (("--emco-seed", "soon"), "*--emco-seed soon: a number is expected*"),
         (("--emco-faults", "earthquake"), "*unknown fault 'earthquake'*"),
         (("--emco-baseline", "missing.yaml"), "*missing.yaml: the baseline cannot be read*"),
-        (("--emco-mongo-uri", "nonsense"), "*--mongo-uri nonsense: a host and a port are expected*"),
+        (("--emco-mongo-uri", "nonsense"), "--emco-mongo-uri nonsense: a host and a port are expected*"),
         (("-n", "2", "--emco-etcd-endpoint", "127.0.0.1:2379"), "*only one worker can run*"),
     ],
 )
@@ -165,7 +165,7 @@ def test_ini_values_count_and_are_relative_to_the_ini_file(pytester: pytest.Pyte
     pytester.mkdir("points").joinpath("test_points.py").write_text("def test_point(crash_point): pass")
     pytester.mkdir("elsewhere")
     result = sessions("--rootdir", pytester.path, "points")
-    result.stderr.fnmatch_lines([f"ERROR: --workload {pytester.path}/here/mine.yaml: no such file"])
+    result.stderr.fnmatch_lines([f"ERROR: --emco-workload {pytester.path}/here/mine.yaml: no such file"])
 
 
 def test_a_worker_without_a_plan_says_so(pytester: pytest.Pytester, sessions: Run) -> None:

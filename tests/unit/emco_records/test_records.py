@@ -183,6 +183,18 @@ def test_what_is_still_at_work(etcd: dict[str, Any], running: tuple[str, ...], s
     assert started == at_work(state(etcd=etcd), RSYNC, restarted=True)
 
 
+@pytest.mark.parametrize("older, newer", [(ONE, TWO), (TWO, ONE)])
+def test_what_is_at_work_comes_in_the_order_of_its_words_whatever_the_ids(older: str, newer: str) -> None:
+    etcd = {
+        f"/context/{older}/status/": {"Status": "Terminating"},
+        f"/context/{newer}/status/": {"Status": "Instantiating"},
+    }
+    assert at_work(state(etcd=etcd), RSYNC, restarted=False) == (
+        f"/context/{newer}/status/ is Instantiating",
+        f"/context/{older}/status/ is Terminating",
+    )
+
+
 def test_nothing_is_at_work_while_rsync_is_down() -> None:
     assert at_work(state(etcd={QUEUE: queue(("Instantiate", "Pending"))}), frozenset({"dcm"}), restarted=True) == ()
 
