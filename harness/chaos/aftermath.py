@@ -56,7 +56,8 @@ def unasked(before: Snapshot, after: Snapshot, asked: Sequence[Asked]) -> tuple[
     """Names of what is new or changed although nobody asked for it, or was refused.
 
     What was acknowledged, or not answered, may have left what it asks for: a create its record; a lifecycle call the
-    state of its group, the contexts that this group names and new ones, and what these applied to edges.
+    state of its group, the contexts that this group names and new ones, and what these applied to edges. What stands
+    below a record is not asked for with it.
     """
     excused = _excuse(before, after, asked)
     return tuple(
@@ -91,14 +92,32 @@ def _excuse(before: Snapshot, after: Snapshot, asked: Sequence[Asked]) -> Callab
         if applied_by(thing) in at_work
     }
 
+    below = _below(labels, before) | _below(labels, after)
+
     def excused(where: str) -> bool:
         if where.startswith("mongo "):
-            return not labels.isdisjoint(names_in(where))
+            return where not in below and not labels.isdisjoint(names_in(where))
         if where.startswith("etcd "):
             return not at_work.isdisjoint(where.split("/")[2:3])  # etcd /context/<id>/..., /activecontext/<id>/
         return where in applied
 
     return excused
+
+
+def _below(labels: Collection[str], snapshot: Snapshot) -> frozenset[str]:
+    """Places of records that have one of these names only because they stand below the record that is called so."""
+    named = {
+        record.where: frozenset(record.key)
+        for record in look(snapshot).records
+        if not {value for _, value in record.key}.isdisjoint(labels)
+    }
+
+    def stands_below(key: frozenset[tuple[str, str]], name: str) -> bool:
+        return any(other < key and name in {value for _, value in other} for other in named.values())
+
+    return frozenset(
+        where for where, key in named.items() if all(stands_below(key, name) for _, name in key if name in labels)
+    )
 
 
 def _at_work(before: Snapshot, after: Snapshot, targets: Collection[str]) -> frozenset[str]:

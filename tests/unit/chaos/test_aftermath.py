@@ -127,6 +127,20 @@ def test_a_lifecycle_call_excuses_no_other_contexts_and_no_other_objects() -> No
     assert len(unasked(before, after, [lifecycle(500)])) == 7
 
 
+def test_what_stands_below_a_record_is_not_excused_with_it() -> None:
+    intent = {**GROUP, "_id": 11, "groupIntent": "g", "keyId": "{deploymentIntentGroup,groupIntent,project}"}
+    before, after = snapshot(GROUP, {**intent, "data": 1}), snapshot({**GROUP, "data": 2}, {**intent, "data": 2})
+    (changed,) = unasked(before, after, [lifecycle(202)])
+    assert changed.endswith(" dig1/g/p"), changed
+    assert unasked(before, snapshot({**GROUP, "data": 2}, {**intent, "data": 1}), [lifecycle(202)]) == ()
+
+
+def test_a_create_excuses_its_record_wherever_another_has_the_same_name() -> None:
+    cluster = {"_id": 5, "clusterProvider": "p", "cluster": "new", "keyId": "{cluster,clusterProvider}"}
+    project = {**PROJECT, "_id": 6, "project": "new"}
+    assert unasked(snapshot(PROJECT), snapshot(PROJECT, project, cluster), [told(201)]) == ()
+
+
 def test_one_more_context_does_not_change_the_records_of_others() -> None:
     def of(name: str, context: str) -> dict[str, Any]:
         state = {"stateInfo": {"actions": [{"state": "Instantiated", "contextid": context}]}}
