@@ -12,13 +12,12 @@ callback that decoded it.
 import asyncio
 import contextlib
 import hmac
-import json
 import os
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, SupportsIndex, TypeVar, overload
@@ -26,7 +25,7 @@ from typing import Any, Generic, SupportsIndex, TypeVar, overload
 from harness.wire.effects import Effect, Observation
 from harness.wire.instances import UNKNOWN, Instances
 from harness.wire.knocks import Knock
-from harness.wire.links import REACH_LIMIT, Address, Link, LinkProtocol, RelayError, Tls
+from harness.wire.links import Address, Link, RelayError, Tls
 from harness.wire.messages import (
     LONGEST_LINE,
     MalformedMessage,
@@ -38,86 +37,15 @@ from harness.wire.messages import (
 )
 from harness.wire.ping import ping
 from harness.wire.relay import Relay
+from harness.wire.served_config import Json, LinkSpec, ServedConfig
 from harness.wire.syns import Syns
 from harness.wire.triggers import Armed, Trigger
 
 T = TypeVar("T")
-Json = dict[str, Any]
 _ASK_LIMIT = 10.0
 _TOKEN_LIMIT = 10.0
 _PROBE_PAUSE = 0.005
 _PROBE_LIMIT = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class LinkSpec:
-    """One link as configured.
-
-    upstream: host and port; with `instance` the host is wherever that source's instance is
-    gated:    the link is used by its source alone, and only by the instance that was let in. Otherwise several use it
-    tls:      where files stand with which TLS is ended and begun again: `TLS.server.pem` is shown to the source,
-              `TLS.authority.pem` is believed of the target, `TLS.client.pem` is shown to it. Empty: nobody speaks TLS
-    reach:    seconds until a target that does not answer counts as unreachable
-    """
-
-    source: str
-    target: str
-    protocol: LinkProtocol
-    listen: Address
-    upstream: Address
-    instance: bool = False
-    gated: bool = True
-    streams: tuple[str, ...] = ()
-    tls: str = ""
-    reach: float = REACH_LIMIT
-
-
-@dataclass(frozen=True, slots=True)
-class ServedConfig:
-    """What a served relay does.
-
-    sources:  those whose instances are let in one at a time
-    links:    what is relayed, decoded and counted;  doors: what is only passed on, for who controls it
-    control, asks: where it listens for its master
-    health:   where it accepts connections, and closes them, once everything listens: for whoever asks if it is ready.
-              Not on a link, where it would be taken for an instance of the source
-    """
-
-    sources: tuple[str, ...]
-    links: tuple[LinkSpec, ...]
-    doors: tuple[LinkSpec, ...]
-    control: Address
-    asks: Address
-    health: Address
-
-    def to_json(self) -> str:
-        """As `from_json` reads it."""
-        names = ("source", "target", "protocol", "listen", "upstream", "instance", "gated", "streams", "tls", "reach")
-
-        def specs(links: tuple[LinkSpec, ...]) -> list[Json]:
-            return [{name: getattr(link, name) for name in names} for link in links]
-
-        value = {"sources": self.sources, "control": self.control, "asks": self.asks, "health": self.health}
-        return json.dumps({**value, "links": specs(self.links), "doors": specs(self.doors)}, indent=1)
-
-    @staticmethod
-    def from_json(text: str) -> "ServedConfig":
-        """Raises MalformedMessage."""
-        try:
-            value = json.loads(text)
-
-            def specs(name: str) -> tuple[LinkSpec, ...]:
-                return tuple(_link_spec(link) for link in value[name])
-
-            addresses: dict[str, Any] = {name: tuple(value[name]) for name in ("control", "asks", "health")}
-            return ServedConfig(tuple(value["sources"]), specs("links"), specs("doors"), **addresses)
-        except (ValueError, KeyError, TypeError) as error:
-            raise MalformedMessage(f"the relay's configuration cannot be read: {error!r}") from error
-
-
-def _link_spec(link: Json) -> LinkSpec:
-    fields: Json = {key: tuple(item) if isinstance(item, list) else item for key, item in link.items()}
-    return LinkSpec(**fields)
 
 
 class _Announced(list[T], Generic[T]):
@@ -165,6 +93,7 @@ class ServedRelay:
         self._doors = Relay()
         self._instances = Instances(config.sources, clock=self._relay.clock, changed=self._let_in)
         self._links: list[Link] = []
+        self._orders = self._what_is_obeyed()
         self._master: _Master | None = None
         self._asks: socket.socket | None = None
         self._servers: list[asyncio.Server] = []
@@ -178,7 +107,7 @@ class ServedRelay:
             await self._relay.open(link)
             self._links.append(link)
         for spec in self._config.doors:
-            await self._doors.open(self._link(replace_gate(spec)))
+            await self._doors.open(self._link(spec.as_door()))
         control = await asyncio.start_server(self._controlled, *self._config.control, limit=LONGEST_LINE)
         asks = await asyncio.start_server(self._asked, *self._config.asks, limit=LONGEST_LINE)
         health = await asyncio.start_server(_well, *self._config.health)
@@ -331,13 +260,43 @@ class ServedRelay:
 
     # -- orders -----------------------------------------------------------------------------------------------------
 
+    def _what_is_obeyed(self) -> Mapping[str, Callable[[_Master, Json], Any]]:
+        relay, instances = self._relay, self._instances
+
+        def of_source(act: Callable[[str], Any]) -> Callable[[_Master, Json], Any]:
+            return lambda _, order: act(order["source"])
+
+        return {
+            "sync": lambda _, __: None,
+            "arm": self._arm,
+            "disarm": self._disarm,
+            "drop": self._drop,
+            "condition": self._condition,
+            "count": self._count,
+            "freeze": of_source(relay.freeze),
+            "thaw": of_source(relay.thaw),
+            "release": lambda _, order: relay.release(order["source"], drop_held=order["drop_held"]),
+            "watch_reads": lambda _, order: relay.watch_reads(order["source"], watched=order["watched"]),
+            "reset_held": of_source(relay.reset_held),
+            "refuse_held": of_source(relay.refuse_held),
+            "want": of_source(instances.want),
+            "beside": of_source(instances.beside),
+            "retire_older": of_source(instances.retire_older),
+            "ban": lambda _, order: instances.ban(order["address"]),
+            "answers": lambda _, order: self._answers(order),
+            "hung_up": lambda _, order: self._hung_up(order),
+            "quiet": lambda _, order: self._quiet(order),
+            "ended": lambda _, order: self._ended(order),
+            "gave_up": lambda _, order: self._gave_up(order),
+        }
+
     def _obey(self, master: _Master, order: Json) -> None:
         name = str(order.get("do", ""))
-        act = _ORDERS.get(name)
+        act = self._orders.get(name)
         if act is None:
             raise MalformedMessage(f"there is no order {name!r}")
         with self._answering(order):
-            value = act(self, master, order)
+            value = act(master, order)
             if isinstance(value, Coroutine):
                 task = asyncio.ensure_future(self._answer_later(order, value))
                 master.tasks.add(task)
@@ -457,40 +416,6 @@ async def _reachable(host: str, port: int) -> None:
     _, writer = await asyncio.open_connection(host, port)
     writer.close()
     await writer.wait_closed()
-
-
-def replace_gate(spec: LinkSpec) -> LinkSpec:
-    """A door: whoever comes may pass, nothing is decoded."""
-    return replace(spec, protocol="tcp", gated=False, streams=(), tls="")
-
-
-_ORDERS: dict[str, Callable[[ServedRelay, _Master, Json], Any]] = {
-    "sync": lambda _relay, _master, _order: None,
-    "arm": ServedRelay._arm,  # noqa: SLF001  the table of the class's own orders
-    "disarm": ServedRelay._disarm,  # noqa: SLF001  the same
-    "drop": ServedRelay._drop,  # noqa: SLF001  the same
-    "condition": ServedRelay._condition,  # noqa: SLF001  the same
-    "count": ServedRelay._count,  # noqa: SLF001  the same
-    "freeze": lambda relay, _, order: relay._relay.freeze(order["source"]),  # noqa: SLF001  the same
-    "thaw": lambda relay, _, order: relay._relay.thaw(order["source"]),  # noqa: SLF001  the same
-    "release": lambda relay, _, order: relay._relay.release(  # noqa: SLF001  the same
-        order["source"], drop_held=order["drop_held"]
-    ),
-    "watch_reads": lambda relay, _, order: relay._relay.watch_reads(  # noqa: SLF001  the same
-        order["source"], watched=order["watched"]
-    ),
-    "reset_held": lambda relay, _, order: relay._relay.reset_held(order["source"]),  # noqa: SLF001  the same
-    "refuse_held": lambda relay, _, order: relay._relay.refuse_held(order["source"]),  # noqa: SLF001  the same
-    "want": lambda relay, _, order: relay._instances.want(order["source"]),  # noqa: SLF001  the same
-    "beside": lambda relay, _, order: relay._instances.beside(order["source"]),  # noqa: SLF001  the same
-    "retire_older": lambda relay, _, order: relay._instances.retire_older(order["source"]),  # noqa: SLF001  the same
-    "ban": lambda relay, _, order: relay._instances.ban(order["address"]),  # noqa: SLF001  the same
-    "answers": lambda relay, _, order: relay._answers(order),  # noqa: SLF001  the same
-    "hung_up": lambda relay, _, order: relay._hung_up(order),  # noqa: SLF001  the same
-    "quiet": lambda relay, _, order: relay._quiet(order),  # noqa: SLF001  the same
-    "ended": lambda relay, _, order: relay._ended(order),  # noqa: SLF001  the same
-    "gave_up": lambda relay, _, order: relay._gave_up(order),  # noqa: SLF001  the same
-}
 
 
 def main(arguments: list[str]) -> None:

@@ -71,7 +71,7 @@ from harness.stores.mongo import Mongo, StoreError
 from harness.stores.snapshot import Snapshot
 from harness.wire.links import Link
 from harness.wire.remote import RemoteRelay
-from harness.wire.served import LinkSpec
+from harness.wire.served_config import LinkSpec
 
 ROOT = Path(harness.__file__).parent.parent
 CONFIG = ROOT / "fixtures" / "kind"

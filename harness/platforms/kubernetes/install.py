@@ -50,7 +50,7 @@ class Release:
     services: who puts the services there, where it is not done by the manifests
     stores: who puts the stores there, where it is not done by the manifests
     is_foreign: EMCO's namespace and the stores are somebody else's: nothing is made there, nothing removed
-    edge_files: for TLS between the relay and edges that are clusters, as harness.wire.served.LinkSpec has it
+    edge_files: for TLS between the relay and edges that are clusters, as harness.wire.served_config.LinkSpec has it
     store_classes: storage classes of the stores' volumes, by store; the cluster's default where there is none
     patches: the user's, for all of this
     """

@@ -14,7 +14,7 @@ from typing import Any
 from harness.emco.services import SERVICES
 from harness.platforms.kubernetes.edges_pod import FIRST_PORT
 from harness.wire.links import Address
-from harness.wire.served import LinkSpec, ServedConfig
+from harness.wire.served_config import LinkSpec, ServedConfig
 
 Json = dict[str, Any]
 EMCO_NAMESPACE, HARNESS_NAMESPACE = "emco", "emco-chaos"

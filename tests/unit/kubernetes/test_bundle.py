@@ -11,7 +11,7 @@ import pytest
 from harness.platforms.kubernetes.bundle import relay_bundle
 from harness.wire.links import Address
 from harness.wire.remote import RemoteRelay
-from harness.wire.served import ServedConfig
+from harness.wire.served_config import ServedConfig
 
 
 def _free_port() -> int:

@@ -16,7 +16,8 @@ from harness.wire.effects import Effect
 from harness.wire.links import Address, Link, RelayError
 from harness.wire.messages import MalformedMessage
 from harness.wire.remote import RemoteRelay
-from harness.wire.served import LinkSpec, ServedConfig, ServedRelay
+from harness.wire.served import ServedRelay
+from harness.wire.served_config import LinkSpec, ServedConfig
 from harness.wire.triggers import Trigger
 
 HOST = "127.0.0.1"
