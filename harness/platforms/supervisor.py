@@ -16,6 +16,10 @@ from harness.faults.journal import Journal, process_started
 from harness.faults.victim import Death, HarnessTrouble, ServiceDown
 
 
+class NeverReady(Exception):
+    """Raised by ProcessSpec.ready: to wait for longer is no use, and why."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
     """How a process is started.
@@ -23,7 +27,8 @@ class ProcessSpec:
     name:  in logs, links and errors
     argv:  program and arguments; empty: the fork server calls its module's `main(call)` instead
     ready: raises OSError while the process does not answer by its protocol yet; is given the size that the log had
-           before this start, for programs that only say in their log when they are ready
+           before this start, for programs that only say in their log when they are ready. Raises NeverReady when it
+           is not to be waited for any more
     mount: a folder that the process alone sees at another place: (folder, place)
     start_limit: seconds from its start until it answers; more on a machine that is slow, see Supervised
     """
@@ -163,6 +168,8 @@ class Supervised:
                 ready.result()
                 self._slowest = max(self._slowest, clock() - self._launched)
                 return
+        except NeverReady as never:
+            raise ServiceDown(self.name, str(never), self.log_tail()) from None
         finally:
             ready.cancel()
         if running.ended.done():

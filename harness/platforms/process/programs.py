@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +14,16 @@ from harness.emco.services import SERVICES
 from harness.faults.victim import UsageError
 from harness.platforms.process.layout import ETCD_PORT, MONGO_PORT, Address, Layout
 from harness.platforms.settings import Settings
-from harness.platforms.supervisor import ProcessSpec
+from harness.platforms.supervisor import NeverReady, ProcessSpec
 
 REFERENCE_SERVICES = ("orchestrator", "clm", "dcm", "rsync")
 LIBRARIES = "lib"
 """Name of the folder beside a program that holds its loader and libraries; a static program has none."""
 _SCHEMA_READY = b"successfully processed the referential schema"  # EMCO's words and the reference's
-_SCHEMA_NEVER = b"the referential schema is not asked for again"  # the reference's alone: EMCO gives up in silence
+# What they say who will not look for it again: the reference, and EMCO where its question for it failed.
+_SCHEMA_NEVER = (b"the referential schema is not asked for again", b"failed to retrieve schema segments from db")
+SCHEMA_LIMIT = 20.0
+"""Seconds from the moment that a service's ports are open until it has the referential schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +207,8 @@ def service_spec(
         if info.grpc_port is not None and name == service:
             env[info.grpc_port_env] = str(ports.grpc(service)[1])
     log = folder / f"{service}.log"
-    ready = _Answers(service, ports, log, schema=service != "rsync")
+    addresses = [ports.http(service)] + ([ports.grpc(service)] if SERVICES[service].grpc_port is not None else [])
+    ready = Answers(addresses, log, schema=service != "rsync")
     if binary is None:
         env |= {"REFERENCE_EMCO_DEFECTS": settings.reference, "REFERENCE_EMCO_LISTEN": "127.0.0.1"}
         env |= {"REFERENCE_EMCO_CLEANUP_SECONDS": settings.cleanup_delay} if settings.cleanup_delay else {}
@@ -228,30 +232,45 @@ def service_spec(
 _PLACES = ("/mnt", "/srv", "/media", "/opt")
 
 
-class _Answers:
+class Answers:
     """A service answers when its ports are open and it has the referential schema, or has given it up: before that it
-    refuses every create with 409."""
+    refuses every create with 409.
 
-    def __init__(self, service: str, layout: Layout, log: Path, *, schema: bool) -> None:
-        self._addresses = [layout.http(service)]
-        if SERVICES[service].grpc_port is not None:
-            self._addresses.append(layout.grpc(service))
+    Some ways in which EMCO gives up are not told: what does not have it `limit` seconds after its ports opened will
+    never have it. This limit does not grow on a slow machine, as that of a start does: who looks does so every second.
+    """
+
+    def __init__(self, addresses: Sequence[Address], log: Path, *, schema: bool, limit: float = SCHEMA_LIMIT) -> None:
+        self._addresses = addresses
         self._log = log
         self._schema = schema
+        self._limit = limit
+        self._open_since: float | None = None
 
     async def __call__(self, log_offset: int) -> None:
-        for address in self._addresses:
-            await reachable(address)
-        if self._schema:
-            with self._log.open("rb") as log:
-                log.seek(log_offset)
-                if not is_done_with_schema(log.read()):
-                    raise ConnectionRefusedError("the referential schema is not loaded yet")
+        try:
+            for address in self._addresses:
+                await reachable(address)
+        except OSError:
+            self._open_since = None
+            raise
+        if not self._schema:
+            return
+        now = asyncio.get_running_loop().time()
+        if self._open_since is None:
+            self._open_since = now
+        with self._log.open("rb") as log:
+            log.seek(log_offset)
+            if is_done_with_schema(log.read()):
+                return
+        if now - self._open_since > self._limit:
+            raise NeverReady(f"did not load the schema within {self._limit:g} s")
+        raise ConnectionRefusedError("the referential schema is not loaded yet")
 
 
 def is_done_with_schema(log: bytes) -> bool:
     """Whether a service says in its log that it knows the referential schema, or that it does not look for it again."""
-    return _SCHEMA_READY in log or _SCHEMA_NEVER in log
+    return _SCHEMA_READY in log or any(words in log for words in _SCHEMA_NEVER)
 
 
 async def reachable(address: Address) -> None:

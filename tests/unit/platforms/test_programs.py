@@ -1,12 +1,14 @@
-"""Where the programs of the stores are found, and which switches the reference EMCO has."""
+"""Where programs of the stores are found, when a service answers, which switches the reference EMCO has."""
 
+import asyncio
 import sys
 from pathlib import Path
 
 import pytest
 
 from harness.faults.victim import UsageError
-from harness.platforms.process.programs import check_defects, find_program
+from harness.platforms.process.programs import Answers, check_defects, find_program, is_done_with_schema
+from harness.platforms.supervisor import NeverReady
 
 
 @pytest.fixture
@@ -54,3 +56,36 @@ def test_switches_that_the_reference_has(setting: str) -> None:
 def test_a_switch_that_the_reference_has_not_is_refused_with_those_it_has() -> None:
     with pytest.raises(UsageError, match="--reference B1,nope: nope is no switch; there are faithful, fixed, A1,"):
         check_defects("B1,nope")
+
+
+async def test_a_service_without_the_schema_is_waited_for_from_the_moment_its_ports_are_open(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"successfully processed the referential schema\n")  # of an earlier start
+    offset = log.stat().st_size
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    address = server.sockets[0].getsockname()[:2]
+    ready, never = (Answers([address], log, schema=True, limit=limit) for limit in (60.0, -1.0))
+    with pytest.raises(ConnectionRefusedError, match="not loaded yet"):
+        await ready(offset)
+    with pytest.raises(NeverReady, match="did not load the schema within"):
+        await never(offset)
+    with log.open("ab") as more:
+        more.write(b"successfully processed the referential schema\n")
+    await ready(offset)
+    await never(offset)
+    server.close()
+    with pytest.raises(ConnectionRefusedError):
+        await ready(offset)
+
+
+@pytest.mark.parametrize(
+    "log, done",
+    [
+        (b"DatabaseReferentialSchema: successfully processed the referential schema.", True),
+        (b"DatabaseReferentialSchema: failed to retrieve schema segments from db.", True),
+        (b"the referential schema is not asked for again", True),
+        (b"DatabaseReferentialSchema: there are no schema(s) registered in the db.", False),
+    ],
+)
+def test_what_a_service_says_when_it_does_not_look_for_the_schema_any_more(log: bytes, done: bool) -> None:
+    assert is_done_with_schema(log) is done

@@ -19,7 +19,7 @@ from harness.faults.journal import Journal, left, process_started
 from harness.faults.victim import Death, HarnessTrouble, ServiceDown
 from harness.platforms import supervisor
 from harness.platforms.linux import become_subreaper
-from harness.platforms.supervisor import ForkServer, ProcessSpec, Supervised
+from harness.platforms.supervisor import ForkServer, NeverReady, ProcessSpec, Supervised
 
 ROOT = Path(__file__).parents[3]
 SET_CHILD_SUBREAPER = 36
@@ -180,6 +180,18 @@ async def test_a_start_that_hangs_says_how_long_good_ones_took(make: Make) -> No
     with pytest.raises(ServiceDown) as down:
         await process.start()
     assert str(down.value) == ("p: did not answer within 0.5 s of its start; a start that went well took 0.0 s at most")
+    await process.stop()
+
+
+async def test_a_process_that_will_never_be_ready_is_down_at_once_and_runs(make: Make) -> None:
+    async def never(_: int) -> None:
+        raise NeverReady("did not load the schema within 20 s")
+
+    process = make(limit=600)
+    process.spec = replace(process.spec, ready=never)
+    with pytest.raises(ServiceDown, match=r"^p: did not load the schema within 20 s$"):
+        await process.start()
+    assert process.pid is not None
     await process.stop()
 
 
