@@ -30,7 +30,7 @@ class RefusedForNow(StoreError):
 
 
 class Mongo:
-    """One connection to one mongo. `selection`: seconds that a command waits for a server that refuses connections."""
+    """One connection to one mongo. `selection`: seconds that a command waits for a server that takes or keeps none."""
 
     def __init__(self, *, host: str, port: int, database: str = "emco", selection: float = 30.0) -> None:
         self._address = (host, port)
@@ -70,15 +70,16 @@ class Mongo:
         while True:
             try:
                 self._reader, self._writer = await asyncio.open_connection(*self._address)
+                # As to Go's driver, a server is there when it has answered this.
+                await self._exchange({"hello": 1, "$db": "admin", "client": {"application": {"name": "reference"}}})
                 break
-            except OSError as error:
+            except (OSError, asyncio.IncompleteReadError) as error:
                 if asyncio.get_running_loop().time() + pause > limit:
                     host, port = self._address
                     raise StoreError(f"mongo at {host}:{port} cannot be reached: {_why(error)}") from error
             # Nothing tells when a server begins to listen: this is the back-off of the reconnection.
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.5)
-        await self._exchange({"hello": 1, "$db": "admin", "client": {"application": {"name": "reference"}}})
 
     async def _exchange(self, body: dict[str, Any]) -> dict[str, Any]:
         assert self._reader is not None
