@@ -66,7 +66,9 @@ def usage_error(config: pytest.Config, error: Exception, about: str = "") -> pyt
         name = flag[1].replace("-", "_")
         return option_flag(name) if hasattr(config.option, f"emco_{name}") else flag[0]
 
-    return pytest.UsageError(about + _FLAG.sub(as_here, str(error)))
+    parts = str(error).split("`")  # a command that is quoted is none of pytest's
+    parts[::2] = [_FLAG.sub(as_here, part) for part in parts[::2]]
+    return pytest.UsageError(about + "`".join(parts))
 
 
 def file(config: pytest.Config, name: str) -> Path | None:

@@ -61,6 +61,12 @@ class Stages:
             return ""
         return self._open[2].act(lambda campaign: campaign.lab.keep_evidence(about))
 
+    def leave(self) -> None:
+        """The test that used the stage is over, and what its EMCO goes on doing is of no interest: of one, a
+        deployment that was stopped, real EMCO's orchestrator asks etcd for ever, as fast as it can."""
+        if self._open is not None:
+            self._open[1].do(lambda campaign: campaign.disruptions.leave())
+
     def close(self) -> None:
         """Take down what is open."""
         opened, self._open = self._open, None

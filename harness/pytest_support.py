@@ -306,8 +306,9 @@ class EmcoSession:
             try:
                 self._background.open()
             except UsageError as error:
-                self._failed = str(error)
-                raise usage_error(self._config, error) from error
+                wrong = usage_error(self._config, error)
+                self._failed = str(wrong)
+                raise wrong from error
             except Exception as error:
                 self._failed = f"there is no environment: {error}"
                 raise

@@ -73,7 +73,8 @@ class Mongo:
                 # As to Go's driver, a server is there when it has answered this.
                 await self._exchange({"hello": 1, "$db": "admin", "client": {"application": {"name": "reference"}}})
                 break
-            except (OSError, asyncio.IncompleteReadError) as error:
+            except (OSError, asyncio.IncompleteReadError, RefusedForNow) as error:
+                self.close()
                 if asyncio.get_running_loop().time() + pause > limit:
                     host, port = self._address
                     raise StoreError(f"mongo at {host}:{port} cannot be reached: {_why(error)}") from error

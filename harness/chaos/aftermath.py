@@ -96,12 +96,15 @@ def _excuse(before: Snapshot, after: Snapshot, asked: Sequence[Asked]) -> Callab
 
     def excused(where: str) -> bool:
         if where.startswith("mongo "):
-            return where not in below and not labels.isdisjoint(names_in(where))
+            return _COPY.sub("", where) not in below and not labels.isdisjoint(names_in(where))
         if where.startswith("etcd "):
             return not at_work.isdisjoint(where.split("/")[2:3])  # etcd /context/<id>/..., /activecontext/<id>/
         return where in applied
 
     return excused
+
+
+_COPY = re.compile(r" \(copy \d+\)$")  # how the canonical form calls further documents with the same key
 
 
 def _below(labels: Collection[str], snapshot: Snapshot) -> frozenset[str]:
@@ -112,11 +115,11 @@ def _below(labels: Collection[str], snapshot: Snapshot) -> frozenset[str]:
         if not {value for _, value in record.key}.isdisjoint(labels)
     }
 
-    def stands_below(key: frozenset[tuple[str, str]], name: str) -> bool:
-        return any(other < key and name in {value for _, value in other} for other in named.values())
+    def stands_below(key: frozenset[tuple[str, str]], pair: tuple[str, str]) -> bool:
+        return any(other < key and pair in other for other in named.values())
 
     return frozenset(
-        where for where, key in named.items() if all(stands_below(key, name) for _, name in key if name in labels)
+        where for where, key in named.items() if all(stands_below(key, pair) for pair in key if pair[1] in labels)
     )
 
 

@@ -85,7 +85,7 @@ class Stage(Observer):
 
         async def act(campaign: Campaign) -> None:
             campaign.disruptions.set_data_key("")
-            await campaign.disruptions.make_whole()
+            await campaign.disruptions.make_whole(services=False)
             await make_empty(campaign)
 
         self._environment.do(act)

@@ -93,9 +93,12 @@ class Disruptable(Protocol):
     async def end_overlap(self, service: str) -> Death:
         """SIGKILL the older of the two."""
 
-    async def make_whole(self, name: str = "*") -> tuple[str, ...]:
+    async def make_whole(self, name: str = "*", *, services: bool = True) -> tuple[str, ...]:
         """End the older of two instances, resume what is paused, heal what is broken, let workloads run on edges, start
-        what is down, of all or of one; what was done, in words."""
+        what is down, of all or of one; what was done, in words.
+
+        services: whether services that are down are started, too; not for a clean slate, which starts them all
+        """
 
     async def partition(self, source: str, target: str, how: Partition) -> int:
         """Break all links from source to target (patterns, `*` for any); how many."""

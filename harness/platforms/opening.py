@@ -69,6 +69,10 @@ class Ending(Disruptable, Protocol):
     async def close(self) -> None:
         """End what goes on by itself."""
 
+    async def leave(self) -> None:
+        """Nobody needs it until the next clean slate: processes of services end, so that what they go on doing takes
+        nothing from others on this machine. Pods go on: to replace them costs more than they take."""
+
 
 def check_platform(settings: Settings, *, clusters: int) -> None:
     """Whether the platform can be had, as far as it can be told beforehand. Raises UsageError; starts nothing.

@@ -1,7 +1,7 @@
 """Disruptions in a cluster: implements harness.platforms.disruptions.Disruptable over a KubernetesLab."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -171,7 +171,7 @@ class KubernetesDisruptions:
     async def free(self, store: str) -> int:
         raise HarnessTrouble(f"{store} has no small volume")
 
-    async def make_whole(self, name: str = "*") -> tuple[str, ...]:
+    async def make_whole(self, name: str = "*", *, services: bool = True) -> tuple[str, ...]:
         paused = sorted(one for one in self._paused if fnmatchcase(one, name))
         for one in paused:
             await self.resume(one)
@@ -200,12 +200,16 @@ class KubernetesDisruptions:
             await self._volumes.remove()
             self._down = dict.fromkeys(STORES) | self._down
             told.append("the stores have volumes of the cluster's own again")
-        if down := [one for one in await self.down() if fnmatchcase(one, name)]:
-            await self._start_stores(tuple(one for one in down if one in STORES))
-            services = frozenset(one for one in down if one not in STORES)
-            await self._lab.start_services(empty=not (await self._lab.mongo.snapshot()), only=services)
+        down = [one for one in await self.down() if fnmatchcase(one, name) and (services or one in STORES)]
+        if down:
+            await self._start_again(down)
             told.append(f"started: {', '.join(down)}")
         return tuple(told)
+
+    async def _start_again(self, down: Collection[str]) -> None:
+        await self._start_stores(tuple(one for one in down if one in STORES))
+        if ended := frozenset(down) - frozenset(STORES):
+            await self._lab.start_services(empty=not (await self._lab.mongo.snapshot()), only=ended)
 
     async def partition(self, source: str, target: str, how: Partition) -> int:
         links = self._links(source, target)
@@ -367,6 +371,9 @@ class KubernetesDisruptions:
         for done in await asyncio.gather(*(one.rejoin() for one in off), return_exceptions=True):
             if isinstance(done, BaseException):
                 raise done
+
+    async def leave(self) -> None:
+        """Nothing: pods go on."""
 
     # -- inside -----------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from harness.emco.services import SERVICES
+from harness.emco.services import SCHEMA_LOOKS, SERVICES
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.edges.client import ApiClient, base_path, gone
 from harness.platforms.edges.running import ALLOWED
@@ -189,7 +189,7 @@ def _service(release: Release, service: str, relay: str) -> list[Json]:
         "etcd-ip": host,
         "service-port": str(wiring.http_port(service)),
         "log-level": "info",
-        "db-schema-backoff": 1,
+        **SCHEMA_LOOKS,
     }
     if service == "rsync" and release.max_retries:
         settings["max-retries"] = release.max_retries

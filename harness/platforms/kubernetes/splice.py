@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from harness.emco.services import SCHEMA_LOOKS
 from harness.faults.journal import Journal, UndoFails
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.edges.access import read_kubeconfig
@@ -101,7 +102,7 @@ class Splice:
 def led(one: Found, wiring: Wiring, relay: str) -> tuple[Json, Json]:
     """The ConfigMap and the Deployment of a service that finds its stores at the relay. A pure function."""
     host = wiring.stores_host(one.service)
-    told = {"database-ip": host, "etcd-ip": host, "log-level": "info", "db-schema-backoff": 1}
+    told = {"database-ip": host, "etcd-ip": host, "log-level": "info", **SCHEMA_LOOKS}
     config = json.dumps({**one.config, **told}, indent=1)
     config_map, deployment = copy.deepcopy(one.config_map), copy.deepcopy(one.deployment)
     config_map["data"][CONFIG_FILE] = config

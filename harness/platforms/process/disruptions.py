@@ -128,7 +128,7 @@ class ProcessDisruptions:
     async def free(self, store: str) -> int:
         return self._volumes.free(store)
 
-    async def make_whole(self, name: str = "*") -> tuple[str, ...]:
+    async def make_whole(self, name: str = "*", *, services: bool = True) -> tuple[str, ...]:
         told = []
         for service in self._lab.at_work.overlapping:
             if not fnmatchcase(service, name):
@@ -146,8 +146,9 @@ class ProcessDisruptions:
         for small in self._volumes.small if name == "*" else ():
             await self._volumes.enlarge(self._process(small))
             told.append(f"{small} has a large volume again")
-        if down := [one for one in await self.down() if fnmatchcase(one, name)]:
-            await (self.bring_up() if name == "*" else self.start(name))
+        wanted = [one for one in await self.down() if services or one in self.stores]
+        if down := [one for one in wanted if fnmatchcase(one, name)]:
+            await (self.bring_up(services=services) if name == "*" else self.start(name))
             told.append(f"started: {', '.join(down)}")
         return tuple(told)
 
@@ -218,6 +219,9 @@ class ProcessDisruptions:
         await self._flapping.close()
         self._syns.close()
         self._volumes.close()
+
+    async def leave(self) -> None:
+        await self._lab.kill_services()
 
     # -- inside -----------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.emco.services import SERVICES
+from harness.emco.services import SCHEMA_LOOKS, SERVICES
 from harness.faults.victim import UsageError
 from harness.platforms.process.layout import ETCD_PORT, MONGO_PORT, Address, Layout
 from harness.platforms.settings import Settings
@@ -20,8 +20,14 @@ REFERENCE_SERVICES = ("orchestrator", "clm", "dcm", "rsync")
 LIBRARIES = "lib"
 """Name of the folder beside a program that holds its loader and libraries; a static program has none."""
 _SCHEMA_READY = b"successfully processed the referential schema"  # EMCO's words and the reference's
-# What they say who will not look for it again: the reference, and EMCO where its question for it failed.
-_SCHEMA_NEVER = (b"the referential schema is not asked for again", b"failed to retrieve schema segments from db")
+# What they say who will not look for it again: the reference, and EMCO where a store failed or another schema is there.
+_SCHEMA_NEVER = (
+    b"the referential schema is not asked for again",
+    b"failed to retrieve schema segments from db",
+    b"failed to unmarshal schema segment",
+    b"failed to insert service schema into the db",
+    b"due to duplicate schema names",
+)
 SCHEMA_LIMIT = 20.0
 """Seconds from the moment that a service's ports are open until it has the referential schema."""
 
@@ -194,7 +200,7 @@ def service_spec(
     work = _folder(folder, service)
     stores = layout.store_relay(index, MONGO_PORT)[0]
     config = {"database-type": "mongo", "database-ip": stores, "etcd-ip": stores,
-              "service-port": str(ports.http(service)[1]), "log-level": "info", "db-schema-backoff": 1}  # fmt: skip
+              "service-port": str(ports.http(service)[1]), "log-level": "info", **SCHEMA_LOOKS}  # fmt: skip
     if service == "rsync" and settings.max_retries:
         config["max-retries"] = settings.max_retries
     (work / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
@@ -236,8 +242,8 @@ class Answers:
     """A service answers when its ports are open and it has the referential schema, or has given it up: before that it
     refuses every create with 409.
 
-    Some ways in which EMCO gives up are not told: what does not have it `limit` seconds after its ports opened will
-    never have it. This limit does not grow on a slow machine, as that of a start does: who looks does so every second.
+    Where EMCO does not say that it gave up, what does not have it `limit` seconds after its ports opened is not waited
+    for any more. This limit does not grow on a slow machine, as that of a start does: who looks does so every second.
     """
 
     def __init__(self, addresses: Sequence[Address], log: Path, *, schema: bool, limit: float = SCHEMA_LIMIT) -> None:
@@ -245,25 +251,26 @@ class Answers:
         self._log = log
         self._schema = schema
         self._limit = limit
-        self._open_since: float | None = None
+        self._open: tuple[int, float] | None = None  # of which start, and since when its ports are
 
     async def __call__(self, log_offset: int) -> None:
         try:
             for address in self._addresses:
                 await reachable(address)
         except OSError:
-            self._open_since = None
+            self._open = None
             raise
         if not self._schema:
             return
         now = asyncio.get_running_loop().time()
-        if self._open_since is None:
-            self._open_since = now
+        if self._open is None or self._open[0] != log_offset:
+            self._open = log_offset, now
         with self._log.open("rb") as log:
             log.seek(log_offset)
             if is_done_with_schema(log.read()):
+                self._open = None
                 return
-        if now - self._open_since > self._limit:
+        if now - self._open[1] > self._limit:
             raise NeverReady(f"did not load the schema within {self._limit:g} s")
         raise ConnectionRefusedError("the referential schema is not loaded yet")
 

@@ -18,6 +18,7 @@ from harness.emco.status import NOTHING_SAID
 from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.disruptions import PARTITIONS
 from harness.platforms.process.lab import ProcessLab
+from harness.pytest_stages import Stages
 
 EDGE = "p1+c2"
 
@@ -253,6 +254,23 @@ def test_make_whole_undoes_whatever_was_done_and_does_nothing_twice(stage: Stage
     assert told == ["clm runs again", "1 links are healthy again", "started: rsync"]
     assert probes.emco_answers()
     assert actions.make_whole() == []
+
+
+def test_a_stage_that_is_left_has_no_service_at_work_and_serves_whoever_comes_next(
+    stages: Stages, stage: Stage
+) -> None:
+    actions.pause("clm")
+    stages.leave()
+    assert stage.act(_running) == frozenset()
+
+    stage.empty()
+
+    assert probes.emco_answers()
+    assert stage.act(_running) == {"orchestrator", "clm", "dcm", "rsync"}
+
+
+async def _running(campaign: Campaign) -> frozenset[str]:
+    return campaign.lab.running
 
 
 def test_a_call_that_is_not_acknowledged_ends_a_workload(stage: Stage) -> None:

@@ -141,6 +141,12 @@ def test_a_create_excuses_its_record_wherever_another_has_the_same_name() -> Non
     assert unasked(snapshot(PROJECT), snapshot(PROJECT, project, cluster), [told(201)]) == ()
 
 
+def test_a_create_excuses_its_record_below_one_of_the_same_name() -> None:
+    above = {**PROJECT, "_id": 6, "project": "new"}
+    cloud = {"_id": 7, "project": "new", "logicalCloud": "new", "keyId": "{logicalCloud,project}"}
+    assert unasked(snapshot(above), snapshot(above, cloud), [told(201)]) == ()
+
+
 def test_one_more_context_does_not_change_the_records_of_others() -> None:
     def of(name: str, context: str) -> dict[str, Any]:
         state = {"stateInfo": {"actions": [{"state": "Instantiated", "contextid": context}]}}

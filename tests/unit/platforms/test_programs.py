@@ -78,6 +78,22 @@ async def test_a_service_without_the_schema_is_waited_for_from_the_moment_its_po
         await ready(offset)
 
 
+async def test_the_time_without_a_schema_is_that_of_the_start_at_hand(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    ready = Answers([server.sockets[0].getsockname()[:2]], log, schema=True, limit=60.0)
+    with pytest.raises(ConnectionRefusedError, match="not loaded yet"):
+        await ready(0)
+    ready._open = (0, -1000.0)  # long ago
+    with pytest.raises(NeverReady):
+        await ready(0)
+    log.write_bytes(b"started\n")
+    with pytest.raises(ConnectionRefusedError, match="not loaded yet"):
+        await ready(log.stat().st_size)
+    server.close()
+
+
 @pytest.mark.parametrize(
     "log, done",
     [
