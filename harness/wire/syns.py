@@ -19,8 +19,8 @@ _IPV4 = 0x0800
 _OUTGOING = 4  # what leaves is seen, too: on the loopback interface a second time as it arrives
 _ATTACH_FILTER = 26  # SO_ATTACH_FILTER
 _LONGEST = 128
-# SO_TIMESTAMPNS, of Linux: when the kernel saw a packet, however late we read it; the first ones, when we read them: what
-# stamps them is turned on in deferred work of the kernel.
+# SO_TIMESTAMPNS, of Linux: when the kernel saw a packet, however late we read it. For the first ones it is when we read
+# them: what stamps them is turned on in deferred work of the kernel.
 _TIMESTAMP = 35
 _TIMESPEC = struct.Struct("ll")
 
