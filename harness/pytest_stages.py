@@ -62,10 +62,9 @@ class Stages:
         return self._open[2].act(lambda campaign: campaign.lab.keep_evidence(about))
 
     def leave(self) -> None:
-        """The test that used the stage is over, and what its EMCO goes on doing is of no interest: of one, a
-        deployment that was stopped, real EMCO's orchestrator asks etcd for ever, as fast as it can."""
+        """The test that used the stage is over: what goes on there, a watched status for one, took from the others."""
         if self._open is not None:
-            self._open[1].do(lambda campaign: campaign.disruptions.leave())
+            self._open[2].leave()
 
     def close(self) -> None:
         """Take down what is open."""

@@ -79,9 +79,7 @@ class Stage(Observer):
 
     def empty(self) -> None:
         """A new EMCO: stores and edges empty, everything freshly started, no link broken, nothing watched."""
-        self.groups.unwatch()
-        self.supervision.forget()
-        self.load.forget()
+        self._let_go()
 
         async def act(campaign: Campaign) -> None:
             campaign.disruptions.set_data_key("")
@@ -98,6 +96,16 @@ class Stage(Observer):
         self.clients.forget()
         self.mark("empty")
         self.remember(BEGIN)
+
+    def leave(self) -> None:
+        """Nobody looks at this EMCO any more until it is emptied: nothing goes on, neither the stage's nor its own."""
+        self._let_go()
+        self._environment.do(lambda campaign: campaign.disruptions.leave())
+
+    def _let_go(self) -> None:
+        self.groups.unwatch()
+        self.supervision.forget()
+        self.load.forget()
 
     def run(self, *, until: str = "", since: str = "") -> tuple[Made, ...]:
         """Make the workload's calls, up to and with `until`, from after `since`, and wait until EMCO is at rest.

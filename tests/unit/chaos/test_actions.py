@@ -256,12 +256,16 @@ def test_make_whole_undoes_whatever_was_done_and_does_nothing_twice(stage: Stage
     assert actions.make_whole() == []
 
 
-def test_a_stage_that_is_left_has_no_service_at_work_and_serves_whoever_comes_next(
-    stages: Stages, stage: Stage
-) -> None:
+def test_on_a_stage_that_is_left_nothing_goes_on_and_it_serves_whoever_comes_next(stages: Stages, stage: Stage) -> None:
+    actions.run_workload(until="create-dig1")
+    stage.groups.watch("dig1")
     actions.pause("clm")
+
     stages.leave()
+
     assert stage.act(_running) == frozenset()
+    with pytest.raises(UsageError, match="dig1 is not watched"):
+        stage.groups.watched("dig1")
 
     stage.empty()
 
