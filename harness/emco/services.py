@@ -9,9 +9,9 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 
 DATA_KEY = "EMCO_DATA_KEY"
+"""The variable with which every service is told what kubeconfigs and private keys are encrypted with in mongo."""
 SCHEMA_LOOKS: Mapping[str, int] = MappingProxyType({"db-schema-backoff": 1, "db-schema-max-backoff": 1})
 """Settings of a service that looks for the referential schema once a second. EMCO's own pauses grow from 5 to 60 s."""
-"""The variable with which every service is told what kubeconfigs and private keys are encrypted with in mongo."""
 
 
 @dataclass(frozen=True, slots=True)
