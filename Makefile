@@ -20,7 +20,7 @@ CHAOS = $(BIN)/emco-chaos run $(if $(WORKERS),--workers $(WORKERS)) $(if $(EMCO_
 # Of rsync's own crash points, hundreds, the smoke takes those of one call.
 SMOKE = not test_rsync_crash or instantiate-dig1 and not instantiate-dig1-
 DISRUPTIONS = scenarios/rsync_crash scenarios/namespace_wipe scenarios/cluster_partition scenarios/store_outage
-SCENARIO_OPTIONS = --dist loadgroup $(if $(EMCO_BIN),--emco-bin $(EMCO_BIN)) $(ARGS)
+SCENARIO_OPTIONS = --dist loadgroup --no-loadscope-reorder $(if $(EMCO_BIN),--emco-bin $(EMCO_BIN)) $(ARGS)
 
 .PHONY: help setup chaos chaos-kind kind-smoke smoke nightly test lint bench soak signoff clean
 

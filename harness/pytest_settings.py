@@ -10,6 +10,7 @@ from harness.defaults import GOLDEN, make_settings
 from harness.faults.victim import UsageError
 from harness.platforms.settings import CLUSTER, DEFAULT_FAULTS, EDGES, NODE_ACCESS, PLATFORMS, Settings
 from harness.pytest_options import file, option, option_flag, usage_error
+from harness.pytest_order import without_group
 
 
 def settings_of(config: pytest.Config) -> Settings:
@@ -69,8 +70,7 @@ def replay_line(config: pytest.Config, nodeid: str, settings: Settings) -> str:
 
     settings: those of this process
     """
-    place = nodeid[: nodeid.rindex("]") + 1] if "]" in nodeid else nodeid  # pytest-xdist adds `@group`
-    given = ["pytest", place]
+    given = ["pytest", without_group(nodeid)]
     for name in (
         "workload",
         "values",

@@ -229,6 +229,14 @@ class Supervised:
             log.seek(max(0, self.spec.log.stat().st_size - characters))
             return log.read().decode("utf-8", "backslashreplace")
 
+    def said(self) -> bytes:
+        """What its log has of the start at hand."""
+        if not self.spec.log.exists():
+            return b""
+        with self.spec.log.open("rb") as log:
+            log.seek(self._log_offset)
+            return log.read()
+
     def _reap(self, running: _Running) -> None:
         asyncio.get_running_loop().remove_reader(running.descriptor)
         status = os.waitid(os.P_PIDFD, running.descriptor, os.WEXITED)

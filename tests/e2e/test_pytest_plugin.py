@@ -160,6 +160,24 @@ def test_a_wrong_option_is_refused_where_nothing_needs_it(pytester: pytest.Pytes
     assert result.ret == pytest.ExitCode.USAGE_ERROR
 
 
+def test_workers_get_slow_tests_beside_the_others(pytester: pytest.Pytester, sessions: Run) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        def test_quick(): pass
+
+        @pytest.mark.emco_slow
+        @pytest.mark.parametrize("number", range(2))
+        def test_slow(number): pass
+        """
+    )
+    result = sessions("-v", "-n", "6", "--dist", "loadgroup", "--no-loadscope-reorder")
+    result.stdout.fnmatch_lines_random(["*test_slow?0?@slow-0*", "*test_slow?1?@slow-1*", "*::test_quick*"])
+    assert result.ret == 0
+    assert "@" not in sessions("-v", "-n", "2").stdout.str().partition("collected")[2]
+
+
 def test_ini_values_count_and_are_relative_to_the_ini_file(pytester: pytest.Pytester, sessions: Run) -> None:
     pytester.makeini("[pytest]\nemco_workload = here/mine.yaml\nemco_crash_points = points")
     pytester.mkdir("points").joinpath("test_points.py").write_text("def test_point(crash_point): pass")

@@ -26,7 +26,7 @@ from harness.platforms.kubernetes.streams import Streams
 from harness.platforms.kubernetes.undo import DisruptionUndo
 from harness.platforms.kubernetes.wiring import EMCO_NAMESPACE, Wiring
 from harness.platforms.process.lab import EdgeName
-from harness.platforms.process.programs import is_done_with_schema
+from harness.platforms.process.programs import check_schema_known, is_done_with_schema
 from harness.platforms.rest import RestClient
 from harness.platforms.settings import Settings
 from harness.platforms.together import all_of
@@ -91,6 +91,7 @@ class KubernetesLab:
         self.etcd = parts.etcd
         self.folder = parts.logs
         self.clean_slates = 0
+        self._of_schema: dict[str, bytes] = {}  # what each had said when it was done with the schema
         self._parts = parts
         self._limits = limits
         self._exits = Exits()
@@ -167,6 +168,8 @@ class KubernetesLab:
             self.mongo.restore(snapshot.mongo), self.etcd.restore(snapshot.etcd), self._restore_edges(snapshot)
         )
         await self.start_services(empty=not snapshot.mongo, only=None if self.settings.all_services else only)
+        for name in self.running:
+            check_schema_known(name, self._of_schema.get(name, b""))
         self.clean_slates += 1
 
     async def kill_services(self) -> None:
@@ -337,7 +340,8 @@ class KubernetesLab:
         deadline = asyncio.get_running_loop().time() + _SCHEMA_LIMIT
         while True:
             pod = await self._parts.pods.running(service, address=self.at(service) or "?", limit=_KNOWN_LIMIT)
-            if pod is not None and is_done_with_schema(await self._parts.streams.log(pod.path)):
+            self._of_schema[service] = await self._parts.streams.log(pod.path) if pod is not None else b""
+            if is_done_with_schema(self._of_schema[service]):
                 return
             if asyncio.get_running_loop().time() > deadline:
                 raise ServiceDown(

@@ -14,6 +14,7 @@ from harness.faults.victim import HarnessTrouble, Victim
 from harness.platforms.edges.edge import Edge
 from harness.platforms.process.at_work import AtWork
 from harness.platforms.process.layout import Layout
+from harness.platforms.process.programs import check_schema_known
 from harness.platforms.rest import RestClient
 from harness.platforms.settings import Settings
 from harness.platforms.supervisor import Supervised
@@ -128,6 +129,8 @@ class ProcessLab:
         await asyncio.gather(self.mongo.restore(snapshot.mongo), self.etcd.restore(snapshot.etcd))
         await asyncio.gather(*(edge.restore(snapshot.edges.get(str(name), ())) for name, edge in self.edges.items()))
         await self.start_services(empty=not snapshot.mongo, only=None if self.settings.all_services else only)
+        for name in self.running:
+            check_schema_known(name, self.services[name].said())
         self.clean_slates += 1
 
     async def kill_services(self) -> None:

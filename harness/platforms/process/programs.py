@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.emco.services import SCHEMA_LOOKS, SERVICES
-from harness.faults.victim import UsageError
+from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.process.layout import ETCD_PORT, MONGO_PORT, Address, Layout
 from harness.platforms.settings import Settings
 from harness.platforms.supervisor import NeverReady, ProcessSpec
@@ -278,6 +278,18 @@ class Answers:
 def is_done_with_schema(log: bytes) -> bool:
     """Whether a service says in its log that it knows the referential schema, or that it does not look for it again."""
     return _SCHEMA_READY in log or any(words in log for words in _SCHEMA_NEVER)
+
+
+def check_schema_known(service: str, log: bytes) -> None:
+    """Raise HarnessTrouble where a service that was started with nothing broken has given up the schema for good.
+
+    What it does afterwards says nothing about the fault that is tried on it.
+    """
+    if _SCHEMA_READY not in log and any(words in log for words in _SCHEMA_NEVER):
+        raise HarnessTrouble(
+            f"{service} gave up the referential schema although nothing was broken yet, so it refuses what it is "
+            f"asked; its log: {log[-400:].decode('utf-8', 'backslashreplace')}"
+        )
 
 
 async def reachable(address: Address) -> None:

@@ -230,9 +230,10 @@ class SmallStreams:
 
     def __init__(self) -> None:
         self.followed: list[str] = []
+        self.of_schema = "successfully processed the referential schema"
 
     async def log(self, pod: str) -> bytes:
-        return f"successfully processed the referential schema\nlog of {pod.rpartition('/')[2]}".encode()
+        return f"{self.of_schema}\nlog of {pod.rpartition('/')[2]}".encode()
 
     def follow_log(self, pod: str, _: Path) -> None:
         self.followed.append(pod.rpartition("/")[2])
@@ -245,6 +246,8 @@ class SmallStore:
 
     async def snapshot(self) -> Json:
         return {}
+
+    async def restore(self, _: object) -> None: ...
 
     async def claim(self) -> None:
         self.claimed += 1

@@ -10,6 +10,7 @@ import pytest
 from harness.faults.victim import HarnessTrouble, ServiceDown
 from harness.platforms.kind.node import Exit
 from harness.platforms.kubernetes.lab import KubernetesLab
+from harness.stores.snapshot import Snapshot
 from tests.unit.kubernetes.small_cluster import SmallCluster, exited, open_cluster, running, until, waiting
 
 
@@ -164,6 +165,17 @@ async def test_a_clean_slate_replaces_also_what_never_answered(tmp_path: Path) -
             await lab.let_in("dcm")
         await lab.kill_services()
         assert cluster.api.deleted == ["dcm-3"]
+
+
+async def test_a_service_that_has_given_up_the_schema_on_a_clean_slate_is_trouble(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path) as cluster:
+        lab = cluster.lab()
+        taken = Snapshot(lab.environment, {"emco.resources": ()}, {}, {})
+        await lab.clean_slate(taken)
+        cluster.streams.of_schema = "failed to retrieve schema segments from db"
+        with pytest.raises(HarnessTrouble, match="gave up the referential schema although nothing was broken"):
+            await lab.clean_slate(taken)
+        assert lab.clean_slates == 1
 
 
 async def test_whoever_was_let_in_by_somebody_else_is_replaced_by_the_first_clean_slate(tmp_path: Path) -> None:

@@ -6,8 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.faults.victim import UsageError
-from harness.platforms.process.programs import Answers, check_defects, find_program, is_done_with_schema
+from harness.faults.victim import HarnessTrouble, UsageError
+from harness.platforms.process.programs import (
+    Answers,
+    check_defects,
+    check_schema_known,
+    find_program,
+    is_done_with_schema,
+)
 from harness.platforms.supervisor import NeverReady
 
 
@@ -105,3 +111,16 @@ async def test_the_time_without_a_schema_is_that_of_the_start_at_hand(tmp_path: 
 )
 def test_what_a_service_says_when_it_does_not_look_for_the_schema_any_more(log: bytes, done: bool) -> None:
     assert is_done_with_schema(log) is done
+
+
+def test_a_service_that_gave_up_the_schema_with_nothing_broken_is_trouble() -> None:
+    with pytest.raises(HarnessTrouble, match="dcm gave up the referential schema although nothing was broken"):
+        check_schema_known("dcm", b"DatabaseReferentialSchema: failed to retrieve schema segments from db.")
+
+
+@pytest.mark.parametrize(
+    "log",
+    [b"", b"started", b"failed to retrieve schema segments from db\nsuccessfully processed the referential schema"],
+)
+def test_a_service_that_knows_the_schema_or_needs_none_is_fine(log: bytes) -> None:
+    check_schema_known("dcm", log)

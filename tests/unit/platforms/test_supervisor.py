@@ -11,6 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -328,3 +329,18 @@ def test_everything_dies_with_a_harness_that_is_killed(tmp_path: Path) -> None:
             harness.kill()
             for descriptor in waiting:
                 os.close(descriptor)
+
+
+async def test_what_it_said_is_that_of_the_start_at_hand(make: Make) -> None:
+    process = make("import os; print(os.getpid(), flush=True); import time; time.sleep(60)", limit=60)
+    process.spec = replace(process.spec, ready=partial(_has_printed, process))
+    assert process.said() == b""
+    for _ in range(2):
+        await process.start()
+        assert process.said() == f"{process.pid}\n".encode()
+        await process.stop()
+
+
+async def _has_printed(process: Supervised, offset: int) -> None:
+    if process.spec.log.stat().st_size == offset:
+        raise ConnectionRefusedError
