@@ -32,7 +32,7 @@ from harness.emco.calls import Call
 from harness.emco.profile import PROFILE
 from harness.emco.truth import untruths
 from harness.faults.journal import MARKER, Journal, process_started
-from harness.faults.victim import ServiceDown, UsageError
+from harness.faults.victim import HarnessTrouble, ServiceDown, UsageError
 from harness.planning import lessons_of, library_folder, worth_a_survey
 from harness.platforms.opening import EmcoLab, Ending, open_environment, platform_limits
 from harness.platforms.settings import Settings
@@ -132,7 +132,7 @@ class Campaign:
             return PointResult(
                 point, Outcome.UNKNOWN, f"its control runs failed: {error}", Proof(False, 0, "", "no injection"), told
             )
-        except (ServiceDown, StoreError, RelayError, PyMongoError, OSError) as error:
+        except (HarnessTrouble, ServiceDown, StoreError, RelayError, PyMongoError, OSError) as error:
             await self.lab.keep_evidence(point.id)
             return _trouble(point, error)
         brisk = point.elsewhere and not point.under  # else it may wait for its next try
@@ -172,7 +172,7 @@ class Campaign:
 
     async def control(self, name: str) -> None:
         """Make the control runs of a call, unless they were made. What goes wrong there its points tell."""
-        with contextlib.suppress(DoesNotSettle, CallFails, ServiceDown):
+        with contextlib.suppress(HarnessTrouble, ServiceDown):
             await self.controls(next(lesson for lesson in self._loaded() if lesson.subject.call.name == name))
 
     async def controls(self, lesson: Lesson) -> Controls:

@@ -184,7 +184,12 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
             help="Whose boundaries: `called` (the called service's), and services that work beside it, such as rsync.",
         ),
         "workers": _option(
-            int, 0, "--workers", "-n", help="Environments side by side; 0: as by default.", show_default="cores, at most 4"
+            int,
+            0,
+            "--workers",
+            "-n",
+            help="Environments side by side; 0: as by default.",
+            show_default="cores, at most 4",
         ),
         "seed": _option(int, 0, "--seed", help="Decides the order of calls."),
     }

@@ -6,38 +6,44 @@ xdist keeps to this order with `--no-loadscope-reorder`; by itself it goes by th
 """
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
 _GROUP = "xdist_group"
 _SLOW = "emco_slow"
-_LANE = "slow-"
 
 
 def spread(items: list[pytest.Item], *, workers: int) -> None:
-    """Bring tests into this order, in place; a slow test that is in no group yet gets one.
+    """Bring tests into this order, in place. Slow tests that are in no group yet get one, a lane for a third of the
+    workers, where there is enough else for the others; xdist never takes a group apart.
 
-    All workers get the same, for the same tests.
+    items: all that were collected, before -k and -m choose: xdist writes down the groups before that. All workers get
+    the same for the same ones.
     """
-    lanes = max(1, workers // 3)
     slow = [item for item in items if item.get_closest_marker(_SLOW) and not item.get_closest_marker(_GROUP)]
-    for number, item in enumerate(slow):
-        item.add_marker(pytest.mark.xdist_group(f"{_LANE}{number % lanes}"))
+    lanes = max(1, workers // 3)
+    if len(slow) * workers <= lanes * len(items):
+        _into_lanes(slow, lanes)
     groups = {item: _group(item) for item in items}
     sizes = Counter(groups.values())
-    items.sort(key=lambda item: (0, 0) if groups[item].startswith(_LANE) else (1, -sizes[groups[item]]))
+    first = set(slow)
+    items.sort(key=lambda item: (0, 0) if item in first else (1, -sizes[groups[item]]))
+
+
+def _into_lanes(slow: Sequence[pytest.Item], lanes: int) -> None:
+    for number, item in enumerate(slow):
+        item.add_marker(pytest.mark.xdist_group(f"slow-{number % lanes}"))
 
 
 def _group(item: pytest.Item) -> str:
-    """What xdist keeps together: the tests of a group, or one test."""
-    return "_".join(sorted(str(mark.args[0]) for mark in item.iter_markers(_GROUP) if mark.args)) or item.nodeid
+    """What xdist keeps together, as it names it: the tests of a group, or one test."""
+    names = {
+        str(mark.args[0] if mark.args else mark.kwargs.get("name", "default")) for mark in item.iter_markers(_GROUP)
+    }
+    return "_".join(sorted(names)) or item.nodeid
 
 
-def without_group(nodeid: str) -> str:
-    """A test's id as pytest takes it: xdist adds `@group` to it."""
-    if nodeid.endswith("]"):
-        return nodeid
-    if "]" in nodeid:
-        return nodeid[: nodeid.rindex("]") + 1]
-    place, _, name = nodeid.rpartition("::")
-    return f"{place}::{name.partition('@')[0]}" if place else nodeid
+def place_of(item: pytest.Item) -> str:
+    """A test as pytest takes it on its command line: xdist adds `@group` to its nodeid, and to that alone."""
+    return f"{item.parent.nodeid}::{item.name}" if item.parent is not None else item.nodeid

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.pytest_options import hand_over, option, option_flag, origin, out_folder
-from harness.pytest_order import spread, without_group
+from harness.pytest_order import place_of, spread
 
 if TYPE_CHECKING:
     from harness.pytest_claims import Claims
@@ -238,7 +238,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Write down which points and which tests with claims are to run, once -k and the like have chosen."""
     if session.config.getoption("collectonly"):
         return
-    if claiming := [without_group(item.nodeid) for item in session.items if _claims_something(item)]:
+    if claiming := [place_of(item) for item in session.items if _claims_something(item)]:
         emco_session(session.config).plan_claims(claiming)
     if (emco := _existing(session.config)) is not None:
         emco.chosen([item.callspec.params.get("crash_point") for item in session.items if hasattr(item, "callspec")])
@@ -296,7 +296,7 @@ def pytest_runtest_makereport(
     """A test with claims that is skipped did not get lost."""
     report = yield
     if report.skipped and call.when == "setup" and _claims_something(item):
-        emco_session(item.config).skip_claims(without_group(item.nodeid))
+        emco_session(item.config).skip_claims(place_of(item))
     if (
         report.failed
         and (session := _existing(item.config)) is not None

@@ -10,7 +10,6 @@ from harness.defaults import GOLDEN, make_settings
 from harness.faults.victim import UsageError
 from harness.platforms.settings import CLUSTER, DEFAULT_FAULTS, EDGES, NODE_ACCESS, PLATFORMS, Settings
 from harness.pytest_options import file, option, option_flag, usage_error
-from harness.pytest_order import without_group
 
 
 def settings_of(config: pytest.Config) -> Settings:
@@ -65,12 +64,12 @@ def worker_number(config: pytest.Config) -> int:
     return int(digits) if digits.isdecimal() else 0
 
 
-def replay_line(config: pytest.Config, nodeid: str, settings: Settings) -> str:
+def replay_line(config: pytest.Config, place: str, settings: Settings) -> str:
     """The pytest command for one test, with the options of this run that decide what is tested.
 
-    settings: those of this process
+    place: the test, as pytest takes it;  settings: those of this process
     """
-    given = ["pytest", without_group(nodeid)]
+    given = ["pytest", place]
     for name in (
         "workload",
         "values",

@@ -34,6 +34,7 @@ from harness.pytest_ending import PLAN, Ended, Run, end_run, is_to_be_judged, sh
 from harness.pytest_options import file as _file
 from harness.pytest_options import option as _option
 from harness.pytest_options import origin, out_folder, usage_error
+from harness.pytest_order import place_of
 from harness.pytest_settings import replay_line, settings_of, worker_number
 from harness.pytest_stages import Stages
 from harness.pytest_verdicts import KnownFinding, Replay, judge
@@ -402,9 +403,9 @@ class EmcoSession:
         how = Replay(self.settings.seed, replay)
         judge(result, self.entry(result.point), how, self.redactor, today=self.today)
 
-    def replay_line(self, nodeid: str) -> str:
+    def replay_line(self, item: pytest.Item) -> str:
         """The pytest command for one test, with the options of this run that decide what is tested."""
-        return self.redactor.text(replay_line(self._config, nodeid, self.settings))
+        return self.redactor.text(replay_line(self._config, place_of(item), self.settings))
 
 
 def _ordered(points: Sequence[CrashPoint], seed: int) -> list[CrashPoint]:

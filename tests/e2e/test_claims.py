@@ -261,3 +261,31 @@ def test_claims_of_a_worker_that_dies_are_not_lost(pytester: pytest.Pytester, ru
         ("a:x", "broken"),
         ("a:carried-out", "unknown"),
     ]
+
+
+def test_claims_of_groups_of_workers_are_kept_under_the_name_that_pytest_takes(
+    pytester: pytest.Pytester, run: Run, tmp_path: Path
+) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.xdist_group("one")
+        def test_kept(claims):
+            claims.about("s", "kept", proof="p")
+            claims.check("a", "it holds", holds=True, seen="so")
+
+        @pytest.mark.xdist_group("one")
+        @pytest.mark.skip(reason="not here")
+        def test_skipped(claims): pass
+        """
+    )
+    result = run("--emco-no-baseline", "-n", "2", "--dist", "loadgroup", "-v")
+    result.stdout.fnmatch_lines(["*::test_kept@one*"])
+    result.assert_outcomes(passed=1, skipped=1)
+    one = summary(tmp_path)
+    assert (one.status, one.trouble) == ("complete", "")
+    assert [each.replay.split()[1].partition("::")[2] for each in one.claims] == ["test_kept"]
+    lines = (tmp_path / "out" / "latest" / "claiming-tests.jsonl").read_text().splitlines()
+    names = [json.loads(line)["test"] for line in lines]
+    assert {name.partition("::")[2] for name in names} == {"test_kept", "test_skipped"}

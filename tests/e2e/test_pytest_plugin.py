@@ -165,7 +165,8 @@ def test_workers_get_slow_tests_beside_the_others(pytester: pytest.Pytester, ses
         """
         import pytest
 
-        def test_quick(): pass
+        @pytest.mark.parametrize("number", range(4))
+        def test_quick(number): pass
 
         @pytest.mark.emco_slow
         @pytest.mark.parametrize("number", range(2))
@@ -173,7 +174,7 @@ def test_workers_get_slow_tests_beside_the_others(pytester: pytest.Pytester, ses
         """
     )
     result = sessions("-v", "-n", "6", "--dist", "loadgroup", "--no-loadscope-reorder")
-    result.stdout.fnmatch_lines_random(["*test_slow?0?@slow-0*", "*test_slow?1?@slow-1*", "*::test_quick*"])
+    result.stdout.fnmatch_lines_random(["*test_slow?0?@slow-0*", "*test_slow?1?@slow-1*", "*::test_quick?0? *"])
     assert result.ret == 0
     assert "@" not in sessions("-v", "-n", "2").stdout.str().partition("collected")[2]
 

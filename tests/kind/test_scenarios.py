@@ -46,4 +46,5 @@ def test_the_scenarios_have_the_findings_that_they_have_on_processes(
     assert ended.returncode == 0, ended.stderr[-2000:]
     summary = json.loads((tmp_path / "latest" / "summary.json").read_text(encoding="utf-8"))
     assert summary["status"] == "complete"
+    assert len(summary["results"]) > 10  # of rsync
     assert {one["scenario"] for one in summary["claims"]} == set(CHOSEN)

@@ -33,25 +33,25 @@ STALLED = {
 }
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(460)
 def test_what_one_rsync_holds_in_memory_is_missed_by_the_next_one(tmp_path: Path) -> None:
-    summary = claimed(SHORT, reference="R10,R11,R16,R25", folder=tmp_path, limit=180)
+    summary = claimed(SHORT, reference="R10,R11,R16,R25", folder=tmp_path, limit=400)
     reasons = {one.id: one.reason for one in summary.claims if one.outcome is not Outcome.HOLDS}
     assert _broken(summary.claims) == BROKEN, reasons
     assert reasons["rsync_crash/cleanup/8s:consistent"].startswith("I8-idle: etcd /activecontext/")
 
 
 @pytest.mark.long
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(460)
 def test_without_defects_every_claim_holds(tmp_path: Path) -> None:
-    summary = claimed([RESTARTS, "-m", "not emco_slow"], reference="fixed", folder=tmp_path, limit=180)
+    summary = claimed([RESTARTS, "-m", "not emco_slow"], reference="fixed", folder=tmp_path, limit=400)
     assert _broken(summary.claims) == {}
     assert set(BROKEN) <= {one.id for one in summary.claims}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(460)
 def test_an_application_that_never_comes_to_run_on_an_edge_counts_as_running_nowhere(tmp_path: Path) -> None:
-    summary = claimed([*IDLE, "-p", "tests.power.stalled"], reference="fixed", folder=tmp_path, limit=200)
+    summary = claimed([*IDLE, "-p", "tests.power.stalled"], reference="fixed", folder=tmp_path, limit=400)
     assert _broken(summary.claims) == STALLED, [one.reason for one in summary.claims]
     assert "Deployment r1-web on p1+c2 has 0 of 1 replicas ready" in str([one.reason for one in summary.claims])
 

@@ -169,7 +169,7 @@ class KubernetesLab:
         )
         await self.start_services(empty=not snapshot.mongo, only=None if self.settings.all_services else only)
         for name in self.running:
-            check_schema_known(name, self._of_schema.get(name, b""))
+            check_schema_known(name, self._of_schema.pop(name, b""))
         self.clean_slates += 1
 
     async def kill_services(self) -> None:

@@ -281,13 +281,14 @@ def is_done_with_schema(log: bytes) -> bool:
 
 
 def check_schema_known(service: str, log: bytes) -> None:
-    """Raise HarnessTrouble where a service that was started with nothing broken has given up the schema for good.
+    """Raise HarnessTrouble where a service has given up the schema for good though stores and links were whole when it
+    was started.
 
     What it does afterwards says nothing about the fault that is tried on it.
     """
     if _SCHEMA_READY not in log and any(words in log for words in _SCHEMA_NEVER):
         raise HarnessTrouble(
-            f"{service} gave up the referential schema although nothing was broken yet, so it refuses what it is "
+            f"{service} gave up the referential schema although stores and links were whole, so it refuses what it is "
             f"asked; its log: {log[-400:].decode('utf-8', 'backslashreplace')}"
         )
 
