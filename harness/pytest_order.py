@@ -3,6 +3,8 @@
 Slow tests wait, crash points compute. So slow ones are begun first and on a third of the workers only, while the others
 take crash points; then the groups, the largest first: what comes last is short, and no worker is left alone with it.
 xdist keeps to this order with `--no-loadscope-reorder`; by itself it goes by the size of the groups alone.
+It adds `@group` to the names of tests in JUnit and in pytest's cache, so that of a slow test depends on the number of
+workers.
 """
 
 from collections import Counter
