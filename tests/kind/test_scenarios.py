@@ -25,9 +25,11 @@ def two_hubs(harness: Run, leftovers: Callable[[], dict[str, list[str]]]) -> Ite
     """For two workers a hub each with an EMCO in it: the tests wait more than they compute."""
     name, before = f"{CLUSTER}-two", leftovers()
     made = harness("up", "--cluster", name, "--workers", WORKERS)
-    assert made.returncode == 0, made.stderr
-    yield name
-    removed = harness("down", "--cluster", name)
+    try:
+        assert made.returncode == 0, made.stderr
+        yield name
+    finally:  # also of two of which one did not come up
+        removed = harness("down", "--cluster", name)
     assert removed.returncode == 0, removed.stderr
     assert gone(leftovers(), before) == {}
 
