@@ -79,7 +79,8 @@ class Worker:
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
-            said = await asyncio.wait_for(self._rest(), self._close_limit)
+            async with asyncio.timeout(self._close_limit):
+                said = await self._rest()
         except TimeoutError:
             self._process.kill()  # what it leaves behind is in its undo journal
             await self._process.wait()
@@ -117,7 +118,8 @@ class Worker:
     async def _line(self, limit: float) -> dict[str, Any]:
         assert self._process.stdout is not None
         try:
-            text = await asyncio.wait_for(self._process.stdout.readline(), limit)
+            async with asyncio.timeout(limit):
+                text = await self._process.stdout.readline()
         except TimeoutError:
             raise WorkerTrouble("harness", f"a worker said nothing for {limit:g} s; its log: {self._tail()}") from None
         if not text:

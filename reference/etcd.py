@@ -152,7 +152,8 @@ class Etcd:
         pause = _PAUSE
         while True:
             try:
-                await asyncio.wait_for(self._channel.__connect__(), self._dial_limit)
+                async with asyncio.timeout(self._dial_limit):
+                    await self._channel.__connect__()
             except (OSError, TimeoutError, *CONNECTION_ERRORS):
                 # Nothing tells when a server begins to listen: this is the back-off of the reconnection.
                 await asyncio.sleep(pause)

@@ -126,7 +126,8 @@ class Rsync:
         pause = 0.02
         while True:
             try:
-                await asyncio.wait_for(self._channel.__connect__(), max(until - clock(), 0.001))
+                async with asyncio.timeout(max(until - clock(), 0.001)):
+                    await self._channel.__connect__()
             except (OSError, TimeoutError) as error:
                 if clock() + pause > until:
                     raise RpcLost(f"rsync at {address[0]}:{address[1]} is not ready") from error

@@ -33,7 +33,8 @@ async def command(*arguments: str, limit: float, environment: Mapping[str, str] 
     """
     process = await begun(arguments, {**os.environ, **(environment or {})})
     try:
-        out, err = await asyncio.wait_for(process.communicate(), limit)
+        async with asyncio.timeout(limit):
+            out, err = await process.communicate()
     except TimeoutError:
         raise CommandFails(f"`{_said(arguments)}` did not end within {limit:g} s") from None
     finally:

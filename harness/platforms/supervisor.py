@@ -196,7 +196,8 @@ class Supervised:
                 f"{self.name} was to be killed, but it did not run any more; its log: {self.log_tail(400)}"
             )
         signal.pidfd_send_signal(running.descriptor, signal.SIGKILL)
-        return await asyncio.wait_for(asyncio.shield(running.ended), 10)
+        async with asyncio.timeout(10):
+            return await asyncio.shield(running.ended)
 
     async def stop(self) -> None:
         """End it if it runs (SIGKILL: nothing here drains, as EMCO does not)."""

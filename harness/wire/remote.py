@@ -269,7 +269,8 @@ class RemoteRelay:
         """relay_limit: how long the relay itself may take, seconds."""
         answer = self._begin(name, **arguments)
         try:
-            return await asyncio.wait_for(answer, relay_limit + _ANSWER_LIMIT)
+            async with asyncio.timeout(relay_limit + _ANSWER_LIMIT):  # wait_for of 3.11 forgets a cancellation that
+                return await answer  # comes together with the answer: who is ended then would go on for ever
         except TimeoutError:
             raise RelayError(f"the relay does not answer to {name!r}") from None
 

@@ -183,7 +183,8 @@ class ServedRelay:
 
     async def _authentic(self, reader: asyncio.StreamReader) -> bool:
         try:
-            line = await asyncio.wait_for(reader.readline(), _TOKEN_LIMIT)
+            async with asyncio.timeout(_TOKEN_LIMIT):
+                line = await reader.readline()
         except (TimeoutError, ValueError, OSError):
             return False
         return hmac.compare_digest(line.rstrip(b"\n"), self._token)
@@ -368,7 +369,8 @@ class ServedRelay:
             if host:
                 try:
                     for ask, port in asked:
-                        await asyncio.wait_for(ask(host, port), _PROBE_LIMIT)
+                        async with asyncio.timeout(_PROBE_LIMIT):
+                            await ask(host, port)
                 except (OSError, TimeoutError) as error:
                     why = f"{source} does not answer on its ports: {str(error) or type(error).__name__}"
                 else:

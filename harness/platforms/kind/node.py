@@ -92,7 +92,8 @@ class KindNode:
         end = self._exits.setdefault(container, asyncio.get_running_loop().create_future())
         try:
             await self._ctr("tasks", "kill", "--signal", "SIGKILL", container)
-            return await asyncio.wait_for(end, _KILL_LIMIT)
+            async with asyncio.timeout(_KILL_LIMIT):
+                return await end
         except TimeoutError:
             raise HarnessTrouble(f"container {container[:12]} got SIGKILL, but its end was not seen") from None
         finally:

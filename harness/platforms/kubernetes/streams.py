@@ -91,10 +91,14 @@ class Streams:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def log(self, pod: str) -> bytes:
-        """What a pod's container has printed so far, its beginning; nothing where that cannot be had now."""
+    async def log(self, pod: str, *, limit: float = _OPEN_LIMIT) -> bytes:
+        """What a pod's container has printed so far, its beginning; nothing where that cannot be had within `limit`
+        seconds."""
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):  # whoever waits for something in it asks again
-            async with self._session.get(f"{self._url}{pod}/log", params={"limitBytes": str(_MOST_OF_A_LOG)}) as answer:
+            async with (
+                asyncio.timeout(limit),
+                self._session.get(f"{self._url}{pod}/log", params={"limitBytes": str(_MOST_OF_A_LOG)}) as answer,
+            ):
                 return await answer.read() if answer.status == 200 else b""
         return b""
 

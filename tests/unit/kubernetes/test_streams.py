@@ -91,3 +91,23 @@ def test_the_log_so_far_is_had_and_nothing_where_there_is_none() -> None:
         await streams.close()
 
     asyncio.run(scenario())
+
+
+def test_a_log_that_does_not_come_is_waited_for_up_to_a_limit() -> None:
+    async def scenario() -> None:
+        closed = asyncio.Event()
+
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while await reader.read(1024):
+                pass
+            closed.set()
+            writer.close()
+
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        streams = Streams(Access(server.sockets[0].getsockname()[:2], None))
+        assert await streams.log(POD, limit=0.05) == b""
+        await asyncio.wait_for(closed.wait(), 5)
+        await streams.close()
+        server.close()
+
+    asyncio.run(scenario())

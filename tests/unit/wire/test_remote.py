@@ -208,6 +208,22 @@ def test_history_goes_on_over_a_relay_that_is_gone_and_the_one_in_its_place() ->
     asyncio.run(scenario())
 
 
+def test_who_is_cancelled_in_the_moment_of_the_answer_ends() -> None:
+    """Whatever looks after pods beside a start is cancelled as soon as the service answers."""
+
+    async def scenario() -> None:
+        async with bench() as b:
+            asks = asyncio.ensure_future(b.relay.synced())
+            await asyncio.sleep(0)  # it has asked
+            (answer,) = b.relay._waiting.values()
+            answer.set_result(None)
+            asks.cancel()
+            await asyncio.wait({asks}, timeout=5)
+            assert asks.cancelled()
+
+    asyncio.run(scenario())
+
+
 def test_what_waits_for_a_relay_that_is_gone_is_told_and_none_in_its_place_is_an_error() -> None:
     async def scenario() -> None:
         async with bench() as b:
