@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 
 from harness.background import Answer, Background, request
+from harness.campaign import Campaign
 from harness.chaos.waiting import within
 from harness.chaos.watching import Content, Seen, Watch, goal_named, look
 from harness.emco.calls import Call
@@ -40,8 +41,8 @@ class Groups:
         if group in self._watches:
             raise UsageError(f"{group} is watched already")
         service, path = self._status_of(group)
-        watch = Watch(service, path)
-        watch.seen.append(self._environment.do(lambda campaign: look(campaign, service, path)))
+        watch = Watch(lambda campaign: look(campaign, service, path))
+        self._environment.do(lambda campaign: watch.now(campaign, since=campaign.lab.relay.clock()))
         self._watches[group] = watch, self._environment.begin(watch.run)
 
     def watched(self, group: str) -> tuple[Seen, ...]:
@@ -79,10 +80,13 @@ class Groups:
         except KeyError:
             raise UsageError(f"a goal is running, changed or gone, not {goal!r}") from None
 
-    def now(self, group: str) -> Seen:
-        """What EMCO says of a group and what the edges hold, now."""
-        service, path = self._status_of(group)
-        return self._environment.do(lambda campaign: look(campaign, service, path))
+    def looking(self, group: str) -> Callable[[], Seen]:
+        """What asks what EMCO says of a watched group and what the edges hold, from now on: it answers by looks after
+        the last effect and, where nothing is written, of the last second. Raises UsageError for one not watched."""
+        self.watched(group)
+        watch, _ = self._watches[group]
+        since = self._environment.do(_clock)
+        return lambda: self._environment.do(lambda campaign: watch.now(campaign, since=since))
 
     def _status_of(self, group: str, about: str = "deployed") -> tuple[str, str]:
         call = self.named(group)
@@ -131,3 +135,7 @@ class Groups:
 
         if within(self._environment, lambda: not lacks(), limit=limit) is None:
             raise HarnessTrouble(f"{edge} has not all of {group} after {limit:g} s: {lacks()}")
+
+
+async def _clock(campaign: Campaign) -> float:
+    return campaign.lab.relay.clock()

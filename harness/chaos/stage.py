@@ -245,14 +245,14 @@ class Stage(Observer):
 
         Raises UsageError for another goal, HarnessTrouble with what is missing after `limit` seconds.
         """
-        missing = self.groups.missing(group, goal)
+        missing, seen = self.groups.missing(group, goal), self.groups.looking(group)
 
         def there() -> Seen | None:
-            now = self.groups.now(group)
+            now = seen()
             return None if missing(now) else now
 
         def undone(before: Seen) -> str | None:
-            now = self.groups.now(group)
+            now = seen()
             # a look that EMCO did not answer is judged by what the edges hold
             status = before.status if now.status == NOTHING_SAID else now.status
             return missing(replace(now, status=status)) or None
@@ -261,15 +261,16 @@ class Stage(Observer):
         while True:
             reached = self.within(there, limit=max(0.0, deadline - time.monotonic()))
             if reached is None:
-                raise HarnessTrouble(f"{group} is not {goal} after {limit:g} s: {missing(self.groups.now(group))}")
+                raise HarnessTrouble(f"{group} is not {goal} after {limit:g} s: {missing(seen())}")
             mark = self.moment(f"{goal} {group}")
             # A thread of rsync that was forgotten sleeps, looks like rest, and undoes what another one has done.
             why = self.within(partial(undone, reached), limit=_STAYS)
+            seen = self.groups.looking(group)  # the last word is that of a look after all of it
             if not why and (last := there()):
                 self.marks.append(mark)
                 return last
             if time.monotonic() >= deadline:
-                raise HarnessTrouble(f"{group} does not stay {goal}: {why or missing(self.groups.now(group))}")
+                raise HarnessTrouble(f"{group} does not stay {goal}: {why or missing(seen())}")
 
     def wait_for_tries(self, target: str, *, since: str, times: int, limit: float) -> int:
         """Wait until a target was tried so often since a mark; how often. Raises HarnessTrouble when it was not."""
@@ -292,18 +293,22 @@ class Stage(Observer):
         """
         self.must_be_linked(target)
         mark = self.marked(since)
-        missing = self.groups.missing(group, goal) if goal else None
+        reached = self._reached(group, goal) if goal else lambda: False
 
         def enough() -> str | None:
             self._flap_once_tried(target, mark)
             if tries and self.fewest_tries(target, mark) >= tries:
                 return f"{tries} tries"
-            if missing is None or missing(self.groups.now(group)):
+            if not reached():
                 return None
             self.mark(f"meanwhile {goal} {group}")
             return f"{group} is {goal}"
 
         return self.within(enough, limit=seconds) or f"{seconds:g} s"
+
+    def _reached(self, group: str, goal: str) -> Callable[[], bool]:
+        missing, seen = self.groups.missing(group, goal), self.groups.looking(group)
+        return lambda: not missing(seen())
 
     def _flap_once_tried(self, target: str, since: Mark) -> None:
         if target not in self._held or not self.fewest_tries(target, since):

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,8 @@ from harness.emco.records import REPORT
 from harness.emco.status import NOTHING_SAID, GroupStatus, parse_status
 from harness.faults.victim import HarnessTrouble
 
-_PAUSE = 0.2  # seconds between two looks where nothing is written
+_BREATH = 0.05  # seconds between two looks at the least: EMCO has other things to do, too
+_PAUSE, _LONGEST = 0.2, 1.0  # seconds between two looks where nothing is written; longer each time, and at the most
 _REPORTS = ("Namespace", REPORT)  # not of the workload itself
 
 Content = Mapping[str, str]
@@ -33,23 +34,43 @@ class Seen:
 
 
 class Watch:
-    """Looks after every effect and at least each 0.2 s, and keeps what is new. `run` goes on until it is cancelled."""
+    """Looks after every effect, and keeps what is new. `run` goes on until it is cancelled.
 
-    def __init__(self, service: str, path: str) -> None:
+    Where nothing is written it looks after 0.2 s, and then less and less often, at least once a second: a look makes
+    EMCO read a whole context, and of a store that nobody writes to it can only say the same.
+    """
+
+    def __init__(self, look: Callable[[Campaign], Awaitable[Seen]]) -> None:
         self.seen: list[Seen] = []
-        self._service = service
-        self._path = path
+        self._look = look
+        self._last: tuple[Seen, int, float] | None = None  # with the effect and the moment at which that look began
+        self._looking = asyncio.Lock()
 
     async def run(self, campaign: Campaign) -> None:
         """Look again and again."""
-        relay = campaign.lab.relay
+        relay, pause = campaign.lab.relay, _PAUSE
+        since = relay.clock()
         while True:
-            seq = relay.seq()
-            now = await look(campaign, self._service, self._path)
+            seq, known = relay.seq(), len(self.seen)
+            await self.now(campaign, since=since)
+            await asyncio.sleep(_BREATH)
+            since = relay.clock()
+            written = await relay.moved(seq, limit=pause)
+            pause = _PAUSE if written or len(self.seen) > known else min(pause * 1.5, _LONGEST)
+
+    async def now(self, campaign: Campaign, *, since: float) -> Seen:
+        """A look that began after the last effect and at or after `since`, on the relay's clock: a new one where the
+        last was not so, or is older than a second."""
+        relay = campaign.lab.relay
+        async with self._looking:
+            seq, clock = relay.seq(), relay.clock()
+            if self._last and self._last[1] == seq and self._last[2] >= max(since, clock - _LONGEST):
+                return self._last[0]
+            now = await self._look(campaign)
+            self._last = now, seq, clock
             if not self.seen or replace(now, at=self.seen[-1].at) != self.seen[-1]:
                 self.seen.append(now)
-            await asyncio.sleep(_PAUSE / 4)  # EMCO has other things to do, too
-            await relay.moved(seq, limit=_PAUSE)
+            return now
 
 
 async def look(campaign: Campaign, service: str, path: str) -> Seen:

@@ -353,12 +353,12 @@ def looks(stage: Stage, monkeypatch: pytest.MonkeyPatch, seen: Iterable[Seen]) -
     """What is seen of a group, look by look; each is marked."""
     coming = enumerate(seen)
 
-    def now(_: str) -> Seen:
+    def now() -> Seen:
         number, one = next(coming)
         stage.mark(f"look {number}")
         return one
 
-    monkeypatch.setattr(stage.groups, "now", now)
+    monkeypatch.setattr(stage.groups, "looking", lambda _: now)
     monkeypatch.setattr(stage.groups, "missing", lambda *_: gone)
 
 
