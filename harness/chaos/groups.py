@@ -82,7 +82,7 @@ class Groups:
 
     def looking(self, group: str) -> Callable[[], Seen]:
         """What asks what EMCO says of a watched group and what the edges hold, from now on: it answers by looks after
-        the last effect and, where nothing is written, of the last second. Raises UsageError for one not watched."""
+        the last effect and, where nothing is written, of the last 2 s. Raises UsageError for a group not watched."""
         self.watched(group)
         watch, _ = self._watches[group]
         since = self._environment.do(_clock)

@@ -15,7 +15,7 @@ from harness.emco.status import NOTHING_SAID, GroupStatus, parse_status
 from harness.faults.victim import HarnessTrouble
 
 _BREATH = 0.05  # seconds between two looks at the least: EMCO has other things to do, too
-_PAUSE, _LONGEST = 0.2, 1.0  # seconds between two looks where nothing is written; longer each time, and at the most
+_PAUSE, _LONGEST = 0.2, 2.0  # seconds between two looks where nothing is written; longer each time, and at the most
 _REPORTS = ("Namespace", REPORT)  # not of the workload itself
 
 Content = Mapping[str, str]
@@ -36,8 +36,9 @@ class Seen:
 class Watch:
     """Looks after every effect, and keeps what is new. `run` goes on until it is cancelled.
 
-    Where nothing is written it looks after 0.2 s, and then less and less often, at least once a second: a look makes
-    EMCO read a whole context, and of a store that nobody writes to it can only say the same.
+    Where nothing is written it looks after 0.2 s, and then less and less often, at least each 2 s: a look makes EMCO
+    read a whole context, and of stores that nobody writes to it can only say the same. One that does not answer, of
+    whose return no effect tells, is asked each 0.2 s.
     """
 
     def __init__(self, look: Callable[[Campaign], Awaitable[Seen]]) -> None:
@@ -52,15 +53,16 @@ class Watch:
         since = relay.clock()
         while True:
             seq, known = relay.seq(), len(self.seen)
-            await self.now(campaign, since=since)
+            now = await self.now(campaign, since=since)
             await asyncio.sleep(_BREATH)
             since = relay.clock()
             written = await relay.moved(seq, limit=pause)
-            pause = _PAUSE if written or len(self.seen) > known else min(pause * 1.5, _LONGEST)
+            news = written or len(self.seen) > known or now.status == NOTHING_SAID
+            pause = _PAUSE if news else min(pause * 1.5, _LONGEST)
 
     async def now(self, campaign: Campaign, *, since: float) -> Seen:
         """A look that began after the last effect and at or after `since`, on the relay's clock: a new one where the
-        last was not so, or is older than a second."""
+        last was not so, or is older than 2 s."""
         relay = campaign.lab.relay
         async with self._looking:
             seq, clock = relay.seq(), relay.clock()
