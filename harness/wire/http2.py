@@ -1,17 +1,18 @@
 """Decoder of HTTP/2: frames, header blocks, streams; gRPC on top where the link says so.
 
-Written on `hpack` for the header compression. The state machine of a full implementation (`h2`) would refuse or answer
+The state machine of a full implementation (`h2`) would refuse or answer
 what two healthy peers do; a listener only has to follow.
 """
 
+from collections.abc import Mapping
+from struct import Struct
 from typing import Literal
-
-from hpack import Decoder, HPACKError
 
 from harness.wire.created import Body
 from harness.wire.decoding import Data, DecodeError, Half, Multiplexer, Refusal, Sink
 from harness.wire.effects import Effect
 from harness.wire.grpc import ETCD_STREAMS, Messages, etcd_effect, etcd_read, etcd_wants_content, service_effect
+from harness.wire.header_blocks import LONGEST_BLOCK, HeaderBlocks
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS = 4
@@ -19,7 +20,7 @@ SETTINGS = 4
 
 _DATA, _HEADERS, _RST_STREAM, _PUSH_PROMISE, _CONTINUATION = 0, 1, 3, 5, 9
 _END_STREAM, _ACK, _END_HEADERS, _PADDED, _PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
-_LONGEST_BLOCK = 1024 * 1024
+_HEAD = Struct(">BHBBI")  # of a frame: length in 24 bits, type, flags, stream
 MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 Meaning = Literal["etcd", "grpc", "http"]
@@ -71,7 +72,7 @@ class _Half(Half):
         self.block_flags = 0
         self.block_start = 0
         self.block_stream = 0
-        self.headers = Decoder(max_header_list_size=_LONGEST_BLOCK)
+        self.headers = HeaderBlocks()
         self.started = False
 
 
@@ -165,9 +166,8 @@ class Http2Codec:
         buffer = half.buffer
         at, size = 0, len(buffer)
         while size - at >= 9:
-            length = int.from_bytes(buffer[at : at + 3], "big")
-            kind, flags = buffer[at + 3], buffer[at + 4]
-            stream = int.from_bytes(buffer[at + 5 : at + 9], "big") & 0x7FFFFFFF
+            high, low, kind, flags, stream = _HEAD.unpack_from(buffer, at)
+            length, stream = high << 16 | low, stream & 0x7FFFFFFF
             self._check(half, kind, stream)
             if size - at < 9 + length:
                 break
@@ -208,7 +208,7 @@ class Http2Codec:
             if half.block is None:
                 raise DecodeError("an HTTP/2 CONTINUATION continues nothing")
             half.block += payload
-            if len(half.block) > _LONGEST_BLOCK:
+            if len(half.block) > LONGEST_BLOCK:
                 raise DecodeError("a header block of HTTP/2 is too long")
         elif kind == _RST_STREAM:
             return self._reset(stream, start, from_client=from_client)
@@ -219,18 +219,14 @@ class Http2Codec:
         return False
 
     def _block(self, half: _Half, stream: int, *, from_client: bool) -> bool:
-        try:
-            decoded = half.headers.decode(bytes(half.block or b""), raw=True)
-        except HPACKError as error:
-            raise DecodeError(f"a header block of HTTP/2 cannot be read: {error!r}") from error
-        headers = {_text(name): _text(value) for name, value in decoded}
+        headers = half.headers.read(bytes(half.block or b""))
         half.block = None
         ended = half.block_flags & _END_STREAM
         if from_client:
             return self._request_headers(stream, headers, ended, half.block_start)
         return self._reply_headers(stream, headers, ended, half.block_start)
 
-    def _request_headers(self, ident: int, headers: dict[str, str], ended: int, start: int) -> bool:
+    def _request_headers(self, ident: int, headers: Mapping[str, str], ended: int, start: int) -> bool:
         stream = self._streams.get(ident)
         if stream is None:
             if ident <= self._newest:
@@ -280,7 +276,7 @@ class Http2Codec:
             self.pending[ident] = True
         return self._sink.request(ident, stream.effect, start, self._up.offset, droppable=droppable)
 
-    def _reply_headers(self, ident: int, headers: dict[str, str], ended: int, start: int) -> bool:
+    def _reply_headers(self, ident: int, headers: Mapping[str, str], ended: int, start: int) -> bool:
         stream = self._streams.get(ident)
         if stream is None:
             return False
@@ -341,11 +337,7 @@ class Http2Codec:
         for at in range(0, len(payload) - 5, 6):
             if int.from_bytes(payload[at : at + 2], "big") == 1:
                 size = int.from_bytes(payload[at + 2 : at + 6], "big")
-                other.headers.max_allowed_table_size = max(size, other.headers.max_allowed_table_size)
-
-
-def _text(raw: bytes | str) -> str:
-    return raw if isinstance(raw, str) else raw.decode("utf-8", "backslashreplace")
+                other.headers.allow_table(size)
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
