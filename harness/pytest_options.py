@@ -80,6 +80,14 @@ def file(config: pytest.Config, name: str) -> Path | None:
     return None
 
 
+def files(config: pytest.Config, name: str) -> tuple[Path, ...]:
+    """An option that may be repeated and names files: as `file`."""
+    if given := config.getoption(f"emco_{name}"):
+        return tuple(Path(config.invocation_params.dir / one) for one in given)
+    root = config.inipath.parent if config.inipath else config.rootpath
+    return tuple(Path(root / one) for one in config.getini(f"emco_{name}"))
+
+
 def out_folder(config: pytest.Config) -> Path:
     """Where the folders of runs are made."""
     return file(config, "out") or config.rootpath / "reports" / "out"

@@ -62,9 +62,16 @@ _OPTIONS = (
         "emulator (default), kube-apiserver: one of the run's own for each, from $KUBEBUILDER_ASSETS, or kind",
     ),
 )
-_EDGE_KUBECONFIG = (
-    "a running cluster in the place of one of the workload's, PROVIDER+CLUSTER=FILE or =FILE#CONTEXT; may be repeated. "
-    "One worker then, and only namespaces with the label emco-chaos/allowed=true"
+_REPEATED = (
+    (
+        "edge_kubeconfig",
+        "EDGE",
+        (
+            "a running cluster in the place of one of the workload's, PROVIDER+CLUSTER=FILE or =FILE#CONTEXT; may be "
+            "repeated. One worker then, and only namespaces with the label emco-chaos/allowed=true"
+        ),
+    ),
+    ("chart_values", "FILE", "kind: values for the charts of --emco-charts; may be repeated"),
 )
 _SWITCHES = (
     ("no_baseline", "accept no finding: every failure fails"),
@@ -108,10 +115,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         flag = f"--emco-{name.replace('_', '-')}"
         group.addoption(flag, dest=f"emco_{name}", action="store_true", default=None, help=text)
         parser.addini(f"emco_{name}", f"as {flag}", type="bool", default=False)
-    group.addoption(
-        "--emco-edge-kubeconfig", dest="emco_edge_kubeconfig", metavar="EDGE", action="append", help=_EDGE_KUBECONFIG
-    )
-    parser.addini("emco_edge_kubeconfig", "as --emco-edge-kubeconfig, one a line", type="linelist", default=[])
+    for name, metavar, text in _REPEATED:
+        group.addoption(option_flag(name), dest=f"emco_{name}", metavar=metavar, action="append", help=text)
+        parser.addini(f"emco_{name}", f"as {option_flag(name)}, one a line", type="linelist", default=[])
     parser.addini(
         "emco_crash_points",
         "folders, from the root directory, with tests of crash points, each with the victims that its tests name "
@@ -162,7 +168,7 @@ def _shares_machine(config: pytest.Config) -> bool:
 
 
 def _checked() -> tuple[str, ...]:
-    return (*(name for name, _, _ in _OPTIONS), "edge_kubeconfig")
+    return tuple(name for name, _, _ in (*_OPTIONS, *_REPEATED))
 
 
 def _victims_wanted(config: pytest.Config) -> tuple[str, ...] | None:

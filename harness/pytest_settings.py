@@ -9,7 +9,7 @@ from harness.crashpoints.model import CALLED
 from harness.defaults import GOLDEN, make_settings
 from harness.faults.victim import UsageError
 from harness.platforms.settings import CLUSTER, DEFAULT_FAULTS, EDGES, NODE_ACCESS, PLATFORMS, Settings
-from harness.pytest_options import file, option, option_flag, usage_error
+from harness.pytest_options import file, files, option, option_flag, usage_error
 
 
 def settings_of(config: pytest.Config) -> Settings:
@@ -24,6 +24,7 @@ def settings_of(config: pytest.Config) -> Settings:
             emco_bin=file(config, "bin"),
             emco=option(config, "version"),
             charts=file(config, "charts"),
+            chart_values=files(config, "chart_values"),
             patches=file(config, "patches"),
             monitor_chart=file(config, "monitor_chart"),
             store_charts=option(config, "store_charts"),
@@ -87,8 +88,9 @@ def replay_line(config: pytest.Config, place: str, settings: Settings) -> str:
     ):
         if (value := config.getoption(f"emco_{name}")) is not None:
             given += [option_flag(name), value]
-    for edge in config.getoption("emco_edge_kubeconfig") or ():
-        given += ["--emco-edge-kubeconfig", edge]
+    for name in ("chart_values", "edge_kubeconfig"):
+        for value in config.getoption(f"emco_{name}") or ():
+            given += [option_flag(name), value]
     for name in ("platform", "kubeconfig", "context", "node_access", "cluster", "node_image"):
         if (value := config.getoption(f"emco_{name}")) is not None and name != "cluster":
             given += [f"--emco-{name.replace('_', '-')}", value]

@@ -67,7 +67,11 @@ def before_experiment_control(
         except (HarnessTrouble, ServiceDown, UsageError) as error:
             raise InterruptExecution(f"there is no EMCO to experiment with: {error}") from error
         _LOGGER.info("%s; what is seen is kept in %s", _OPENED[-1].stage.title, _OPENED[-1].keeper.folder.path)
-    if wrong := wrong_targets(context, configuration or {}, own=own_namespaces(current.stage())):
+    try:
+        wrong = wrong_targets(context, configuration or {}, own=own_namespaces(current.stage()))
+    except Exception as error:  # chaoslib drops what a control raises: the experiment would go on unguarded
+        raise InterruptExecution(f"the experiment is not begun: where it acts cannot be told: {error}") from error
+    if wrong:
         raise InterruptExecution(f"the experiment is not begun: {'; '.join(wrong)}")
 
 
@@ -135,6 +139,8 @@ def _problems(
         state.setdefault("steady_states", {})["after_rollbacks"] = after
         if not after.get("steady_state_met"):
             problems.append(f"after the rollbacks the steady state {hypothesis.get('title')!r} does not hold")
+    if unread := current.stage().unread:
+        problems.append(f"not all that passed could be read: {'; '.join(unread[:3])}")
     if _OPENED:
         problems += _disagreements(_OPENED[-1].stage, configuration, state)
     return problems

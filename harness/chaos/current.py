@@ -56,8 +56,8 @@ def acting_on(one: Stage, *, keep: Keep = _keep_nothing) -> Iterator[None]:
     These go by environment variables: where EMCO runs in a cluster, they name it, and no kubeconfig is read.
     """
     in_force = (one, keep)
-    _STAGES.append(in_force)
     named = one.act(_cluster)
+    _STAGES.append(in_force)
     before = {name: os.environ.get(name) for name in named}
     os.environ.update(named)
     try:
@@ -75,12 +75,15 @@ async def _cluster(campaign: Campaign) -> Mapping[str, str]:
         return {}
     folder = campaign.lab.folder
     files = write_client_files(*campaign.disruptions.kubeconfig, folder)
-    return {
+    named = {
         "KUBECONFIG": str(folder / "none"),
         "CHAOSTOOLKIT_IN_POD": "false",  # else it would act on the cluster in which the harness runs
         "KUBERNETES_HOST": files.url,
-        "KUBERNETES_CA_CERT_FILE": str(files.authority),
-        "KUBERNETES_CERT_FILE": str(files.certificate),
-        "KUBERNETES_KEY_FILE": str(files.key),
-        "KUBERNETES_VERIFY_SSL": "true",
+        # chaosk8s takes a token, where there is one, and then no certificate; what is not set it does not verify
+        "KUBERNETES_API_KEY": files.token,
+        "KUBERNETES_CA_CERT_FILE": files.authority,
+        "KUBERNETES_CERT_FILE": files.certificate,
+        "KUBERNETES_KEY_FILE": files.key,
+        "KUBERNETES_VERIFY_SSL": "true" if files.verified else "",
     }
+    return {name: str(value) for name, value in named.items() if value}

@@ -41,9 +41,7 @@ def own_namespaces(stage: Stage) -> tuple[str, ...]:
 
 async def _own(campaign: Campaign) -> tuple[str, ...]:
     disruptions = campaign.disruptions
-    if not isinstance(disruptions, InCluster):
-        return ()
-    return tuple(dict.fromkeys(disruptions.selector(store)[0] for store in campaign.disruptions.stores))
+    return (disruptions.namespace,) if isinstance(disruptions, InCluster) else ()
 
 
 def _why_not(activity: Values, experiment: Values, configuration: Values, own: Collection[str]) -> str:

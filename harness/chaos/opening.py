@@ -44,6 +44,7 @@ class Opened:
 _SETTINGS = frozenset(
     {"workload", "values", "emco_bin", "reference", "mongo_uri", "etcd_endpoint", "isolate", "edges", "max_retries"}
     | {"cleanup_delay", "platform", "cluster", "node_access", "kubeconfig", "context", "out", "accepted"}
+    | {"emco", "emco_images", "charts", "store_charts", "monitor_chart", "patches"}
 )
 """Keys of an experiment's configuration that say something by themselves."""
 
@@ -96,7 +97,8 @@ def open_stage(configuration: Mapping[str, Any], *, title: str) -> Opened:
         )
         keeper = Keeper(folder)
         stack.enter_context(acting_on(stage, keep=keeper.activity))
-        opened = Opened(stage, keeper, not settings.emco_bin and settings.platform != "kubernetes", stack.pop_all())
+        theirs = settings.emco_bin or settings.emco_version or settings.platform == "kubernetes"
+        opened = Opened(stage, keeper, not theirs, stack.pop_all())
     keeper.activity({"experiment": title, "on": work.title, "settings": dict(settings.as_json())})
     return opened
 
@@ -104,10 +106,10 @@ def open_stage(configuration: Mapping[str, Any], *, title: str) -> Opened:
 def settings_of(configuration: Mapping[str, Any]) -> Settings:
     """Settings from an experiment's configuration. Raises UsageError for what is wrong in it.
 
-    Read are those of _SETTINGS; other keys are the experiment's own, for its activities. Where platform, cluster, edges
-    or node_access are missing the environment variables EMCO_CHAOS_PLATFORM, EMCO_CHAOS_CLUSTER, EMCO_CHAOS_EDGES and
-    EMCO_CHAOS_NODE_ACCESS say it, and on the platform kubernetes
-    EMCO_CHAOS_KUBECONFIG and EMCO_CHAOS_CONTEXT; clusters that were left are used.
+    Read are those of _SETTINGS; other keys are the experiment's own, for its activities. Where platform, cluster,
+    edges, node_access, emco, emco_images, charts, monitor_chart or patches are missing the environment says it
+    (EMCO_CHAOS_PLATFORM, ..., EMCO_CHAOS_EMCO), and on the platform kubernetes EMCO_CHAOS_KUBECONFIG and
+    EMCO_CHAOS_CONTEXT; clusters that were left are used.
     """
     platform, cluster, edges, node_access = (
         str(configuration.get(key) or os.environ.get(f"EMCO_CHAOS_{key.upper()}") or default)
@@ -118,6 +120,10 @@ def settings_of(configuration: Mapping[str, Any]) -> Settings:
             ("node_access", NODE_ACCESS[0]),
         )
     )
+    release, images, charts, monitor, patches = (
+        str(configuration.get(key) or os.environ.get(f"EMCO_CHAOS_{key.upper()}") or "")
+        for key in ("emco", "emco_images", "charts", "monitor_chart", "patches")
+    )
     kubeconfig, context = _cluster(configuration, platform)
     workload = configuration.get("workload")
     emco_bin, values = configuration.get("emco_bin"), configuration.get("values")
@@ -125,13 +131,19 @@ def settings_of(configuration: Mapping[str, Any]) -> Settings:
         workload=file_of(str(workload)) if workload else DEFAULT_WORKLOAD,
         values=file_of(str(values)) if values else None,
         emco_bin=Path(str(emco_bin)) if emco_bin else None,
+        emco=release,
+        emco_images=images,
+        charts=Path(charts) if charts else None,
+        store_charts=_yes(configuration, "store_charts", default=False),
+        monitor_chart=Path(monitor) if monitor else None,
+        patches=Path(patches) if patches else None,
         reference=str(configuration.get("reference") or "faithful"),
         mongo_uri=str(configuration.get("mongo_uri") or ""),
         etcd_endpoint=str(configuration.get("etcd_endpoint") or ""),
         faults=",".join(FAULTS),
         workers=1,
         seed=0,
-        isolate=_yes(configuration.get("isolate", True)),
+        isolate=_yes(configuration, "isolate", default=True),
         edges=edges,
         platform=platform,
         kubeconfig=Path(kubeconfig).expanduser() if kubeconfig else None,
@@ -175,11 +187,12 @@ def file_of(name: str) -> Path:
     return path if path.exists() or path.is_absolute() else ROOT / path
 
 
-def _yes(value: object) -> bool:
+def _yes(configuration: Mapping[str, Any], name: str, *, default: bool) -> bool:
     """A switch from YAML or from the environment, where everything is text."""
+    value = configuration.get(name, default)
     text = str(value).strip().lower()
     if text in ("true", "1", "yes", "on"):
         return True
     if text in ("false", "0", "no", "off"):
         return False
-    raise UsageError(f"isolate: true or false is expected, not {value!r}")
+    raise UsageError(f"{name}: true or false is expected, not {value!r}")

@@ -16,7 +16,7 @@ from harness.chaos.guarding import own_namespaces, wrong_targets
 from harness.chaos.keeping import Keeper
 from harness.chaos.opening import DEFAULT_WORKLOAD, check_keys, file_of
 from harness.chaos.stage import Stage
-from harness.faults.victim import UsageError
+from harness.faults.victim import HarnessTrouble, UsageError
 
 # Whatever happens in an experiment, what it did to EMCO is undone: chaoslib's default leaves it when a run deviates.
 _SETTINGS: Mapping[str, Any] = {"runtime": {"rollbacks": {"strategy": "always"}}}
@@ -56,18 +56,21 @@ def run_on(stage: Stage, experiment: dict[str, Any], keeper: Keeper | None = Non
 
     keeper: gets the activities as they end, and in the end the journal and what was seen
 
-    Raises UsageError, before anything is done, where an activity would act on something else than the stage.
+    Raises UsageError, before anything is done, where an activity would act on something else than the stage, and
+    HarnessTrouble where the relay could not follow what passed: nothing can be said of such a run.
     """
     configuration = load_configuration(experiment.get("configuration") or {})
     if wrong := wrong_targets(experiment, configuration, own=own_namespaces(stage)):
         raise UsageError("; ".join(wrong))
-    if keeper is None:
-        return _run(experiment, acting_on(stage))
     try:
-        journal = _run(experiment, acting_on(stage, keep=keeper.activity))
-        keeper.journal(journal)
+        journal = _run(experiment, acting_on(stage, keep=keeper.activity) if keeper else acting_on(stage))
+        if keeper:
+            keeper.journal(journal)
     finally:
-        keeper.history(stage)
+        if keeper:
+            keeper.history(stage)
+    if unread := stage.unread:  # what is not in the history would be taken for what did not happen
+        raise HarnessTrouble(f"not all that passed could be read: {'; '.join(unread[:3])}")
     return journal
 
 

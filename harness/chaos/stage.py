@@ -88,6 +88,7 @@ class Stage(Observer):
 
         self._environment.do(act)
         self._environment.do(backups.remove_all)
+        self._problems = self.look(_problems)
         self.marks.clear()
         self.made.clear()
         self.snapshots.clear()
@@ -96,6 +97,11 @@ class Stage(Observer):
         self.clients.forget()
         self.mark("empty")
         self.remember(BEGIN)
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """What the relay could not follow since the stage was emptied, a sentence each: its history is not whole."""
+        return self.look(_problems)[len(self._problems) :]
 
     def leave(self) -> None:
         """Nobody looks at this EMCO any more until it is emptied: nothing goes on, neither the stage's nor its own."""
@@ -343,3 +349,7 @@ class Stage(Observer):
             return "nothing is tried any more"
         self.within(lambda: None, limit=latest + share * before.period - self.now())
         return f"{share:.0%} of the time between two tries"
+
+
+def _problems(campaign: Campaign) -> tuple[str, ...]:
+    return tuple(campaign.lab.relay.problems)

@@ -151,6 +151,10 @@ class InCluster(Protocol):
     def kubeconfig(self) -> tuple[Path, str]:
         """A file, and the context in it, with which the cluster is reached."""
 
+    @property
+    def namespace(self) -> str:
+        """EMCO's, the only one in which experiments may act themselves."""
+
     async def retain_volumes(self) -> tuple[str, ...]:
         """Give the stores, empty, volumes as EMCO's charts make them; their names. `make_whole` takes them away."""
 

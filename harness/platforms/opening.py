@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from harness.crashpoints.lab import Lab, Limits
 from harness.faults.victim import HarnessTrouble, UsageError
-from harness.platforms.commands import need
 from harness.platforms.disruptions import Disruptable
 from harness.platforms.edges.edge import Edge
 from harness.platforms.images.named import ServiceImage, image_called, pulled_image
@@ -84,9 +83,6 @@ def check_platform(settings: Settings, *, clusters: int) -> None:
     if settings.platform == "kind":
         kind = replace(settings.kind, edges=clusters) if settings.edges == KIND_EDGES else settings.kind
         check_kind(kind, available_mib=available_mib(), workers=settings.workers)
-    if settings.platform == "kubernetes":
-        need("docker", "the platform kubernetes, which kills on the nodes of kind,")
-        need("kind", "the platform kubernetes, which loads images into the nodes of kind,")
 
 
 def images_of(settings: Settings, services: Sequence[str]) -> Mapping[str, ServiceImage]:

@@ -123,6 +123,7 @@ def test_max_retries(call: str, failed: str, experiment: Run, claims: "Claims") 
 
 
 @pytest.mark.emco_real
+@pytest.mark.emco_processes("the harness does not stand between rsync in a pod and a Git server")
 @pytest.mark.parametrize("kind", ["refused", pytest.param("black-hole", marks=SLOW)])
 def test_git_away(kind: str, experiment: Run, claims: "Claims") -> None:
     settings = {"longest": 15 if kind == "refused" else 75}

@@ -43,13 +43,16 @@ class Access:
         return f"{'https' if self.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def read_kubeconfig(path: Path, context: str) -> Access:
+def read_kubeconfig(path: Path, context: str, *, anywhere: bool = False) -> Access:
     """How a context of a kubeconfig reaches its cluster; with an empty name the file's only context.
 
-    Raises UsageError with a sentence for what cannot be read, is not local, or cannot go through a relay.
+    anywhere: also by a name, or in no private network. An edge may not be there: EMCO gets the access to it, and does
+    there what the experiments make it do.
+
+    Raises UsageError with a sentence for what cannot be read, is not near, or cannot go through a relay.
     """
     where, cluster, user = _sections(path, context)
-    address, secure = _server(where, str(cluster.get("server", "")))
+    address, secure = _server(where, str(cluster.get("server", "")), anywhere=anywhere)
     token = _token(where, path, user)
     tls = _tls(where, path, cluster, user) if secure else None
     return Access(address, tls, token, hashlib.sha256(f"{address} {token}".encode()).hexdigest()[:8])
@@ -57,31 +60,47 @@ def read_kubeconfig(path: Path, context: str) -> Access:
 
 @dataclass(frozen=True, slots=True)
 class ClientFiles:
-    """A context's server, and what a client shows and trusts there, each as a file (PEM)."""
+    """A context's server, and what a client shows and trusts there, each as a file (PEM); None: there is none.
+
+    verified: whether the server has to show a certificate that is trusted;  token: a bearer token, "" without one
+    """
 
     url: str
-    authority: Path
-    certificate: Path
-    key: Path
+    authority: Path | None
+    certificate: Path | None
+    key: Path | None
+    verified: bool = True
+    token: str = field(default="", repr=False)
+
+
+def read_hub(path: Path, context: str) -> Access:
+    """How the cluster is reached in which EMCO is: only the harness goes there, into namespaces that are labelled for
+    it, so it may be anywhere. Raises UsageError as read_kubeconfig."""
+    return read_kubeconfig(path, context, anywhere=True)
 
 
 def write_client_files(path: Path, context: str, folder: Path) -> ClientFiles:
-    """For programs that take no kubeconfig, into a folder (files of mode 600).
-
-    Raises UsageError where the user of the context has no client certificate.
-    """
+    """For programs that take no kubeconfig, into a folder (files of mode 600). Raises UsageError as read_kubeconfig."""
     where, cluster, user = _sections(path, context)
-    files = {
+    contents = {
         "authority": _pem(path, cluster, "certificate-authority"),
         "certificate": _pem(path, user, "client-certificate"),
         "key": _pem(path, user, "client-key"),
     }
-    if missing := [name for name, content in files.items() if not content]:
-        raise UsageError(f"{where}: a client certificate is needed, and it has no {missing[0]}")
-    for name, content in files.items():
-        (folder / f"{name}.pem").touch(mode=0o600)
-        (folder / f"{name}.pem").write_bytes(content)
-    return ClientFiles(str(cluster["server"]), *(folder / f"{name}.pem" for name in files))
+    files: dict[str, Path] = {}
+    for name, content in contents.items():
+        if content:
+            files[name] = folder / f"{name}.pem"
+            files[name].touch(mode=0o600)
+            files[name].write_bytes(content)
+    return ClientFiles(
+        str(cluster["server"]),
+        files.get("authority"),
+        files.get("certificate"),
+        files.get("key"),
+        not cluster.get("insecure-skip-tls-verify"),
+        _token(where, path, user),
+    )
 
 
 def _sections(path: Path, context: str) -> tuple[str, Json, Json]:
@@ -140,7 +159,7 @@ def _check(where: str, cluster: Mapping[str, Any], user: Mapping[str, Any]) -> N
             raise UsageError(f"{where}: its cluster has {name!r}, which the harness's relay does not support")
 
 
-def _server(where: str, text: str) -> tuple[tuple[str, int], bool]:
+def _server(where: str, text: str, *, anywhere: bool) -> tuple[tuple[str, int], bool]:
     try:
         parts = urlsplit(text)
         host, port, secure = parts.hostname or "", parts.port, parts.scheme == "https"
@@ -148,7 +167,7 @@ def _server(where: str, text: str) -> tuple[tuple[str, int], bool]:
         raise UsageError(f"{where}: its server {text!r} is no address") from error
     if not host or parts.scheme not in ("http", "https") or parts.path.strip("/"):
         raise UsageError(f"{where}: its server is {text!r}; https://host:port is expected")
-    if not _is_near(host):
+    if not anywhere and not _is_near(host):
         raise UsageError(
             f"{where}: {host} is neither on this machine nor in a private network, as kind's is; "
             "the harness breaks things and stays near"

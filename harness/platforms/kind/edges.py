@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.faults.journal import Journal
-from harness.faults.victim import HarnessTrouble
+from harness.faults.victim import HarnessTrouble, UsageError
 from harness.platforms.edge_emulator import LoggedRequest
 from harness.platforms.edge_emulator.storage import Key
 from harness.platforms.edges.access import read_kubeconfig, write_client_files
@@ -68,6 +68,8 @@ def relay_files(clusters: ClusterSet, wiring: Wiring, authority: Authority) -> M
         client = write_client_files(cluster.kubeconfig, cluster.context, folder)
         prefix = Path(wiring.edge_files(name)).name
         files[f"{prefix}.server.pem"] = server
+        if client.authority is None or client.certificate is None or client.key is None:
+            raise UsageError(f"{cluster.kubeconfig}: no client certificate or authority, which kind gives each")
         files[f"{prefix}.authority.pem"] = client.authority.read_bytes()
         files[f"{prefix}.client.pem"] = client.certificate.read_bytes() + b"\n" + client.key.read_bytes()
     return files

@@ -174,7 +174,7 @@ async def install_on(
         )
         if settings.charts:
             where = Where(hub.kubeconfig, hub.context)
-            splice = Splice(wiring, where, journal, replicas=1)
+            splice = Splice(wiring, where, journal, replicas=1, max_retries=settings.max_retries)
             charts, stores = charts_of(settings), None
             if settings.store_charts:
                 plan = await plan_stores(charts, folder / "plan")

@@ -107,6 +107,8 @@ class KubernetesDisruptions:
             await self._start_stores((name,))
         else:
             self._known(name)
+            if name in self._lab.running:
+                raise HarnessTrouble(f"{name} was to be started, but it runs already")
             await self._lab.let_in(name)
 
     async def silent(self, name: str, *, limit: float) -> str:
@@ -275,6 +277,10 @@ class KubernetesDisruptions:
     @property
     def kubeconfig(self) -> tuple[Path, str]:
         return self._parts.kubeconfig
+
+    @property
+    def namespace(self) -> str:
+        return EMCO_NAMESPACE
 
     async def disconnect(self, edge: str) -> str:
         return await self._machine(edge).disconnect()

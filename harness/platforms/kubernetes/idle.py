@@ -12,7 +12,7 @@ from typing import Any
 from harness.emco.services import SERVICES
 from harness.faults.journal import Journal, UndoFails
 from harness.faults.victim import HarnessTrouble, UsageError
-from harness.platforms.edges.access import read_kubeconfig
+from harness.platforms.edges.access import read_hub
 from harness.platforms.edges.client import MERGE_PATCH, ApiClient
 from harness.platforms.edges.running import check_open
 from harness.platforms.kubernetes.splice import Where
@@ -94,7 +94,7 @@ def _undo(arguments: Mapping[str, str]) -> str:
 async def _undone(arguments: Mapping[str, str]) -> str:
     name, context = arguments["deployment"], arguments["context"]
     try:
-        api = ApiClient(context, read_kubeconfig(Path(arguments["file"]), context))
+        api = ApiClient(context, read_hub(Path(arguments["file"]), context))
         try:
             await _restart(api, arguments)
         finally:

@@ -19,6 +19,7 @@ from harness.platforms.edges.client import ApiClient, base_path, gone
 from harness.platforms.edges.running import ALLOWED
 from harness.platforms.images.contents import PLACE
 from harness.platforms.kubernetes.bundle import relay_bundle
+from harness.platforms.kubernetes.charts import check_services
 from harness.platforms.kubernetes.needs import needed_of_manifest
 from harness.platforms.kubernetes.patches import NONE, Patches
 from harness.platforms.kubernetes.store_charts import check_makers
@@ -234,6 +235,7 @@ async def install(api: ApiClient, release: Release) -> str:
     for namespace in (EMCO_NAMESPACE, HARNESS_NAMESPACE):
         await check_ours(api, namespace)
     await check_makers(api, charts=release.stores is not None)
+    await check_services(api, charts=release.services is not None)
     await remove_others(api, release)
     token = await _token(api) or secrets.token_hex(16)
     await asyncio.gather(install_emco(api, release, token), _apply_all(api, harness_objects(release, token)))

@@ -16,7 +16,8 @@ from typing import Any
 from harness.crashpoints.lab import Limits
 from harness.faults.journal import Journal, UndoFails
 from harness.faults.victim import HarnessTrouble, UsageError
-from harness.platforms.edges.access import read_kubeconfig
+from harness.platforms.commands import need
+from harness.platforms.edges.access import read_hub
 from harness.platforms.edges.client import ApiClient
 from harness.platforms.edges.running import check_open
 from harness.platforms.images.named import ServiceImage
@@ -64,7 +65,7 @@ def resting_services(settings: Settings, services: Sequence[str]) -> tuple[str, 
 
     async def ask() -> tuple[str, ...]:
         where = where_of(settings)
-        api = ApiClient(where.context, read_kubeconfig(where.kubeconfig, where.context))
+        api = ApiClient(where.context, read_hub(where.kubeconfig, where.context))
         try:
             return tuple(sorted({service for service, _ in (await not_needed(api, services)).values()}))
         except HarnessTrouble as trouble:
@@ -77,7 +78,7 @@ def resting_services(settings: Settings, services: Sequence[str]) -> tuple[str, 
 
 async def _checked(settings: Settings, services: Sequence[str]) -> Mapping[str, ServiceImage]:
     where = where_of(settings)
-    api = ApiClient(where.context, read_kubeconfig(where.kubeconfig, where.context))
+    api = ApiClient(where.context, read_hub(where.kubeconfig, where.context))
     try:
         await check_open(api, EMCO_NAMESPACE)
         await check_ours(api, HARNESS_NAMESPACE)
@@ -125,19 +126,20 @@ async def open_installed_lab(
         name = hashlib.sha256(f"{where.kubeconfig.resolve()} {where.context}".encode()).hexdigest()[:12]
         stack.enter_context(Sets(settings.state_folder).locked(f"context-{name}"))
         journal = stack.enter_context(contextlib.closing(Journal(undo, undoers=INSTALLED_UNDOERS)))
-        access = read_kubeconfig(where.kubeconfig, where.context)
+        access = read_hub(where.kubeconfig, where.context)
         api = ApiClient(where.context, access)
         stack.push_async_callback(api.close)
         await check_open(api, EMCO_NAMESPACE)
         nodes = await kind_nodes(api, docker_cluster_of)
         if nodes.cluster:
+            need("kind", f"the cluster {nodes.cluster}, which kind made: images are loaded into its nodes, and that")
             image = await prepare_image(nodes.cluster, nodes.names, settings, folder)
         else:
             image = pulled_image(settings, wiring)
         known = Cluster(nodes.cluster, where.kubeconfig) if nodes.cluster else None
         evidence = cluster_evidence(api, known, settings)
         owed = Owed(
-            Splice(wiring, where, journal),
+            Splice(wiring, where, journal, max_retries=settings.max_retries),
             Idle(services, where, journal),
             KeptStores(where, journal, undo.with_name(f"{undo.stem}.stores.backup")),
         )
@@ -218,7 +220,7 @@ def _undo(arguments: Mapping[str, str]) -> str:
 async def _undone(arguments: Mapping[str, str]) -> str:
     context = arguments["context"]
     try:
-        api = ApiClient(context, read_kubeconfig(Path(arguments["file"]), context))
+        api = ApiClient(context, read_hub(Path(arguments["file"]), context))
         try:
             await _remove_relay(api)
         finally:

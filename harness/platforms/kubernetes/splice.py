@@ -17,7 +17,7 @@ from typing import Any
 from harness.emco.services import SCHEMA_LOOKS
 from harness.faults.journal import Journal, UndoFails
 from harness.faults.victim import HarnessTrouble, UsageError
-from harness.platforms.edges.access import read_kubeconfig
+from harness.platforms.edges.access import read_hub
 from harness.platforms.edges.client import ApiClient, Refused
 from harness.platforms.edges.running import check_open
 from harness.platforms.kubernetes.found import CONFIG_FILE, Found, find_emco
@@ -48,13 +48,17 @@ class Splice:
     """The relay between the services of an installed EMCO and their stores.
 
     replicas: how many of each service there are to be once it is taken back; None: as many as there were
+    max_retries: rsync's setting of that name meanwhile; empty: as it is
     """
 
-    def __init__(self, wiring: Wiring, where: Where, journal: Journal, *, replicas: int | None = None) -> None:
+    def __init__(
+        self, wiring: Wiring, where: Where, journal: Journal, *, replicas: int | None = None, max_retries: str = ""
+    ) -> None:
         self._wiring = wiring
         self._where = where
         self._journal = journal
         self._replicas = replicas
+        self._max_retries = max_retries
         self._names: dict[str, str] = {}
         self._undos: dict[int, Mapping[str, str]] = {}
 
@@ -73,7 +77,7 @@ class Splice:
         await asyncio.gather(*(self._lead(api, one, relay) for one in found.values()))
 
     async def _lead(self, api: ApiClient, one: Found, relay: str) -> None:
-        config_map, deployment = led(one, self._wiring, relay)
+        config_map, deployment = led(one, self._wiring, relay, max_retries=self._max_retries)
         marks = one.deployment["spec"]["template"]["metadata"].get("annotations") or {}
         if MARK not in marks and one.name not in {undo["deployment"] for undo in self._undos.values()}:
             original = copy.deepcopy(one.deployment["spec"])
@@ -99,10 +103,15 @@ class Splice:
         self._undos.clear()
 
 
-def led(one: Found, wiring: Wiring, relay: str) -> tuple[Json, Json]:
-    """The ConfigMap and the Deployment of a service that finds its stores at the relay. A pure function."""
+def led(one: Found, wiring: Wiring, relay: str, *, max_retries: str = "") -> tuple[Json, Json]:
+    """The ConfigMap and the Deployment of a service that finds its stores at the relay. A pure function.
+
+    max_retries: rsync's setting of that name; empty: as it is
+    """
     host = wiring.stores_host(one.service)
     told = {"database-ip": host, "etcd-ip": host, "log-level": "info", **SCHEMA_LOOKS}
+    if one.service == "rsync" and max_retries:
+        told["max-retries"] = max_retries
     config = json.dumps({**one.config, **told}, indent=1)
     config_map, deployment = copy.deepcopy(one.config_map), copy.deepcopy(one.deployment)
     config_map["data"][CONFIG_FILE] = config
@@ -170,7 +179,7 @@ def _undo(arguments: Mapping[str, str]) -> str:
 async def _undone(arguments: Mapping[str, str]) -> str:
     name = arguments["deployment"]
     try:
-        access = read_kubeconfig(Path(arguments["file"]), arguments["context"])
+        access = read_hub(Path(arguments["file"]), arguments["context"])
         api = ApiClient(arguments["context"], access)
         try:
             await _restore(api, arguments)

@@ -21,7 +21,7 @@ from pymongo.errors import PyMongoError
 
 from harness.faults.journal import Journal, UndoFails
 from harness.faults.victim import HarnessTrouble, UsageError
-from harness.platforms.edges.access import read_kubeconfig
+from harness.platforms.edges.access import read_hub
 from harness.platforms.edges.client import ApiClient, gone
 from harness.platforms.edges.running import check_open
 from harness.platforms.kubernetes.splice import Where
@@ -81,7 +81,7 @@ async def check_stores(api: ApiClient) -> None:
 @contextlib.asynccontextmanager
 async def open_stores(where: Where) -> AsyncIterator[tuple[Mongo, Etcd]]:
     """Both stores at their own pods, by port-forwards. Raises HarnessTrouble when no pod of them is ready."""
-    access = read_kubeconfig(where.kubeconfig, where.context)
+    access = read_hub(where.kubeconfig, where.context)
     async with contextlib.AsyncExitStack() as stack:
         api = ApiClient(where.context, access)
         stack.push_async_callback(api.close)
@@ -126,7 +126,7 @@ def _ports(service: Json) -> list[Json]:
 
 async def cut_off(where: Where) -> None:
     """Remove the relay, so that no service that was led to it reaches a store any more. Raises HarnessTrouble."""
-    api = ApiClient(where.context, read_kubeconfig(where.kubeconfig, where.context))
+    api = ApiClient(where.context, read_hub(where.kubeconfig, where.context))
     try:
         if (await api.ask("GET", _RELAY, accept=(404,))).get("kind") != "Deployment":
             return

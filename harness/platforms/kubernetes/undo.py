@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from harness.faults.journal import Journal, UndoFails
 from harness.faults.victim import HarnessTrouble, UsageError
-from harness.platforms.edges.access import read_kubeconfig
+from harness.platforms.edges.access import read_hub
 from harness.platforms.edges.client import MERGE_PATCH, ApiClient
 from harness.platforms.edges.running import check_open
 from harness.platforms.kubernetes.policies import remove_policies
@@ -80,7 +80,7 @@ def _scale_up(arguments: Mapping[str, str]) -> str:
 
 async def _scaled_up(file: Path, context: str, store: str) -> str:
     try:
-        api = ApiClient(context, read_kubeconfig(file, context))
+        api = ApiClient(context, read_hub(file, context))
         try:
             await check_open(api, EMCO_NAMESPACE)
             if (await api.ask("GET", f"{_STATEFUL}/{store}", accept=(404,))).get("kind") != "StatefulSet":
@@ -102,7 +102,7 @@ def _allow(arguments: Mapping[str, str]) -> str:
 
 async def _allowed(file: Path, context: str) -> str:
     try:
-        api = ApiClient(context, read_kubeconfig(file, context))
+        api = ApiClient(context, read_hub(file, context))
         try:
             await check_open(api, EMCO_NAMESPACE)
             await remove_policies(api)

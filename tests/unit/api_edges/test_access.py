@@ -10,7 +10,7 @@ import trustme
 import yaml
 
 from harness.faults.victim import UsageError
-from harness.platforms.edges.access import read_kubeconfig, write_client_files, write_kubeconfig
+from harness.platforms.edges.access import read_hub, read_kubeconfig, write_client_files, write_kubeconfig
 from harness.platforms.edges.authority import Authority, open_authority
 
 LOCAL = "http://127.0.0.1:8001"
@@ -151,19 +151,35 @@ def test_the_authority_is_made_once_and_its_key_is_private(tmp_path: Path) -> No
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.parametrize("host", ["cluster.example.org", "1.2.3.4"])
+def test_the_cluster_in_which_emco_is_may_be_anywhere_and_an_edge_may_not(tmp_path: Path, host: str) -> None:
+    path = kubeconfig(tmp_path, server=f"https://{host}:6443")
+    assert read_hub(path, "kind-hub").address == (host, 6443)
+    with pytest.raises(UsageError, match="neither on this machine nor in a private network"):
+        read_kubeconfig(path, "kind-hub")
+
+
+def content(file: Path | None) -> bytes:
+    assert file is not None
+    assert file.stat().st_mode & 0o777 == 0o600
+    return file.read_bytes()
+
+
 def test_a_context_is_written_as_files_for_programs_without_kubeconfigs(tmp_path: Path) -> None:
     user = {"client-certificate-data": base64_of(b"certificate"), "client-key-data": base64_of(b"key")}
     cluster = {"certificate-authority-data": base64_of(b"authority")}
     files = write_client_files(kubeconfig(tmp_path, cluster=cluster, user=user), "kind-hub", tmp_path)
-    assert files.url == LOCAL
-    assert [one.read_bytes() for one in (files.authority, files.certificate, files.key)] == [
+    assert (files.url, files.verified, files.token) == (LOCAL, True, "")
+    assert [content(one) for one in (files.authority, files.certificate, files.key)] == [
         b"authority",
         b"certificate",
         b"key",
     ]
-    assert {one.stat().st_mode & 0o777 for one in (files.authority, files.certificate, files.key)} == {0o600}
 
 
-def test_a_context_without_a_client_certificate_is_refused_as_files(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="it has no authority"):
-        write_client_files(kubeconfig(tmp_path, user={"token": "sesame"}), "kind-hub", tmp_path)
+def test_of_a_context_with_a_token_there_are_no_files_of_a_certificate(tmp_path: Path) -> None:
+    cluster = {"insecure-skip-tls-verify": True}
+    files = write_client_files(kubeconfig(tmp_path, cluster=cluster, user={"token": "sesame"}), "kind-hub", tmp_path)
+    assert (files.authority, files.certificate, files.key, files.token) == (None, None, None, "sesame")
+    assert not files.verified
+    assert "sesame" not in repr(files)

@@ -1,13 +1,15 @@
 """Nothing that goes past the stage may act on another cluster or namespace than the run's own."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from chaoslib.exceptions import InterruptExecution
 
+from harness.chaos import control
 from harness.chaos.guarding import own_namespaces, wrong_targets
 from harness.chaos.running import run_on
 from harness.chaos.stage import Stage
-from harness.faults.victim import UsageError
+from harness.faults.victim import HarnessTrouble, UsageError
 
 CONTROL = {"name": "emco", "provider": {"type": "python", "module": "harness.chaos.control"}}
 POD = "chaosk8s.pod.actions"
@@ -70,3 +72,28 @@ def test_where_emco_runs_as_processes_no_cluster_is_acted_on_and_nothing_is_begu
     with pytest.raises(UsageError, match="acts on a cluster, and the EMCO of this run is in none"):
         run_on(stage, told)
     assert "begun" not in [one.name for one in stage.marks]
+
+
+def test_where_it_cannot_be_told_what_is_the_runs_own_the_experiment_is_interrupted(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_answer(_: Stage) -> tuple[str, ...]:
+        raise HarnessTrouble("the cluster does not answer")
+
+    monkeypatch.setattr(control, "own_namespaces", no_answer)
+    with pytest.raises(InterruptExecution, match="not begun: where it acts cannot be told: the cluster does not"):
+        control.before_experiment_control(experiment("method", ns="emco"), {})
+
+
+def test_a_run_of_which_not_all_could_be_read_is_none(stage: Stage) -> None:
+    told = experiment("method")
+    told["method"] = []
+    assert run_on(stage, told)["status"] == "completed"
+    stage.look(lambda campaign: cast(Any, campaign.lab.relay).problems.append("a frame of p1+c1 is nonsense"))
+    try:
+        with pytest.raises(HarnessTrouble, match="not all that passed could be read: a frame"):
+            run_on(stage, told)
+        stage.empty()
+        assert run_on(stage, told)["status"] == "completed"
+    finally:
+        stage.look(lambda campaign: cast(Any, campaign.lab.relay).problems.clear())

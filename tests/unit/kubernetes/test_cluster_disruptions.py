@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from harness.chaos.guarding import own_namespaces
 from harness.faults.journal import Journal, UndoFails, left, rollback
 from harness.faults.victim import HarnessTrouble
 from harness.platforms.edge_emulator import EdgeEmulator
@@ -107,7 +108,13 @@ class Bench:
         release = Release(Wiring(("clm",), ()), "i", "p", "faithful", is_foreign=self._is_foreign)
         streams = SimpleNamespace(log=None)  # nobody tries out policies here
         parts = SimpleNamespace(
-            node=self.node, pods=Pods(), undo=undo, machines={}, wiring=release.wiring, streams=streams
+            node=self.node,
+            pods=Pods(),
+            undo=undo,
+            machines={},
+            wiring=release.wiring,
+            streams=streams,
+            kubeconfig=(self.kubeconfig, "hub"),
         )
         return KubernetesDisruptions(cast(Any, lab), cast(Any, parts), api, release, "t")
 
@@ -146,6 +153,26 @@ def test_a_store_of_somebody_else_is_neither_killed_nor_frozen_nor_given_away(
 
     bench.run(work)
     assert bench.node.asked == []
+
+
+def test_what_runs_is_not_started_once_more(tmp_path: Path) -> None:
+    async def work(disruptions: KubernetesDisruptions, _: ApiClient) -> None:
+        with pytest.raises(HarnessTrouble, match="clm was to be started, but it runs already"):
+            await disruptions.start("clm")
+
+    Bench(tmp_path, is_foreign=False).run(work)
+
+
+@pytest.mark.parametrize("is_foreign", [False, True])
+def test_experiments_act_in_the_namespace_of_an_emco_also_where_its_stores_are_somebody_elses(
+    tmp_path: Path, is_foreign: bool
+) -> None:
+    async def work(disruptions: KubernetesDisruptions, _: ApiClient) -> None:
+        campaign = cast(Any, SimpleNamespace(disruptions=disruptions))
+        stage = cast(Any, SimpleNamespace(act=lambda what: what(campaign)))
+        assert await cast(Any, own_namespaces(stage)) == ("emco",)
+
+    Bench(tmp_path, is_foreign=is_foreign).run(work)
 
 
 def test_a_service_of_somebody_elses_emco_can_be_paused(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ INSTALLED = (
 Work = Callable[[ApiClient, Splice, Where], Awaitable[None]]
 
 
-def on_cluster(tmp_path: Path, work: Work) -> Path:
+def on_cluster(tmp_path: Path, work: Work, *, max_retries: str = "") -> Path:
     """Do something with a cluster that answers as an API server; the undo journal that is left."""
     path = tmp_path / "1-1.wiring.undo"
 
@@ -106,7 +106,7 @@ def on_cluster(tmp_path: Path, work: Work) -> Path:
         where.kubeconfig.write_text(emulator.kubeconfig("http://{}:{}".format(*emulator.address)))
         journal = Journal(path, undoers=WIRING_UNDOERS)
         try:
-            await work(api, Splice(WIRING, where, journal), where)
+            await work(api, Splice(WIRING, where, journal, max_retries=max_retries), where)
         finally:
             journal.close()
             await api.close()
@@ -141,6 +141,19 @@ def test_services_are_led_to_the_relay_and_back_exactly(tmp_path: Path) -> None:
         assert await state(api) == before
 
     assert not on_cluster(tmp_path, work).exists()
+
+
+def test_rsync_gives_up_after_as_many_tries_as_an_experiment_sets_until_it_is_taken_back(tmp_path: Path) -> None:
+    async def work(api: ApiClient, splice: Splice, where: Where) -> None:
+        await make(api, *INSTALLED)
+        before = await state(api)
+        await splice.put(api, "relay-1")
+        found = await find_emco(api, "emco", WIRING.services)
+        assert {name: one.config.get("max-retries") for name, one in found.items()} == {"clm": None, "rsync": "2"}
+        await splice.take_back(api)
+        assert await state(api) == before
+
+    on_cluster(tmp_path, work, max_retries="2")
 
 
 def test_what_leads_to_the_relay_already_is_not_taken_for_the_original(tmp_path: Path) -> None:
