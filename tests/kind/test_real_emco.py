@@ -13,9 +13,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import bson
@@ -72,11 +73,14 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def harness(homes: dict[str, str]) -> Run:
-    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "harness.cli", *arguments]
-        return subprocess.run(
-            command, cwd=ROOT, env={**os.environ, **homes}, capture_output=True, text=True, timeout=1500, check=False
-        )
+    def run(
+        *arguments: str,
+        module: str = "harness.cli",
+        settings: Mapping[str, str] = MappingProxyType({}),
+        cwd: Path = ROOT,
+    ) -> "subprocess.CompletedProcess[str]":
+        command, given = [sys.executable, "-m", module, *arguments], {**os.environ, **homes, **settings}
+        return subprocess.run(command, cwd=cwd, env=given, capture_output=True, text=True, timeout=1500, check=False)
 
     return run
 
@@ -206,6 +210,34 @@ def test_an_installed_one_has_the_same_outcomes_where_its_node_is_left_alone(
 ) -> None:
     options = (*cluster_options(charts, homes), "--node-access", "none")
     assert outcomes(harness, tmp_path, *options) == expected
+
+
+EXPERIMENTS = "while_away and instantiate and refused and one or max_retries and instantiate"
+
+
+@needs_charts
+def test_experiments_act_on_an_installed_one_and_leave_it_as_it_was(
+    harness: Run, homes: dict[str, str], charts: str, tmp_path: Path
+) -> None:
+    before, content = installed(charts), held(charts, homes, theirs=True)
+    file, context = str(kubeconfig(charts, homes)), f"kind-{charts}-hub"
+    options = ("--emco-platform", "kubernetes", "--emco-kubeconfig", file, "--emco-context", context)
+    ended = harness(
+        "scenarios/cluster_partition", "-k", EXPERIMENTS, *options, "--emco-out", str(tmp_path), module="pytest"
+    )
+    print(ended.stdout[-8000:])
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    summary = json.loads((tmp_path / "latest" / "summary.json").read_text(encoding="utf-8"))
+    assert {one["id"].rpartition(":")[0] for one in summary["claims"]} == {
+        "cluster_partition/instantiate/refused/one-of-three",
+        "cluster_partition/max-retries/instantiate/refused/one-of-three",
+    }
+    by_itself = {"EMCO_CHAOS_PLATFORM": "kubernetes", "EMCO_CHAOS_KUBECONFIG": file, "EMCO_CHAOS_CONTEXT": context}
+    experiment = str(ROOT / "scenarios" / "rsync_crash" / "experiment.yaml")
+    ran = harness("--no-version-check", "run", experiment, module="chaostoolkit", settings=by_itself, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    assert installed(charts) == before
+    assert held(charts, homes) == content
 
 
 @needs_charts
