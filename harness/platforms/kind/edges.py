@@ -21,6 +21,7 @@ from harness.platforms.edges.edge import Edge
 from harness.platforms.kind.clusters import Cluster, ClusterSet
 from harness.platforms.kind.machine import Machine
 from harness.platforms.kind.monitor import Monitor, no_monitor
+from harness.platforms.kubernetes.evidence import ClusterEvidence
 from harness.platforms.kubernetes.wiring import RELAY_HOST, Wiring
 from harness.platforms.together import all_of
 from harness.wire.control import RelayControl
@@ -129,16 +130,20 @@ async def open_kind_edges(
     authority: Authority,
     stack: contextlib.AsyncExitStack,
     monitor: Monitor | None = None,
+    evidence: ClusterEvidence | None = None,
 ) -> KindEdges:
     """The edges, empty of what an EMCO before this one applied. The stack lets go of them. Raises HarnessTrouble.
 
-    monitor: EMCO's own, to report on each; a stand-in does where there is none
+    monitor: EMCO's own, to report on each; a stand-in does where there is none;  evidence: gets what runs on them
     """
     edges: dict[str, ApiEdge] = {}
     pairs = _pairs(wiring.clusters, clusters)
     await all_of(_reporting(name, cluster, monitor) for name, cluster in pairs)
     for name, cluster in pairs:
-        edges[name] = edge = _edge(name, cluster, authority, reports=monitor is None)
+        client = ApiClient(name, read_kubeconfig(cluster.kubeconfig, cluster.context))
+        edges[name] = edge = _edge(name, cluster, client, authority, reports=monitor is None)
+        if evidence is not None:
+            evidence.beside(name, client)
         stack.push_async_callback(edge.stop)
     await asyncio.gather(*(_empty(edge) for edge in edges.values()))
     return KindEdges(edges)
@@ -153,9 +158,8 @@ async def _reporting(name: str, cluster: Cluster, monitor: Monitor | None) -> No
         await client.close()
 
 
-def _edge(name: str, cluster: Cluster, authority: Authority, *, reports: bool) -> ApiEdge:
+def _edge(name: str, cluster: Cluster, client: ApiClient, authority: Authority, *, reports: bool) -> ApiEdge:
     access = read_kubeconfig(cluster.kubeconfig, cluster.context)
-    client = ApiClient(name, access)
     # By the node's name, as the relay finds it: what EMCO is told is the same for every set of clusters.
     ways = Ways(access, replace(access, address=(cluster.node, API_PORT), identity=""), authority)
 

@@ -354,7 +354,7 @@ async def open_lab_on(
     edges: EdgeGroup | None = None
     if wiring.clusters and hub.clusters is not None:
         edges = kind_edges = await open_kind_edges(
-            hub.clusters, wiring, _authority(settings), stack, monitor_of(settings, folder)
+            hub.clusters, wiring, _authority(settings), stack, monitor_of(settings, folder), hub.evidence
         )
         kind_edges.follow(relay)
     elif wiring.edges:

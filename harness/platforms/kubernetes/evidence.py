@@ -29,11 +29,12 @@ _MOST = 5  # a run in which everything fails says the same again and again
 _LOG_LINES = 2000
 _PIECE = 1024 * 1024  # characters of a file that are redacted at once
 _TELLING = 8  # characters from which on a value of a Secret is masked wherever it stands, whatever its name
+_CLUSTERS_OWN = re.compile(r"kube-|local-path-storage$")  # namespaces without which a cluster of kind is none
 _RELEASE = "helm.sh/release.v1"  # Helm's own bookkeeping, large, compressed
 
 
 class ClusterEvidence:
-    """Of one cluster.
+    """Of one cluster, and of those beside it that are edges of its EMCO.
 
     folder: of the run; nothing is made in it before something is kept;  export: writes what only the node has, and
     takes its time: done once;  versions: of the programs around the cluster
@@ -56,6 +57,11 @@ class ClusterEvidence:
         self._export = export
         self._versions = versions
         self._kept = 0
+        self._edges: dict[str, ApiClient] = {}
+
+    def beside(self, edge: str, api: ApiClient) -> None:
+        """What runs on this edge is told as well, the cluster's own namespaces left out."""
+        self._edges[edge] = api
 
     def knows(self, *secrets: str) -> None:
         """These are secret wherever they stand."""
@@ -72,22 +78,35 @@ class ClusterEvidence:
         self._kept += 1
         folder = self._folder / "cluster" / f"{self._kept}-{re.sub(r'[^A-Za-z0-9.-]+', '-', about)[:80]}"
         folder.mkdir(parents=True)
-        await self._learn_secrets(folder)
+        await self._tell(self._api, self._namespaces, folder)
         self._write(folder / "versions.json", json.dumps(await self._all_versions(), indent=1))
-        for namespace in self._namespaces:
+        for edge, api in self._edges.items():
+            place = folder / f"edge-{edge}"
+            place.mkdir()
             try:
-                await self._namespace(namespace, folder)
+                listed = (await api.ask("GET", "/api/v1/namespaces")).get("items") or ()
             except HarnessTrouble as trouble:
-                self._write(folder / f"{namespace}.missing.txt", str(trouble))
+                self._write(place / "namespaces.missing.txt", str(trouble))
+            else:
+                names = (str(one["metadata"]["name"]) for one in listed)
+                await self._tell(api, [name for name in names if not _CLUSTERS_OWN.match(name)], place)
         if self._kept == 1:
             await self._take_export(folder)
         return str(folder)
 
-    async def _learn_secrets(self, folder: Path) -> None:
-        """What the namespaces' Secrets hold may stand in any log."""
-        for namespace in self._namespaces:
+    async def _tell(self, api: ApiClient, namespaces: Sequence[str], folder: Path) -> None:
+        await self._learn_secrets(api, namespaces, folder)
+        for namespace in namespaces:
             try:
-                listed = (await self._api.ask("GET", f"/api/v1/namespaces/{namespace}/secrets")).get("items") or ()
+                await self._namespace(api, namespace, folder)
+            except HarnessTrouble as trouble:
+                self._write(folder / f"{namespace}.missing.txt", str(trouble))
+
+    async def _learn_secrets(self, api: ApiClient, namespaces: Sequence[str], folder: Path) -> None:
+        """What the namespaces' Secrets hold may stand in any log."""
+        for namespace in namespaces:
+            try:
+                listed = (await api.ask("GET", f"/api/v1/namespaces/{namespace}/secrets")).get("items") or ()
             except HarnessTrouble as trouble:
                 self._write(folder / f"{namespace}.secrets.missing.txt", str(trouble))
             else:
@@ -118,10 +137,10 @@ class ClusterEvidence:
         except HarnessTrouble as trouble:
             return {"nodes": info, "missing": str(trouble)}
 
-    async def _namespace(self, namespace: str, folder: Path) -> None:
+    async def _namespace(self, api: ApiClient, namespace: str, folder: Path) -> None:
         path = f"/api/v1/namespaces/{namespace}"
-        events = (await self._api.ask("GET", f"{path}/events")).get("items") or []
-        pods = (await self._api.ask("GET", f"{path}/pods")).get("items") or []
+        events = (await api.ask("GET", f"{path}/events")).get("items") or []
+        pods = (await api.ask("GET", f"{path}/pods")).get("items") or []
         self._write(folder / f"{namespace}.events.txt", "\n".join(map(event_line, sorted(events, key=_when))))
         for pod in pods:
             name = pod["metadata"]["name"]
@@ -132,7 +151,7 @@ class ClusterEvidence:
             for previous in (False, True):
                 query = f"tailLines={_LOG_LINES}&previous={str(previous).lower()}"
                 try:
-                    text = await self._api.text(f"{path}/pods/{name}/log", query=query)
+                    text = await api.text(f"{path}/pods/{name}/log", query=query)
                 except HarnessTrouble:
                     continue  # there was no container before this one, or there is none yet: its state says so
                 self._write(folder / f"{namespace}.{name}{'.previous' if previous else ''}.log", text)

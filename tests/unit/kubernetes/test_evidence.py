@@ -56,6 +56,9 @@ def cluster() -> web.Application:
             return web.json_response({"items": [POD]})
         if request.path.endswith("/nodes"):
             return web.json_response({"items": [{"metadata": {"name": "n"}, "status": {"nodeInfo": {"os": "x"}}}]})
+        if request.path.endswith("/namespaces"):
+            names = ("default", "kube-system", "local-path-storage", "gone")
+            return web.json_response({"items": [{"metadata": {"name": name}} for name in names]})
         return web.Response(
             text="the one before"
             if request.query["previous"] == "true"
@@ -72,7 +75,9 @@ def cluster() -> web.Application:
 
 
 @asynccontextmanager
-async def evidence(folder: Path, export: Callable[[Path], Awaitable[None]]) -> AsyncIterator[ClusterEvidence]:
+async def evidence(
+    folder: Path, export: Callable[[Path], Awaitable[None]], edges: tuple[str, ...] = ()
+) -> AsyncIterator[ClusterEvidence]:
     runner = web.AppRunner(cluster())
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -86,6 +91,8 @@ async def evidence(folder: Path, export: Callable[[Path], Awaitable[None]]) -> A
     try:
         one = ClusterEvidence(api, ("emco", "gone"), folder, known, export=export, versions=versions)
         one.knows(TOKEN, "")
+        for edge in edges:
+            one.beside(edge, api)
         yield one
     finally:
         await api.close()
@@ -96,9 +103,14 @@ async def fails(_: Path) -> None:
     raise HarnessTrouble("kind is gone")
 
 
-def kept(folder: Path, *about: str, export: Callable[[Path], Awaitable[None]] = fails) -> list[Path]:
+def kept(
+    folder: Path,
+    *about: str,
+    export: Callable[[Path], Awaitable[None]] = fails,
+    edges: tuple[str, ...] = (),
+) -> list[Path]:
     async def keep() -> list[str]:
-        async with evidence(folder, export) as one:
+        async with evidence(folder, export, edges) as one:
             return [await one.keep(name) for name in about]
 
     return [Path(place) for place in asyncio.run(keep()) if place]
@@ -119,6 +131,16 @@ def test_events_states_logs_and_versions_are_kept_without_secrets(tmp_path: Path
     assert container["env"][2] == {"name": "APP_NAME", "value": "dcm"}
     assert [one["value"][:8] for one in container["env"][:2]] == ["[masked ", "[masked "]
     assert "root" in files["emco.dcm-1.log"]
+    assert not [name for name, text in files.items() if any(secret in text for secret in SECRETS)]
+
+
+def test_of_an_edge_all_is_kept_that_is_not_the_clusters_own(tmp_path: Path) -> None:
+    (place,) = kept(tmp_path, "x", edges=("p1+c1",))
+    files = {file.name: file.read_text(encoding="utf-8") for file in (place / "edge-p1+c1").iterdir()}
+    assert sorted(files) == [
+        "default.dcm-1.log", "default.dcm-1.previous.log", "default.dcm-1.yaml", "default.events.txt",
+        "gone.missing.txt", "gone.secrets.missing.txt",
+    ]  # fmt: skip
     assert not [name for name, text in files.items() if any(secret in text for secret in SECRETS)]
 
 
