@@ -114,6 +114,30 @@ class Archives:
         return found
 
 
+class FirstThatWorks:
+    """Of several programs the first that works: a docker without its daemon stands beside a podman on many machines."""
+
+    def __init__(self, sources: Sequence[ImageSource]) -> None:
+        self._sources = sources
+        self._chosen = sources[0]
+
+    async def check(self) -> None:
+        """Raises UsageError with what is wrong with the first, where none works."""
+        troubles = []
+        for source in self._sources:
+            try:
+                await source.check()
+            except UsageError as error:
+                troubles.append(error)
+            else:
+                self._chosen = source
+                return
+        raise troubles[0]
+
+    async def archive(self, reference: str, scratch: Path) -> tuple[Path, Image]:
+        return await self._chosen.archive(reference, scratch)
+
+
 def is_meant(name: str, reference: str, path: Path) -> bool:
     """Whether a name in an archive is that of the wanted image: registries are none of its business.
 
@@ -134,13 +158,16 @@ def _name_of(path: Path) -> str:
 
 
 def choose(archives: Path | None, programs: Sequence[str] = ("docker", "podman", "skopeo")) -> ImageSource:
-    """The named archives, or the first program that is installed. Raises UsageError without any."""
+    """The named archives, or the first program that is installed and works. Raises UsageError without any."""
     if archives is not None:
         return Archives(archives)
-    for program in programs:
-        if shutil.which(program) is not None:
-            return Skopeo() if program == "skopeo" else Daemon(program)
-    raise UsageError(f"none of {', '.join(programs)} is on PATH; install one, or name archives of the images by --from")
+    found = [program for program in programs if shutil.which(program) is not None]
+    if not found:
+        raise UsageError(
+            f"none of {', '.join(programs)} is on PATH; install one, or name archives of the images by --from"
+        )
+    sources = [Skopeo() if program == "skopeo" else Daemon(program) for program in found]
+    return FirstThatWorks(sources) if len(sources) > 1 else sources[0]
 
 
 def _missing(reference: str, said: str) -> str:

@@ -251,7 +251,8 @@ def installed(folder: Path, *programs: str) -> Path:
 def test_what_is_installed_gives_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(installed(tmp_path, "skopeo")))
     assert isinstance(choose(None), Skopeo)
-    monkeypatch.setenv("PATH", str(installed(tmp_path, "podman")))
+    (tmp_path / "other").mkdir()
+    monkeypatch.setenv("PATH", str(installed(tmp_path / "other", "podman")))
     assert isinstance(choose(None), Daemon)
 
 
@@ -265,6 +266,20 @@ def test_a_daemon_that_does_not_work_is_said_with_what_to_do(tmp_path: Path, mon
     monkeypatch.setenv("PATH", f"{installed(tmp_path, 'docker')}:/bin:/usr/bin")
     with pytest.raises(UsageError, match=r"docker does not work: .*no daemon here; start it, or .* by --from"):
         asyncio.run(choose(None).check())
+
+
+def test_where_the_first_does_not_work_the_next_gives_the_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = installed(tmp_path, "docker", "podman")
+    monkeypatch.setenv("PATH", f"{folder}:/bin:/usr/bin")
+    with pytest.raises(UsageError, match="docker does not work"):
+        asyncio.run(choose(None).check())
+    (folder / "podman").write_text('#!/bin/sh\n[ "$1" = version ] || { echo "podman is asked: $*" >&2; exit 1; }\n')
+    source = choose(None)
+    asyncio.run(source.check())
+    with pytest.raises(UsageError, match=r"podman is asked: pull --quiet r/e/emco-clm:22\.09"):
+        asyncio.run(source.archive("r/e/emco-clm:22.09", tmp_path))
 
 
 def test_archives_that_are_not_there_are_said(tmp_path: Path, fetch: Get) -> None:
