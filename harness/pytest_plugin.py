@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _FIXTURES = ("emco", "edges", "faults", "evidence", "experiment", "claims")
 pytest_plugins = [f"fixtures.{name}" for name in _FIXTURES]
 
+_LIMIT_IN_CLUSTER = 900  # seconds for one test
 HANDOVER = "emco_chaos"
 CLAIMS: pytest.StashKey["Claims"] = pytest.StashKey()
 """What a test has claimed, put there by the fixture `claims`."""
@@ -235,7 +236,15 @@ def _named(markers: list[pytest.Mark], word: str) -> tuple[str, ...]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let the tests that wait go beside those that compute; before pytest-xdist writes down the groups."""
+    """Let the tests that wait go beside those that compute; before pytest-xdist writes down the groups.
+
+    In a cluster a test has longer: what it takes there is longer, and the first of a run makes the cluster.
+    """
+    in_cluster = (option(config, "platform") or "process") != "process"
+    if in_cluster and config.pluginmanager.hasplugin("timeout") and config.getoption("timeout", None) is None:
+        for item in items:
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(_LIMIT_IN_CLUSTER))
     if getattr(config.option, "loadgroup", False):
         spread(items, workers=int(config.workerinput["workercount"]))  # type: ignore[attr-defined]  # pytest-xdist's
 

@@ -16,6 +16,7 @@ from harness.faults.journal import process_started
 from harness.faults.victim import UsageError
 from harness.learning import interruptible
 from harness.options import with_settings
+from harness.platforms.commands import need
 from harness.platforms.kind.clusters import ClusterSet, Sets, is_running
 from harness.platforms.kind.environment import ROOT, bring_up, workloads
 from harness.platforms.kind.images import reference_image
@@ -76,7 +77,11 @@ def up(
         )
     with tempfile.TemporaryDirectory(prefix="emco-chaos-") as folder:
         making = all_of(_bring_up(one, work, Path(folder)) for one in of_each)
-        asyncio.run(interruptible(making, left="`emco-chaos status` shows what was kept"))
+        asyncio.run(
+            interruptible(
+                making, left="what was made is kept: `emco-chaos status` shows it, `emco-chaos down` removes it"
+            )
+        )
     for one in of_each:
         _show(sets, one.kind.name)
 
@@ -100,6 +105,7 @@ def image() -> None:
 
     For clusters that have to pull it, since nothing can be loaded into their nodes.
     """
+    need("docker", "building an image")
     with tempfile.TemporaryDirectory(prefix="emco-chaos-") as folder:
         base = default_python_image()
         turns = Sets(default_folders()["state_folder"]).turns

@@ -260,7 +260,9 @@ class Settings:
     def _check_cluster(self) -> None:
         """The context is always named: the current one is whatever somebody worked with last."""
         if not (self.kubeconfig and self.context):
-            raise UsageError("--platform kubernetes needs the cluster: --kubeconfig FILE and --context NAME")
+            wanted = (("--kubeconfig FILE", self.kubeconfig), ("--context NAME", self.context))
+            missing = " and ".join(option for option, given in wanted if not given)
+            raise UsageError(f"--platform kubernetes needs to be told which cluster: {missing}")
         if not self.kubeconfig.is_file():
             raise UsageError(f"--kubeconfig {self.kubeconfig}: no such file")
         if self.is_named or self.charts or self.store_charts or self.reference != "faithful":

@@ -221,8 +221,10 @@ def test_experiments_act_on_an_installed_one_and_leave_it_as_it_was(
 ) -> None:
     before, content = installed(charts), held(charts, homes, theirs=True)
     file, context = str(kubeconfig(charts, homes)), f"kind-{charts}-hub"
-    options = ("--emco-platform", "kubernetes", "--emco-kubeconfig", file, "--emco-context", context)
-    options += ("--emco-baseline", "fixtures/baselines/reference-faithful.yaml")  # EMCO tries once more than is set
+    options = (
+        "--emco-platform", "kubernetes", "--emco-kubeconfig", file, "--emco-context", context,
+        "--emco-baseline", "fixtures/baselines/reference-faithful.yaml",  # EMCO tries once more than is set
+    )  # fmt: skip
     ended = harness(
         "scenarios/cluster_partition", "-k", EXPERIMENTS, *options, "--emco-out", str(tmp_path), module="pytest"
     )

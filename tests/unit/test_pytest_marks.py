@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from harness.pytest_plugin import pytest_runtest_setup
+from harness.pytest_plugin import pytest_collection_modifyitems, pytest_runtest_setup
 
 
 def item(platform: str, mark: pytest.MarkDecorator, **parameters: str) -> pytest.Item:
@@ -63,3 +63,29 @@ def test_what_only_the_reference_can_do_is_skipped_with_real_emco(
             pytest_runtest_setup(one)
     else:
         pytest_runtest_setup(one)
+
+
+@pytest.mark.parametrize(
+    "platform, given, marks, limit",
+    [
+        ("kind", None, {}, 900),
+        ("kubernetes", None, {}, 900),
+        ("process", None, {}, None),
+        ("kind", 50.0, {}, None),
+        ("kind", None, {"timeout": pytest.mark.timeout(20).mark}, None),
+    ],
+)
+def test_in_a_cluster_a_test_has_longer_unless_somebody_says_how_long(
+    platform: str, given: float | None, marks: dict[str, pytest.Mark], limit: int | None
+) -> None:
+    added: list[Any] = []
+    one = SimpleNamespace(get_closest_marker=marks.get, add_marker=added.append)
+    options = {"emco_platform": platform, "timeout": given}
+    config: Any = SimpleNamespace(
+        option=SimpleNamespace(),
+        getoption=lambda name, default=None: options.get(name, default),
+        getini=lambda _: "",
+        pluginmanager=SimpleNamespace(hasplugin=lambda name: name == "timeout"),
+    )
+    pytest_collection_modifyitems(config, cast(Any, [one]))
+    assert [mark.mark.args[0] for mark in added] == ([limit] if limit else [])

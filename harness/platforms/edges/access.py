@@ -110,8 +110,12 @@ def _sections(path: Path, context: str) -> tuple[str, Json, Json]:
         contexts = {str(item["name"]): item["context"] for item in config["contexts"]}
         clusters = {str(item["name"]): item["cluster"] for item in config["clusters"]}
         users = {str(item["name"]): item.get("user") or {} for item in config.get("users") or ()}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path}: this is no kubeconfig: {type(error).__name__} {error}".splitlines()[0]) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: the kubeconfig cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: this is no kubeconfig: {' '.join(str(error).split())}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path}: this is no kubeconfig: it has not clusters, users and contexts by name") from error
     chosen = _chosen(path, context, contexts)
     where = f"{path}, context {chosen}"
     named = contexts[chosen]

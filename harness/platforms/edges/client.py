@@ -61,14 +61,16 @@ class ApiClient:
                 text = await answer.text(errors="backslashreplace")
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise HarnessTrouble(
-                f"edge {self.name}: no answer to {method} {path}: {type(error).__name__} {error}"
-            ) from error
+            raise HarnessTrouble(self._unanswered(method, path, error)) from error
         read = _read(text)
         if status >= 400 and status not in accept:
             why = read.get("message") or text[:200]
-            raise Refused(status, f"edge {self.name}: {method} {path} was answered {status}: {why}")
+            raise Refused(status, f"cluster {self.name}: {method} {path} was answered {status}: {why}")
         return read
+
+    def _unanswered(self, method: str, path: str, error: Exception) -> str:
+        why = str(error) or f"nothing came within {_ANSWER_LIMIT:g} s"
+        return f"cluster {self.name}, {self._url}: no answer to {method} {path}: {why}"
 
     async def text(self, path: str, *, query: str = "") -> str:
         """What is answered where that is no JSON, such as a log. Raises Refused for a status from 400 on."""
@@ -77,11 +79,9 @@ class ApiClient:
                 text = await answer.text(errors="backslashreplace")
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise HarnessTrouble(
-                f"edge {self.name}: no answer to GET {path}: {type(error).__name__} {error}"
-            ) from error
+            raise HarnessTrouble(self._unanswered("GET", path, error)) from error
         if status >= 400:
-            raise Refused(status, f"edge {self.name}: GET {path} was answered {status}: {text[:200]}")
+            raise Refused(status, f"cluster {self.name}: GET {path} was answered {status}: {text[:200]}")
         return text
 
     async def watch(self, path: str, *, query: str, since: str) -> AsyncIterator[Json]:
@@ -91,12 +91,12 @@ class ApiClient:
         try:
             async with self._session.get(asked, timeout=limit) as answer:
                 if answer.status >= 400:
-                    raise Refused(answer.status, f"edge {self.name}: watching {path} was answered {answer.status}")
+                    raise Refused(answer.status, f"cluster {self.name}: watching {path} was answered {answer.status}")
                 async for line in answer.content:
                     yield _read(line.decode("utf-8", "backslashreplace"))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise HarnessTrouble(
-                f"edge {self.name}: the watch of {path} broke: {type(error).__name__} {error}"
+                f"cluster {self.name}: the watch of {path} broke: {type(error).__name__} {error}"
             ) from error
 
     async def resources(self, api_version: str) -> list[Json]:

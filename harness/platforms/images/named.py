@@ -80,7 +80,9 @@ def _daemons(reference: str) -> ServiceImage:
         pulled = _run("docker", "pull", "--quiet", reference, limit=_PULL_LIMIT)
         if pulled.returncode != 0:
             said = pulled.stderr.strip()[-_MOST_SHOWN:]
-            raise UsageError(f"the image {reference} is not here and cannot be had: {said}")
+            raise UsageError(
+                f"the image {reference} is not here and cannot be had; --emco-images names another place: {said}"
+            )
         found = _run(*asked, limit=_ASK_LIMIT)
     return ServiceImage(reference, found.stdout.strip())
 

@@ -171,7 +171,7 @@ def choose(archives: Path | None, programs: Sequence[str] = ("docker", "podman",
 
 
 def _missing(reference: str, said: str) -> str:
-    return f"the image {reference} is not here and cannot be had: {said}"
+    return f"the image {reference} is not here and cannot be had; archives of images are named by --from: {said}"
 
 
 def _only(path: Path, reference: str) -> Image:

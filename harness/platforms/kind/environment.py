@@ -49,7 +49,7 @@ from harness.platforms.kubernetes.lab import ClusterParts, KubernetesLab
 from harness.platforms.kubernetes.nodes import NoNode
 from harness.platforms.kubernetes.patches import read_patches
 from harness.platforms.kubernetes.pods import Pods, replace_older
-from harness.platforms.kubernetes.splice import WIRING_UNDOERS, Splice, Where
+from harness.platforms.kubernetes.splice import INSTANCES, WIRING_UNDOERS, Splice, Where
 from harness.platforms.kubernetes.store_charts import ChartStores, plan_stores
 from harness.platforms.kubernetes.stores import KeptStores, read_passwords
 from harness.platforms.kubernetes.streams import Streams
@@ -467,6 +467,9 @@ async def bring_up(
         await disruptions.probed()
 
 
+_STANDBY = ("both wait at the relay for a run", "the other one waits to be next")
+
+
 async def workloads(cluster: Cluster) -> Mapping[str, str]:
     """What runs in the harness's namespaces of a hub, and how many of its pods are ready. Raises HarnessTrouble."""
     api = ApiClient(cluster.name, read_kubeconfig(cluster.kubeconfig, cluster.context))
@@ -477,7 +480,8 @@ async def workloads(cluster: Cluster) -> Mapping[str, str]:
             listed = await api.ask("GET", f"/apis/apps/v1/namespaces/{namespace}/{plural}")
             for one in listed.get("items") or ():
                 ready, wanted = (one.get("status") or {}).get("readyReplicas", 0), one["spec"]["replicas"]
-                found[f"{namespace}/{one['metadata']['name']}"] = f"{ready} of {wanted} pods ready"
+                waits = f"; {_STANDBY[ready]}" if wanted == INSTANCES and ready < INSTANCES else ""
+                found[f"{namespace}/{one['metadata']['name']}"] = f"{ready} of {wanted} pods ready{waits}"
     finally:
         await api.close()
     return found

@@ -27,7 +27,7 @@ Json = dict[str, Any]
 UNDO = "emco-wiring"
 MARK = "emco-chaos/content"
 _METRICS = "EMCO_METRICS_POLLING_INTERVAL_SECS"
-_INSTANCES = 2  # one at work, one that waits at the relay to be next
+INSTANCES = 2  # one at work, one that waits at the relay to be next
 # As Recreate would do it. That one must not be: a Deployment that is given it together with another number of replicas
 # in the middle of a roll-out is stuck for good.
 _AT_ONCE = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": "100%"}}
@@ -116,7 +116,7 @@ def led(one: Found, wiring: Wiring, relay: str, *, max_retries: str = "") -> tup
     config_map, deployment = copy.deepcopy(one.config_map), copy.deepcopy(one.deployment)
     config_map["data"][CONFIG_FILE] = config
     spec, template = deployment["spec"], deployment["spec"]["template"]
-    spec["replicas"], spec["strategy"] = _INSTANCES, _AT_ONCE
+    spec["replicas"], spec["strategy"] = INSTANCES, _AT_ONCE
     # config.json is mounted as one file, which kubelet does not renew: other content needs other pods
     content = hashlib.sha256(f"{config}\0{relay}".encode()).hexdigest()[:16]
     template["metadata"]["annotations"] = {**(template["metadata"].get("annotations") or {}), MARK: content}

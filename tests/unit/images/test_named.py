@@ -43,7 +43,10 @@ def test_an_image_that_is_not_here_is_pulled_from_where_emco_publishes_it(docker
 
 def test_an_image_that_cannot_be_had_is_named_with_the_reason(docker: Callable[[str], Path]) -> None:
     docker("echo no such host >&2; exit 1")
-    with pytest.raises(UsageError, match=r"image r/e/emco-clm:22\.09 is not here and cannot be had: no such host"):
+    sentence = (
+        r"image r/e/emco-clm:22\.09 is not here and cannot be had; --emco-images names another place: no such host"
+    )
+    with pytest.raises(UsageError, match=sentence):
         service_images("r/e", "22.09", ["clm"])
 
 

@@ -165,8 +165,8 @@ def test_a_context_that_is_not_in_the_file_is_refused(clusters: Clusters) -> Non
 @pytest.mark.parametrize(
     "given,said",
     [
-        ({"context": ""}, "--platform kubernetes needs the cluster: --kubeconfig FILE and --context NAME"),
-        ({"kubeconfig": None}, "--platform kubernetes needs the cluster"),
+        ({"context": ""}, "--platform kubernetes needs to be told which cluster: --context NAME"),
+        ({"kubeconfig": None}, "needs to be told which cluster: --kubeconfig FILE"),
         ({"kubeconfig": Path("/no/file")}, "--kubeconfig /no/file: no such file"),
         ({"emco_version": "22.09"}, "takes the EMCO that is there"),
         ({"reference": "fixed"}, "has no meaning with --emco-bin or --emco"),
