@@ -1,7 +1,9 @@
 """One run from settings to exit code: learn, plan, run, summary, reports. What the command line and the nightly use."""
 
 import asyncio
+import difflib
 import fnmatch
+import re
 import signal
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -42,6 +44,19 @@ class Chosen:
     patterns: tuple[str, ...] = ()
     shard: tuple[int, int] = (1, 1)
     most: int = 0
+
+    def check(self, calls: Collection[str]) -> None:
+        """Raises UsageError for a pattern that fits no point of these calls, whatever points they have.
+
+        Told by what stands before the first wildcard. What has none is looked for anywhere in an id.
+        """
+        for pattern in self.patterns:
+            begin = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+            if begin == pattern or any(call.startswith(begin) or begin.startswith(f"{call}@") for call in calls):
+                continue
+            close = difflib.get_close_matches(begin.partition("@")[0], calls, n=1, cutoff=0.5)
+            hint = f"; is {close[0]!r} meant?" if close else "; `emco-chaos points` lists them"
+            raise UsageError(f"no crash point matches {pattern!r}: no call begins so{hint}")
 
     def of(self, plan: Plan) -> tuple[CrashPoint, ...]:
         """The chosen points in the plan's order. Raises UsageError when a pattern matches nothing."""
@@ -101,6 +116,7 @@ def run(
     """
     settings = replace(settings, evidence_folder=folder.path.absolute())
     work = prepare(settings)
+    chosen.check({subject.call.name for subject in (*work.subjects, *work.refused)})
     began, clock = datetime.now(UTC), time.monotonic()
     results: list[PointResult] = []
     state = _State()
