@@ -54,7 +54,7 @@ class Chosen:
             begin = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
             if begin == pattern or any(call.startswith(begin) or begin.startswith(f"{call}@") for call in calls):
                 continue
-            close = difflib.get_close_matches(begin.partition("@")[0], calls, n=1, cutoff=0.5)
+            close = difflib.get_close_matches(begin.partition("@")[0], sorted(calls), n=1, cutoff=0.5)
             hint = f"; is {close[0]!r} meant?" if close else "; `emco-chaos points` lists them"
             raise UsageError(f"no crash point matches {pattern!r}: no call begins so{hint}")
 

@@ -58,16 +58,21 @@ def acting_on(one: Stage, *, keep: Keep = _keep_nothing) -> Iterator[None]:
     in_force = (one, keep)
     named = one.act(_cluster)
     _STAGES.append(in_force)
-    before = {name: os.environ.get(name) for name in named}
-    os.environ.update(named)
+    before = {name: os.environ.get(name, "") for name in named}
+    _set(named)
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+        _set(before)
         _STAGES.remove(in_force)
+
+
+def _set(variables: Mapping[str, str]) -> None:
+    """Those that are empty are not to be there."""
+    for name, value in variables.items():
+        os.environ.pop(name, None)
+        if value:
+            os.environ[name] = value
 
 
 async def _cluster(campaign: Campaign) -> Mapping[str, str]:
@@ -80,10 +85,10 @@ async def _cluster(campaign: Campaign) -> Mapping[str, str]:
         "CHAOSTOOLKIT_IN_POD": "false",  # else it would act on the cluster in which the harness runs
         "KUBERNETES_HOST": files.url,
         # chaosk8s takes a token, where there is one, and then no certificate; what is not set it does not verify
-        "KUBERNETES_API_KEY": files.token,
+        "KUBERNETES_API_KEY": files.token,  # one of the caller's own would go before the certificate
         "KUBERNETES_CA_CERT_FILE": files.authority,
         "KUBERNETES_CERT_FILE": files.certificate,
         "KUBERNETES_KEY_FILE": files.key,
         "KUBERNETES_VERIFY_SSL": "true" if files.verified else "",
     }
-    return {name: str(value) for name, value in named.items() if value}
+    return {name: str(value or "") for name, value in named.items()}

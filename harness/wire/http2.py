@@ -1,7 +1,7 @@
 """Decoder of HTTP/2: frames, header blocks, streams; gRPC on top where the link says so.
 
-The state machine of a full implementation (`h2`) would refuse or answer
-what two healthy peers do; a listener only has to follow.
+The state machine of a full implementation (`h2`) would refuse or answer what two healthy peers do; a listener only has
+to follow.
 """
 
 from collections.abc import Mapping
